@@ -1,0 +1,53 @@
+# Everything a newcomer needs: `make repro`, `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+PORT ?= 5000
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+# The environment is as the lock file says, in this folder; anything else is rebuilt.
+MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock; }
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint format ui bench lock clean venv
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+repro: venv ## build everything that is not up to date: data, networks, pictures, report
+	@dvc repro
+
+test: venv ## run the tests
+	@pytest
+
+lint: venv ## check style, imports and types
+	@ruff check . && ruff format --check . && mypy
+
+format: venv ## lay out the code and mend what can be mended
+	@ruff check --fix . && ruff format .
+
+ui: venv ## browse and compare the runs in MLflow on 127.0.0.1; PORT= changes the port
+	@echo "MLflow: http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
+	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --host 127.0.0.1 --port $(PORT) \
+	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --default-artifact-root mlartifacts
+
+bench: venv ## time the parts side by side; minutes
+	@for each in benchmarks/bench_*.py; do python -m benchmarks.$$(basename $$each .py) || exit 1; done
+
+lock: venv ## resolve the dependencies of pyproject.toml anew
+	@uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
+
+clean: ## remove the environment and the tools' caches; data, runs and results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	@$(MADE_FROM) | cmp -s - $(VENV)/made-from || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1), but Python 3.11 or newer is needed: make PYTHON=python3.11 ..." >&2; exit 2; }; \
+	  echo "Setting up $(VENV) from requirements.lock: a minute or two, once"; \
+	  $(PYTHON) -m venv --clear $(VENV) \
+	    && pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
+	    && pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+	    && $(MADE_FROM) > $(VENV)/made-from; }

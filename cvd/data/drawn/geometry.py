@@ -1,0 +1,141 @@
+"""Outlines as point lists: smooth curves, tubes, fur fringes, and where they land in the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Points = NDArray[np.float64]  # (n, 2): x to the right, y down
+_ROUND_END = [f(np.linspace(np.pi / 3, -np.pi / 3, 5))[:, None] for f in (np.cos, np.sin)]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Takes drawing units to pixels: scale, mirror, turn in the plane, shift."""
+
+    scale_px: float
+    origin_px: tuple[float, float]
+    rotation_radians: float = 0.0
+    mirror: bool = False
+
+    def apply(self, points: ArrayLike) -> Points:
+        """Maps (n, 2) points of the drawing to (n, 2) points of the picture."""
+        local = np.array(points, dtype=np.float64).reshape(-1, 2)
+        if self.mirror:
+            local[:, 0] *= -1.0
+        cos, sin = np.cos(self.rotation_radians), np.sin(self.rotation_radians)
+        turned = np.stack([cos * local[:, 0] - sin * local[:, 1], sin * local[:, 0] + cos * local[:, 1]], 1)
+        return turned * self.scale_px + np.asarray(self.origin_px)
+
+
+@dataclass(frozen=True)
+class Pose3D:
+    """A head turned by yaw (to its side) and pitch (nose down), seen without perspective."""
+
+    frame: Frame
+    yaw_radians: float
+    pitch_radians: float
+    roll_radians: float = 0.0
+    _matrix: NDArray[np.float64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        cy, sy = np.cos(self.yaw_radians), np.sin(self.yaw_radians)
+        cp, sp = np.cos(self.pitch_radians), np.sin(self.pitch_radians)
+        cr, sr = np.cos(self.roll_radians), np.sin(self.roll_radians)
+        yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+        roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+        object.__setattr__(self, "_matrix", roll @ pitch @ yaw)
+
+    def turn(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Turns (n, 3) points, z towards the viewer; still in head units."""
+        return np.asarray(points, dtype=np.float64).reshape(-1, 3) @ self._matrix.T
+
+    def apply(self, points: ArrayLike) -> Points:
+        """Maps (n, 3) points of the head to (n, 2) points of the picture."""
+        return self.frame.apply(self.turn(points)[:, :2])
+
+
+@cache
+def _circle(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    t = np.linspace(0.0, 2 * np.pi, n, endpoint=False)
+    return np.cos(t), np.sin(t)
+
+
+def ellipse(centre: ArrayLike, radii: ArrayLike, *, rotation_radians: float = 0.0, n: int = 28) -> Points:
+    """An ellipse as a polygon of n points."""
+    rx, ry = np.asarray(radii, dtype=np.float64)
+    cos, sin = np.cos(rotation_radians), np.sin(rotation_radians)
+    x, y = rx * _circle(n)[0], ry * _circle(n)[1]
+    return np.stack([cos * x - sin * y, sin * x + cos * y], 1) + np.asarray(centre, dtype=np.float64)
+
+
+def shift(outline: Points, right: float, down: float) -> Points:
+    """The outline moved."""
+    return outline + np.array([right, down])
+
+
+@cache
+def _catmull_rom(n: int) -> NDArray[np.float64]:
+    t = np.linspace(0.0, 1.0, n, endpoint=False)
+    return 0.5 * np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1)
+
+
+def smooth_closed(control: ArrayLike, *, per_segment: int = 8) -> Points:
+    """A closed Catmull-Rom curve through the control points, (n * per_segment, 2)."""
+    points = np.asarray(control, dtype=np.float64)
+    neighbours = np.concatenate([points[-1:], points, points[:2]])
+    windows = np.stack([neighbours[k : k + len(points)] for k in range(4)], 1)  # (n, 4, 2)
+    return np.asarray(_catmull_rom(per_segment) @ windows).reshape(-1, points.shape[1])
+
+
+@cache
+def _bernstein(n: int) -> NDArray[np.float64]:
+    t = np.linspace(0.0, 1.0, n)
+    return np.stack([(1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3], 1)
+
+
+def bezier(control: ArrayLike, *, n: int = 20) -> Points:
+    """A cubic Bezier curve from its four control points, (n, 2)."""
+    return np.asarray(_bernstein(n) @ np.asarray(control, dtype=np.float64))
+
+
+def tube(path: Points, radii: ArrayLike) -> Points:
+    """A tube of varying radius about an open path, its end rounded."""
+    tangent = np.concatenate([path[1:2] - path[:1], path[2:] - path[:-2], path[-1:] - path[-2:-1]])
+    tangent /= np.sqrt((tangent**2).sum(1, keepdims=True)) + 1e-9
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], 1)
+    width = np.broadcast_to(np.asarray(radii, dtype=np.float64), (len(path),))[:, None]
+    end = path[-1] + width[-1] * (_ROUND_END[0] * tangent[-1] + _ROUND_END[1] * normal[-1])
+    return np.concatenate([path + width * normal, end, (path - width * normal)[::-1]])
+
+
+def hull(*outlines: Points) -> Points:
+    """The convex hull of several outlines."""
+    points = np.concatenate(outlines).astype(np.float32)
+    return cv2.convexHull(points).reshape(-1, 2).astype(np.float64)
+
+
+def add_fringe(outline: Points, length_px: float, rng: np.random.Generator) -> Points:
+    """Turns an outline in pixels into one with tufts of fur about length_px long."""
+    closed = np.concatenate([outline, outline[:1]])
+    steps = np.linalg.norm(np.diff(closed, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    if along[-1] < 8 or length_px < 0.3:
+        return outline
+    n = int(np.clip(along[-1] / 2.2, 12, 400))
+    at = np.linspace(0.0, along[-1], n, endpoint=False)
+    points = np.stack([np.interp(at, along, closed[:, k]) for k in (0, 1)], 1)
+    following = np.concatenate([points[1:], points[:1]])
+    tangent = following - np.concatenate([points[-1:], points[:-1]])
+    tangent /= np.sqrt((tangent**2).sum(1, keepdims=True)) + 1e-9
+    outward = np.stack([tangent[:, 1], -tangent[:, 0]], 1)
+    area = np.sum(points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0])
+    outward *= np.sign(area) if area else 1.0
+    lengths = length_px * rng.random(n)[:, None] ** 1.5
+    lengths[::2] *= 0.15
+    return points + lengths * (outward + 0.6 * tangent * rng.choice([-1.0, 1.0]))

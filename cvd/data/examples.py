@@ -1,0 +1,188 @@
+"""The examples of a split, from image files, shards or cached features, behind one interface. No TensorFlow."""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cvd.data.decode import decode_image, limit_opencv_threads, load_image
+from cvd.data.manifest import select_split
+from cvd.data.shards import ShardedSplit, open_split, read_image
+from cvd.errors import InputError
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+"""Wraps a stream of counts of finished images, as tqdm wraps an iterable."""
+
+RUN = 16  # images that a thread loads at once
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A split's examples, in manifest order.
+
+    Attributes:
+        paths: n paths, as in the manifest.
+        labels: (n,), int64; cat 0, dog 1.
+        fetch: indices (b,) int64 -> a new array (b, *shape), `dtype`. May be called from several threads.
+        shape: of one example: (h, w, 3) for images, (k,) for features.
+        dtype: uint8 for images, float32 for features.
+    """
+
+    paths: list[str]
+    labels: np.ndarray
+    fetch: Callable[[np.ndarray], np.ndarray]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def read_files(
+    images_folder: str | Path,
+    manifest: pd.DataFrame,
+    split: str,
+    *,
+    size_px: int,
+    memory_bytes: int,
+    progress: Progress | None = None,
+) -> Examples:
+    """Examples from image files.
+
+    Args:
+        images_folder: holds the manifest's paths.
+        manifest: as `read_manifest` gives it; `path`, `label` and `split` are used.
+        split: train, validation or test.
+        size_px: side to which images are squashed.
+        memory_bytes: the split is decoded once, and kept, when it takes no more than this; else each fetch decodes.
+        progress: wraps the stream of counts while the split is decoded.
+
+    Raises:
+        InputError: the split is empty, or a file is missing or cannot be decoded.
+    """
+    rows = select_split(manifest, split)
+    paths = [str(path) for path in rows["path"]]
+    labels = rows["label"].to_numpy(np.int64)
+    files = [Path(images_folder, path) for path in paths]
+    _check_files(files, split)
+    shape = (size_px, size_px, 3)
+
+    def load(indices: np.ndarray, images: np.ndarray) -> None:
+        for image, index in zip(images, indices, strict=True):
+            image[:] = load_image(files[index], size_px)
+
+    return _make_image_examples(paths, labels, load, shape, memory_bytes=memory_bytes, progress=progress)
+
+
+def read_shards(folder: str | Path, split: str, *, memory_bytes: int, progress: Progress | None = None) -> Examples:
+    """Examples from the shards that `cvd.data.records.write_shards` wrote; with raw ones the same as from files.
+
+    Args:
+        folder: holds index.json and the shards.
+        split: train, validation or test.
+        memory_bytes: the split is read once, and kept, when it takes no more than this; else each fetch reads its
+            records at their offsets.
+        progress: wraps the stream of counts while the split is read.
+
+    Raises:
+        InputError: the index or a shard is missing, truncated or corrupted; `fetch` raises it too.
+    """
+    source = open_split(folder, split)
+    shape = (source.size_px, source.size_px, 3)
+    read = _read_raw if source.encoding == "raw" else _read_jpeg
+
+    def load(indices: np.ndarray, images: np.ndarray) -> None:
+        for image, index in zip(images, indices, strict=True):
+            read(source, int(index), image)
+
+    return _make_image_examples(source.paths, source.labels, load, shape, memory_bytes=memory_bytes, progress=progress)
+
+
+def read_features(folder: str | Path, split: str) -> Examples:
+    """Examples from the frozen backbone's cached output, mapped into memory.
+
+    Args:
+        folder: holds index.json and {split}.npy, (n, k) float32.
+        split: train, validation or test.
+
+    Raises:
+        InputError: a file is missing, or the two do not fit together.
+    """
+    folder = Path(folder)
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        features = np.load(folder / f"{split}.npy", mmap_mode="r")
+        paths, labels = list(index["paths"][split]), np.asarray(index["labels"][split], np.int64)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"cannot read the features of {split} in {folder}: {error}; run the features stage") from error
+    if features.ndim != 2 or not 0 < len(features) == len(paths) == len(labels):
+        raise InputError(
+            f"{folder}/{split}.npy has shape {features.shape} for {len(paths)} images: run the features stage"
+        )
+
+    def fetch(indices: np.ndarray) -> np.ndarray:
+        return np.asarray(features[indices], np.float32)
+
+    return Examples(paths, labels, fetch, (features.shape[1],), np.dtype(np.float32))
+
+
+def _check_files(files: list[Path], split: str) -> None:
+    if not files:
+        raise InputError(f"split {split!r} holds no images: the manifest must have rows of it")
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise InputError(f"{len(missing)} of {len(files)} images of {split} are missing, the first is {missing[0]}")
+
+
+def _read_raw(source: ShardedSplit, index: int, image: np.ndarray) -> None:
+    read_image(source, index, out=image.reshape(-1))
+
+
+def _read_jpeg(source: ShardedSplit, index: int, image: np.ndarray) -> None:
+    pixels = decode_image(read_image(source, index).data)
+    if pixels.shape != image.shape:
+        raise InputError(
+            f"{source.paths[index]} has shape {pixels.shape} in its shard, but the index says {image.shape}"
+        )
+    image[:] = pixels
+
+
+def _make_image_examples(
+    paths: list[str],
+    labels: np.ndarray,
+    load: Callable[[np.ndarray, np.ndarray], None],
+    shape: tuple[int, ...],
+    *,
+    memory_bytes: int,
+    progress: Progress | None,
+) -> Examples:
+    """Keeps the images in memory when they fit there. `load` takes indices (b,) and fills images (b, *shape)."""
+    limit_opencv_threads()
+    make = partial(Examples, paths, labels, shape=shape, dtype=np.dtype(np.uint8))
+    if len(paths) * math.prod(shape) > memory_bytes:
+
+        def fetch(indices: np.ndarray) -> np.ndarray:
+            images = np.empty((len(indices), *shape), np.uint8)
+            load(indices, images)
+            return images
+
+        return make(fetch)
+    images = np.empty((len(paths), *shape), np.uint8)
+
+    def fill(start: int) -> int:
+        indices = np.arange(start, min(start + RUN, len(paths)))
+        load(indices, images[start : start + RUN])
+        return len(indices)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        counts = pool.map(fill, range(0, len(paths), RUN))
+        for _ in progress(counts) if progress else counts:
+            pass
+    return make(lambda indices: images[indices])

@@ -1,0 +1,202 @@
+"""From the bytes of a file of unknown kind to an upright RGB JPEG, or to the reason why not.
+
+A plain upright RGB JPEG passes byte for byte. What decodes but is not one is normalised, and words say how:
+`png`, `gif`, `bmp`, `webp`, `tiff` (what it was), `first_frame`, `16-bit`, `palette`, `transparency` (laid on white),
+`greyscale`, `cmyk`, `colours` (another colour model), `profile` (converted to sRGB), `orientation` (turned upright);
+for JPEGs `trimmed` and `closed`, see cvd.data.jpeg.
+"""
+
+import hashlib
+import io
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin
+
+from cvd.data import jpeg
+from cvd.data.colours import make_upright_rgb
+
+MIN_SIDE_PX = 16
+MAX_PIXELS = 50_000_000
+THUMBNAIL_PX = 16
+_ALONE_PIXELS = 4_000_000  # images above are decoded one at a time, whatever the number of threads, to bound the memory
+_MAX_SCANS = 200  # a progressive JPEG has about 10; thousands are an attack on the processor's time
+_QUALITY = 95
+_FORMATS = {"JPEG": "jpeg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tiff"}
+_READ = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+}
+_NOT_READ = {
+    b"8BPS": "Photoshop",
+    b"\x00\x00\x01\x00": "icon",
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
+    b"<svg": "SVG",
+    b"qoif": "QOI",
+}
+_NOT_READ_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+_alone = threading.Lock()
+
+
+class RefusedError(Exception):
+    """Why an image is not used: a reason of cvd.data.manifest.REASONS, and a detail."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = " ".join(detail.split())[:200]
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """An image that is used.
+
+    Attributes:
+        data: the upright RGB JPEG.
+        words: what was done to it, separated by blanks; empty when nothing.
+        width, height: px.
+        sha256: of `data`.
+        source_sha256: of the bytes it was made from.
+        pixels_digest: of the decoded upright RGB pixels and their size.
+        thumbnail: (THUMBNAIL_PX, THUMBNAIL_PX, 3) uint8, each pixel the mean of its part.
+    """
+
+    data: bytes
+    words: str
+    width: int
+    height: int
+    sha256: str
+    source_sha256: str
+    pixels_digest: str
+    thumbnail: NDArray[np.uint8]
+
+
+def find_format(data: bytes) -> str:
+    """The image format that the first bytes (64 are enough) show, by Pillow's name.
+
+    Raises:
+        RefusedError: `empty`, `unsupported` (an image of a kind that is not read) or `not_an_image`.
+    """
+    if not data:
+        raise RefusedError("empty", "no bytes")
+    for magic, name in _READ.items():
+        if data.startswith(magic):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
+        return "BMP"
+    if data[4:8] == b"ftyp" and data[8:12] in _NOT_READ_BRANDS:
+        raise RefusedError("unsupported", f"an image of kind {data[8:12].decode()}: convert it to JPEG or PNG")
+    for magic, name in _NOT_READ.items():
+        if data.startswith(magic):
+            raise RefusedError("unsupported", f"a {name} image: convert it to JPEG or PNG")
+    raise RefusedError("not_an_image", f"begins with {data[:16]!r}")
+
+
+def inspect_image(data: bytes) -> Intake:
+    """Decodes an image in full and normalises it where it is no plain upright RGB JPEG.
+
+    Pillow warns about oddities through `warnings`; whoever calls this in threads silences them around the threads.
+
+    Raises:
+        RefusedError: it cannot be used.
+    """
+    kind = find_format(data)
+    try:
+        words, body = _repair(data) if kind == "JPEG" else ([_FORMATS[kind]], data)
+        image = _open(body, kind)
+        _check_size(image)
+        if image.width * image.height > _ALONE_PIXELS:
+            with _alone:
+                return _take(image, kind, body, data, words)
+        return _take(image, kind, body, data, words)
+    except RefusedError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise RefusedError("too_large", str(error)) from error
+    except Exception as error:  # decoders of untrusted bytes raise nearly anything
+        text = str(error) or type(error).__name__
+        unsupported = "-bit" in text or "unsupported" in text.lower()
+        reason = "truncated" if "truncated" in text.lower() else "unsupported" if unsupported else "damaged"
+        raise RefusedError(reason, text) from error
+
+
+def _take(image: Image.Image, kind: str, body: bytes, source: bytes, words: list[str]) -> Intake:
+    image.load()
+    if kind == "JPEG":
+        _check_scan(image, body, words)
+    upright, more = make_upright_rgb(image)
+    if kind == "PNG" and body[24] == 16 and "16-bit" not in more:
+        more = ["16-bit", *more]
+    if more or kind != "JPEG":
+        words = [*words, *more]
+        buffer = io.BytesIO()
+        upright.info = {}
+        upright.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
+        body = buffer.getvalue()
+    thumbnail = upright.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+    digest = hashlib.sha256(f"{upright.width}x{upright.height}:".encode())
+    digest.update(upright.tobytes())
+    sha256 = hashlib.sha256(body).hexdigest()
+    return Intake(
+        data=body,
+        words=" ".join(words),
+        width=upright.width,
+        height=upright.height,
+        sha256=sha256,
+        source_sha256=sha256 if body is source else hashlib.sha256(source).hexdigest(),
+        pixels_digest=digest.hexdigest(),
+        thumbnail=np.asarray(thumbnail, np.uint8),
+    )
+
+
+def _open(data: bytes, kind: str) -> Image.Image:
+    # JpegImageFile itself: Image.open turns a JPEG with a second picture behind it (MPO) into another format.
+    file = io.BytesIO(data)
+    return JpegImagePlugin.JpegImageFile(file) if kind == "JPEG" else Image.open(file, formats=[kind])
+
+
+def _check_size(image: Image.Image) -> None:
+    size = f"{image.width}x{image.height} px"
+    if image.width * image.height > MAX_PIXELS:
+        raise RefusedError("too_large", f"{size}, more than {MAX_PIXELS:,} pixels")
+    if min(image.size) < MIN_SIDE_PX:
+        raise RefusedError("too_small", f"{size}, a side below {MIN_SIDE_PX} px")
+
+
+def _decode(data: bytes) -> NDArray[np.uint8]:
+    return np.asarray(_open(data, "JPEG"), np.uint8)
+
+
+def _repair(data: bytes) -> tuple[list[str], bytes]:
+    """Applies the first two rules of cvd.data.jpeg: a JPEG that ends at its end marker, and what was done for that."""
+    structure = jpeg.read_structure(data)
+    if structure.n_scans > _MAX_SCANS:
+        raise RefusedError("unsupported", f"a JPEG of more than {_MAX_SCANS} scans")
+    if structure.end is not None:
+        if structure.end == len(data):
+            return [], data
+        return ["trimmed"], jpeg.drop_index(data[: structure.end])
+    if not structure.n_scans:
+        raise RefusedError("truncated", "the JPEG ends before its pixels begin")
+    body = data.removesuffix(b"\xff")
+    return ["closed"], body + b"\xff\xd9"
+
+
+def _check_scan(image: Image.Image, body: bytes, words: list[str]) -> None:
+    """Applies the third rule: a JPEG whose scan lacks data is refused."""
+    box = (max(0, image.width - 4), max(0, image.height - 4), image.width, image.height)
+    suspect = "closed" in words or jpeg.has_grey_end(np.asarray(image.crop(box), np.uint8))
+    if suspect and not jpeg.is_complete(body[:-2], _decode):
+        raise RefusedError("truncated", "a part of the JPEG's pixels is missing")

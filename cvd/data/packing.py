@@ -1,0 +1,119 @@
+"""Packing folders and tars that are not trusted into one plain zip, without extracting anything."""
+
+import errno
+import os
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from cvd.data.archives import (
+    BROKEN,
+    CHUNK_BYTES,
+    MAX_MEMBER_BYTES,
+    MAX_MEMBERS,
+    MAX_NESTED_BYTES,
+    clean_name,
+    make_unique,
+)
+from cvd.errors import InputError
+
+MAX_TAR_BYTES = 64 * 2**30  # unpacked; all of Kaggle's photos have 0.9 GB
+_FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int], object] | None = None) -> int:
+    """Packs a folder's files into a zip: stored, sorted, dated 1980, so that the same files give the same bytes.
+
+    Links are noted but not followed. Of a file above MAX_MEMBER_BYTES just enough is taken to tell that it
+    is too large.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        InputError: a file cannot be read, or there are more than MAX_MEMBERS.
+    """
+    folder = Path(folder)
+    files = list(_walk(folder))
+    names: set[str] = set()
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in files:
+            name = make_unique(clean_name(file.relative_to(folder).as_posix()), names)
+            mode = file.lstat().st_mode
+            if stat.S_ISREG(mode):
+                try:
+                    with file.open("rb") as source:
+                        _store(archive, name, stat.S_IFREG, source, file.lstat().st_size)
+                except OSError as error:
+                    if error.errno == errno.ENOSPC:
+                        raise
+                    raise InputError(f"cannot read {file}: {error.strerror}") from error
+            else:
+                _store(archive, name, stat.S_IFMT(mode), None, 0)
+            if progress:
+                progress(1)
+    return len(files)
+
+
+def repack_tar(tar_path: str | Path, path: str | Path, *, progress: Callable[[int], object] | None = None) -> int:
+    """Packs a tar's files (also .tar.gz, .bz2, .xz) into a zip in the tar's order, as `pack_folder` does.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        InputError: damaged, or with more than MAX_MEMBERS members or MAX_TAR_BYTES.
+    """
+    n = n_bytes = 0
+    names: set[str] = set()
+    try:
+        with tarfile.open(tar_path, "r:*") as tar, zipfile.ZipFile(path, "w") as archive:
+            for info in tar:
+                tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header
+                if info.isdir():
+                    continue
+                n += 1
+                n_bytes += info.size
+                if n > MAX_MEMBERS or n_bytes > MAX_TAR_BYTES:
+                    raise InputError(f"{tar_path} has over {MAX_MEMBERS} members or 64 GiB: that is no set of photos")
+                name = make_unique(clean_name(info.name), names)
+                if info.isreg():
+                    _store(archive, name, stat.S_IFREG, tar.extractfile(info), info.size)
+                else:
+                    _store(archive, name, stat.S_IFLNK if info.issym() or info.islnk() else stat.S_IFCHR, None, 0)
+                if progress:
+                    progress(1)
+    except InputError:
+        raise
+    except (tarfile.TarError, *BROKEN) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        raise InputError(f"{tar_path} is not a readable tar archive: {' '.join(str(error).split())}") from error
+    return n
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files and links below a folder, sorted, links to folders not entered."""
+    n = 0
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        for name in sorted([*files, *links]):
+            n += 1
+            if n > MAX_MEMBERS:
+                raise InputError(f"{folder} has more than {MAX_MEMBERS} files: that is no set of photos")
+            yield Path(parent) / name
+
+
+def _store(archive: zipfile.ZipFile, name: str, kind: int, source: IO[bytes] | None, n_bytes: int) -> None:
+    limit = MAX_NESTED_BYTES if name.lower().endswith(".zip") else MAX_MEMBER_BYTES + 1
+    info = zipfile.ZipInfo(name, _FIXED_DATE)
+    info.external_attr = (kind | 0o644) << 16
+    info.create_system = 3
+    with archive.open(info, "w", force_zip64=min(n_bytes, limit) >= 2**31) as target:
+        while source and limit > 0 and (chunk := source.read(min(CHUNK_BYTES, limit))):
+            target.write(chunk)
+            limit -= len(chunk)

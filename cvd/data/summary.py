@@ -1,0 +1,124 @@
+"""A data report: counts as a dictionary, and contact sheets."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cvd.data.manifest import LABELS, REASONS, SPLITS, UNUSED, select_split
+
+_CELL_PX = 96
+_COLUMNS = 8
+_ROWS = 6
+_GAP_PX = 2
+_MAX_LISTED = 200  # groups of near-duplicates that are written out
+
+
+def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame) -> dict[str, Any]:
+    """Counts of what a source held.
+
+    Args:
+        manifest: as `read_manifest` gives it.
+        quarantine: as `read_quarantine` gives it.
+
+    Returns:
+        `members` = `images` + `quarantined`; `splits` {split: {class: n}}; `reasons` {reason: n}; `normalised`
+        {word: n}; `width`, `height` {least, median, most} px; `near_duplicates`: groups of more than one image, by
+        their source names, and how many images were left out for not fitting into their group's split.
+    """
+    groups = [sorted(group) for _, group in manifest.groupby("group", sort=True)["source_name"] if len(group) > 1]
+    across = manifest.groupby("group")["label"].nunique()
+    reasons = Counter(quarantine["reason"])
+    words = Counter(word for each in manifest["normalised"] for word in each.split())
+    return {
+        "members": len(manifest) + len(quarantine),
+        "images": len(manifest),
+        "quarantined": len(quarantine),
+        "splits": {split: _count_classes(select_split(manifest, split)) for split in (*SPLITS, UNUSED)},
+        "reasons": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
+        "normalised": dict(sorted(words.items())),
+        **{side: _measure(manifest[side]) for side in ("width", "height")},
+        "near_duplicates": {
+            "groups": len(groups),
+            "images": sum(map(len, groups)),
+            "largest": max(map(len, groups), default=0),
+            "of_both_classes": int((across > 1).sum()),
+            "left_out": _count_left_out(manifest),
+            "names": groups[:_MAX_LISTED],
+        },
+    }
+
+
+def write_sheets(images: Path, manifest: pd.DataFrame, folder: Path) -> list[Path]:
+    """Writes `{split}_{class}.png` into an existing folder: up to 48 images each, spread evenly over the split.
+
+    Args:
+        images: data/images.
+        manifest: as `read_manifest` gives it.
+        folder: for the sheets.
+
+    Returns:
+        The files written.
+    """
+    written = []
+    for split in SPLITS:
+        rows = select_split(manifest, split)
+        for label, name in enumerate(LABELS):
+            paths = list(rows["path"][rows["label"] == label])
+            n = min(len(paths), _COLUMNS * _ROWS)
+            chosen = [paths[i * len(paths) // n] for i in range(n)]
+            sheet = tile_images([_read(images / path) for path in chosen])
+            target = folder / f"{split}_{name}.png"
+            _, png = cv2.imencode(".png", sheet)
+            target.write_bytes(png.tobytes())
+            written.append(target)
+    return written
+
+
+def tile_images(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """A contact sheet, (h, w, 3) uint8 on white, of (h', w', 3) uint8 images, each fitted whole into a square cell."""
+    cells = [_fit(image) for image in images]
+    pitch = _CELL_PX + _GAP_PX
+    n_columns = max(1, min(_COLUMNS, len(cells)))
+    n_rows = max(1, -(-len(cells) // n_columns))
+    sheet = np.full((n_rows * pitch + _GAP_PX, n_columns * pitch + _GAP_PX, 3), 255, np.uint8)
+    for i, cell in enumerate(cells):
+        top, left = _GAP_PX + i // n_columns * pitch, _GAP_PX + i % n_columns * pitch
+        sheet[top : top + _CELL_PX, left : left + _CELL_PX] = cell
+    return sheet
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(image, np.uint8)
+
+
+def _fit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    scale = _CELL_PX / max(image.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    small = np.asarray(
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    )
+    cell = np.full((_CELL_PX, _CELL_PX, 3), 255, np.uint8)
+    top, left = (_CELL_PX - height) // 2, (_CELL_PX - width) // 2
+    cell[top : top + height, left : left + width] = small
+    return cell
+
+
+def _count_left_out(manifest: pd.DataFrame) -> int:
+    """Images that are unused because the rest of their group filled a split's last places."""
+    used = set(manifest["group"][manifest["split"] != UNUSED])
+    return int(select_split(manifest, UNUSED)["group"].isin(used).sum())
+
+
+def _count_classes(rows: pd.DataFrame) -> dict[str, int]:
+    return {name: int((rows["label"] == label).sum()) for label, name in enumerate(LABELS)}
+
+
+def _measure(sides: pd.Series) -> dict[str, int]:
+    return {"least": int(sides.min()), "median": int(sides.median()), "most": int(sides.max())}

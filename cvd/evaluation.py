@@ -1,0 +1,243 @@
+"""From the predictions of one variant to its metrics, all recomputable from its predictions. No TensorFlow."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
+
+from cvd.errors import InputError
+from cvd.intervals import wilson_interval
+from cvd.overfitting import measure_overfitting
+
+Array = NDArray[Any]
+
+COLUMNS = ["path", "split", "label", "logit", "probability"]
+SPLITS = ("train", "validation", "test")
+NAMES = ("cat", "dog")
+
+
+def tabulate_predictions(rows: pd.DataFrame, logits: ArrayLike) -> pd.DataFrame:
+    """The table that becomes predictions/VARIANT.csv.
+
+    Args:
+        rows: rows of the manifest, with `path`, `split`, `label`; kept in their order.
+        logits: (n,) float32, one for each row; positive means dog.
+
+    Returns:
+        A frame with `COLUMNS`. `logit` is the float64 that reading the shortest decimal text of the float32 gives,
+        and `probability` is its sigmoid in float64, so that the file and the frame hold the very same values.
+
+    Raises:
+        InputError: a logit is not finite.
+    """
+    values = np.asarray(logits, np.float32).reshape(-1)
+    if len(values) != len(rows):
+        raise ValueError(f"{len(values)} logits for {len(rows)} rows")
+    if not np.isfinite(values).all():
+        first = rows["path"].iloc[int(np.flatnonzero(~np.isfinite(values))[0])]
+        raise InputError(f"the logit of {first} is not a number: the training diverged, lower its learning_rate")
+    exact = np.array([float(str(value)) for value in values], np.float64)
+    frame = rows[["path", "split", "label"]].reset_index(drop=True)
+    return frame.assign(logit=exact, probability=expit(exact))
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Reads a predictions/VARIANT.csv, to the last digit.
+
+    Raises:
+        InputError: the file is missing, or is not such a table.
+    """
+    path = Path(path)
+    try:
+        frame = pd.read_csv(path, dtype={"path": str, "split": str}, converters={"logit": float, "probability": float})
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: make it with `dvc repro evaluate@{path.stem}`") from error
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not a table of predictions: make it anew with `dvc repro -f evaluate@{path.stem}`"
+        ) from error
+    if list(frame.columns) != COLUMNS:
+        raise InputError(f"{path} has the columns {','.join(frame.columns)}: expected {','.join(COLUMNS)}")
+    return frame
+
+
+def measure_loss(labels: Array, logits: Array) -> float:
+    """Binary cross-entropy from logits, in nats, exact also where the probability rounds to 0 or 1."""
+    return float(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean())
+
+
+def is_right(labels: Array, logits: Array) -> Array:
+    """(n,) bool: the sign of the logit names the label (positive: dog)."""
+    return (logits > 0) == (labels == 1)
+
+
+def tabulate_reliability(labels: Array, probabilities: Array, n_bins: int) -> pd.DataFrame:
+    """Predicted and observed share of dogs in equal-width bins of probability.
+
+    A bin holds its upper edge, the first also 0, as in scikit-learn's `calibration_curve`. Empty bins are left out.
+
+    Returns:
+        Columns `low`, `high` (edges), `n`, `predicted` (mean probability), `observed` (share of dogs), and
+        `observed_low`, `observed_high` (its Wilson 95% interval).
+    """
+    edges = np.linspace(0, 1, n_bins + 1)
+    bins = np.searchsorted(edges[1:-1], probabilities)
+    n = np.bincount(bins, minlength=n_bins)
+    dogs = np.bincount(bins, weights=labels, minlength=n_bins)
+    total = np.bincount(bins, weights=probabilities, minlength=n_bins)
+    used = n > 0
+    low, high = wilson_interval(dogs[used], n[used])
+    return pd.DataFrame(
+        {
+            "low": edges[:-1][used],
+            "high": edges[1:][used],
+            "n": n[used],
+            "predicted": total[used] / n[used],
+            "observed": dogs[used] / n[used],
+            "observed_low": low,
+            "observed_high": high,
+        }
+    )
+
+
+def measure_ece(labels: Array, probabilities: Array, n_bins: int) -> float:
+    """Expected calibration error: mean over the images of |observed - predicted| of their bin (Naeini et al. 2015)."""
+    table = tabulate_reliability(labels, probabilities, n_bins)
+    return float((table["n"] * (table["observed"] - table["predicted"]).abs()).sum() / table["n"].sum())
+
+
+def choose_threshold(labels: Array, probabilities: Array) -> float:
+    """The threshold of "dog is probability > threshold" with the highest accuracy on these images.
+
+    Candidates are 0.5 and the middles between neighbouring distinct probabilities. Of equally good ones the closest
+    to 0.5 is taken, so that a threshold moves only when that gains something on the images it is chosen on.
+    """
+    values = np.unique(probabilities)
+    candidates = np.concatenate([[0.5], (values[1:] + values[:-1]) / 2])
+    cats = np.sort(probabilities[labels == 0])
+    dogs = np.sort(probabilities[labels == 1])
+    n_right = (
+        np.searchsorted(cats, candidates, side="right") + len(dogs) - np.searchsorted(dogs, candidates, side="right")
+    )
+    best = np.lexsort((candidates, np.abs(candidates - 0.5), -n_right))[0]
+    return float(candidates[best])
+
+
+def count_confusion(labels: Array, logits: Array) -> dict[str, int]:
+    """How many images of each label were taken for which: `cat_as_cat`, `cat_as_dog`, `dog_as_cat`, `dog_as_dog`."""
+    counts = np.bincount(2 * labels + (logits > 0), minlength=4)
+    return {f"{NAMES[i // 2]}_as_{NAMES[i % 2]}": int(counts[i]) for i in range(4)}
+
+
+def _measure_classes(confusion: dict[str, int]) -> list[dict[str, Any]]:
+    """Precision and recall of each label; precision is None where nothing was called by that name."""
+    rows = []
+    for name, other in (NAMES, NAMES[::-1]):
+        right = confusion[f"{name}_as_{name}"]
+        called, present = right + confusion[f"{other}_as_{name}"], right + confusion[f"{name}_as_{other}"]
+        rows.append({"label": name, "precision": right / called if called else None, "recall": right / present})
+    return rows
+
+
+def measure_split(frame: pd.DataFrame) -> dict[str, Any]:
+    """Accuracy (0..1) and loss (nats) of the rows of one split."""
+    labels, logits = frame["label"].to_numpy(), frame["logit"].to_numpy()
+    return {
+        "accuracy": float(is_right(labels, logits).mean()),
+        "loss": measure_loss(labels, logits),
+        "n_images": len(frame),
+    }
+
+
+def measure_test(frame: pd.DataFrame, *, threshold: float, n_bins: int) -> dict[str, Any]:
+    """Everything that is told of the test split.
+
+    Args:
+        frame: the test rows of the predictions; both labels occur.
+        threshold: a probability chosen on other images (the validation split).
+        n_bins: bins of the calibration error.
+
+    Returns:
+        Plain numbers; `classes` is a list, which `dvc metrics` leaves out of its tables.
+    """
+    labels, logits, probabilities = (frame[name].to_numpy() for name in ("label", "logit", "probability"))
+    right = is_right(labels, logits)
+    low, high = wilson_interval(right.sum(), len(right))
+    confusion = count_confusion(labels, logits)
+    return {
+        "accuracy": float(right.mean()),
+        "accuracy_low": float(low),
+        "accuracy_high": float(high),
+        "loss": measure_loss(labels, logits),
+        "auc": float(roc_auc_score(labels, logits)),
+        "average_precision": float(average_precision_score(labels, logits)),
+        "brier": float(brier_score_loss(labels, probabilities)),
+        "ece": measure_ece(labels, probabilities, n_bins),
+        "threshold": threshold,
+        "accuracy_at_threshold": float(((probabilities > threshold) == (labels == 1)).mean()),
+        "confusion": confusion,
+        "classes": _measure_classes(confusion),
+        "n_images": len(frame),
+    }
+
+
+def evaluate_variant(
+    predictions: pd.DataFrame, history: pd.DataFrame, training: dict[str, Any], *, n_bins: int, onset_tolerance: float
+) -> dict[str, Any]:
+    """The content of metrics/VARIANT.json.
+
+    Args:
+        predictions: as of `read_predictions`, by the saved model on clean images of all three splits.
+        history: models/VARIANT.history.csv.
+        training: models/VARIANT.training.json.
+        n_bins: bins of the calibration error.
+        onset_tolerance: see `cvd.overfitting.find_onset`.
+
+    Raises:
+        InputError: a split has no images, or the images of one label only.
+    """
+    splits = {name: predictions[predictions["split"] == name] for name in SPLITS}
+    for name, frame in splits.items():
+        if set(frame["label"]) != {0, 1}:
+            raise InputError(
+                f"split {name} holds the labels {sorted(set(frame['label']))} in the predictions: "
+                "both 0 (cat) and 1 (dog) are needed"
+            )
+    validation = splits["validation"]
+    threshold = choose_threshold(validation["label"].to_numpy(), validation["probability"].to_numpy())
+    train, checked = measure_split(splits["train"]), measure_split(validation)
+    return {
+        "train": train,
+        "validation": checked,
+        "test": measure_test(splits["test"], threshold=threshold, n_bins=n_bins),
+        "overfitting": {
+            "accuracy_gap": train["accuracy"] - checked["accuracy"],
+            "loss_gap": checked["loss"] - train["loss"],
+            **measure_overfitting(history, tolerance=onset_tolerance),
+        },
+        "training": {
+            name: training[name] for name in ("epochs", "saved_epoch", "precision", "parameters") if name in training
+        },
+    }
+
+
+def tabulate_roc(frame: pd.DataFrame) -> pd.DataFrame:
+    """ROC curve of a split's predictions: `false_positive_rate`, `true_positive_rate` (of dogs), `threshold`."""
+    false, true, thresholds = roc_curve(frame["label"], frame["logit"])
+    return pd.DataFrame({"false_positive_rate": false, "true_positive_rate": true, "threshold": expit(thresholds)})
+
+
+def tabulate_confusion(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row for each image with the names `actual` and `predicted`, as DVC's confusion template wants them."""
+    names = np.array(NAMES)
+    return pd.DataFrame({"actual": names[frame["label"]], "predicted": names[(frame["logit"] > 0).astype(int)]})
+
+
+def render_json(value: Any) -> str:
+    """JSON with two spaces, keys in their order, floats to the last digit; refuses NaN and infinity."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"

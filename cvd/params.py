@@ -1,0 +1,242 @@
+"""params.yaml as frozen, validated objects. Unknown keys and bad ranges are refused in one line."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cvd.errors import InputError
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=1)]
+Images = Annotated[int, Field(ge=1, le=1000)] | Annotated[list[str], Field(min_length=1)]
+Layers = Annotated[list[str], Field(min_length=1)] | None
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Drawn(Section):
+    """How many images the project draws, and which."""
+
+    n_per_class: int = Field(ge=10, le=100_000)
+    seed: Seed
+
+
+class Data(Section):
+    """Where the photos come from."""
+
+    source: Literal["drawn", "directory", "archive"]
+    path: str
+    drawn: Drawn
+
+
+class Split(Section):
+    """How many images of each class go where."""
+
+    train: Count | None
+    validation: Count
+    test: Count
+    seed: Seed
+
+
+class Image(Section):
+    """The pictures that the networks read."""
+
+    size_px: int = Field(ge=64, le=512)
+
+
+class Shard(Section):
+    """How TFRecord shards are written."""
+
+    encoding: Literal["raw", "jpeg"]
+    size_mb: int = Field(ge=1, le=2048)
+
+
+class Backbone(Section):
+    """The pretrained network of `transfer`."""
+
+    name: Literal["MobileNetV2", "VGG16", "InceptionV3", "Xception"]
+    weights: str
+    size_px: int = Field(ge=75, le=512)
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.weights == "torchvision" and self.name != "MobileNetV2":
+            raise ValueError(
+                f"weights 'torchvision' exist for MobileNetV2 only, not {self.name}: use 'imagenet' or 'random'"
+            )
+        return self
+
+
+class Train(Section):
+    """What all trainings share."""
+
+    batch_size: int = Field(ge=1, le=1024)
+    precision: Literal["auto", "float32", "mixed_bfloat16"]
+    threads: int = Field(ge=1, le=256)
+    memory_share: float = Field(ge=0, le=0.9)
+
+
+class Augment(Section):
+    """How far training images are moved at random."""
+
+    rotation_degrees: float = Field(ge=0, le=180)
+    shift_fraction: float = Field(ge=0, le=1)
+    shear_degrees: float = Field(ge=0, le=80)
+    zoom_fraction: float = Field(ge=0, le=0.9)
+    horizontal_flip: bool
+
+
+class Variant(Section):
+    """A network and how it is trained."""
+
+    input: Literal["files", "shards", "features"]
+    network: Literal["plain", "backbone"]
+    augment: bool
+    dropout: float = Field(ge=0, le=0.95)
+    optimizer: Literal["rmsprop", "adam", "sgd"]
+    learning_rate: float = Field(ge=1e-7, le=1)
+    epochs: int = Field(ge=1, le=10_000)
+    keep: Literal["last", "best"]
+
+    @model_validator(mode="after")
+    def _check_input(self) -> Self:
+        if (self.input == "features") != (self.network == "backbone"):
+            raise ValueError(
+                f"input {self.input!r} does not fit network {self.network!r}: features and backbone go together"
+            )
+        if self.input == "features" and self.augment:
+            raise ValueError("augment true needs images, but input 'features' is computed once: set augment to false")
+        return self
+
+
+class Evaluate(Section):
+    """How a trained network is measured."""
+
+    calibration_bins: int = Field(ge=2, le=100)
+    onset_tolerance: float = Field(ge=0, le=10)
+
+
+class Compare(Section):
+    """How the variants are held against one another."""
+
+    n_bootstrap: int = Field(ge=100, le=1_000_000)
+    seed: Seed
+
+
+class Augmentations(Section):
+    """The augmentation preview."""
+
+    images: Images
+    n_samples: int = Field(ge=1, le=50)
+
+
+class Activations(Section):
+    """The export of intermediate activations."""
+
+    variants: Names
+    images: Images
+    layers: Layers
+
+
+class Filters(Section):
+    """The export of what each filter looks for."""
+
+    variants: Names
+    layers: Layers
+    n_filters: int = Field(ge=1, le=4096)
+    size_px: int = Field(ge=32, le=512)
+    steps: int = Field(ge=1, le=5000)
+    recipe: Literal["crisp", "plain"]
+
+
+class GradCam(Section):
+    """The export of Grad-CAM heat maps."""
+
+    variants: Names
+    images: Images
+    layers: Layers
+    photos: str
+    top: int = Field(ge=1, le=10)
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: Seed
+    data: Data
+    split: Split
+    image: Image
+    shard: Shard
+    backbone: Backbone
+    train: Train
+    augment: Augment
+    variants: dict[str, Variant]
+    evaluate: Evaluate
+    compare: Compare
+    augmentations: Augmentations
+    activations: Activations
+    filters: Filters
+    gradcam: GradCam
+
+    @model_validator(mode="after")
+    def _check_variants(self) -> Self:
+        for section in ("activations", "filters", "gradcam"):
+            for name in getattr(self, section).variants:
+                if name not in self.variants:
+                    raise ValueError(
+                        f"{section}.variants names {name!r}, which is not one of {', '.join(self.variants)}"
+                    )
+        return self
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Reads and validates a params.yaml.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key is unknown or absent, a value is out of range.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; run from the project's root folder") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return parse_params(raw)
+
+
+def parse_params(raw: object) -> Params:
+    """Validates what a params.yaml holds.
+
+    Raises:
+        InputError: a key is unknown or absent, a value is out of range.
+    """
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_describe(error)) from error
+
+
+def _describe(error: ValidationError) -> str:
+    """The first fault as one line: name, value, what would be accepted."""
+    faults = error.errors(include_url=False)
+    # A union reports a fault per member; the one that got furthest says most.
+    fault = max(faults, key=lambda each: (each["type"] == "extra_forbidden", len(each["loc"])))
+    name = ".".join(
+        str(part) for part in fault["loc"] if not str(part).startswith(("constrained", "list[", "int", "function"))
+    )
+    others = f" (and {len(faults) - 1} more)" if len({each["loc"] for each in faults}) > 1 else ""
+    if fault["type"] == "extra_forbidden":
+        return f"params: {name} is unknown: check the spelling against params.yaml{others}"
+    if fault["type"] == "missing":
+        return f"params: {name} is missing: params.yaml must give it a value{others}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"params: {name + ': ' if name else ''}{message}{others}"
+    return f"params: {name} is {fault['input']!r}: {message[0].lower()}{message[1:]}{others}"

@@ -1,0 +1,99 @@
+"""Pictures for a page that is one file: which ones to show, and how to write them into it."""
+
+import base64
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cvd.vis.themes import save_figure
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+# Tried in turn until a picture is small enough: longest side in pixels, and WebP's quality.
+STEPS = ((1600, 84), (1300, 80), (1000, 76), (800, 70), (600, 62), (420, 55), (280, 45))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page: `uri` is a data URI; sizes in pixels; `n_bytes` is the length of the URI."""
+
+    uri: str
+    width: int
+    height: int
+    name: str = ""
+    variant: str = ""
+
+    @property
+    def n_bytes(self) -> int:
+        """Its length in the page."""
+        return len(self.uri)
+
+
+def _make_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def encode_figure(figure: Figure, *, dpi: int = 144) -> Picture:
+    """A chart as a PNG of 256 colours, a third of the size of a full one and as crisp."""
+    buffer = io.BytesIO()
+    save_figure(figure, buffer, dpi=dpi)
+    buffer.seek(0)
+    with Image.open(buffer) as image:
+        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    packed = io.BytesIO()
+    small.save(packed, "PNG", optimize=True)
+    return Picture(_make_uri(packed.getvalue(), "png"), small.width, small.height)
+
+
+def encode_picture(path: str | Path, *, most_bytes: int, name: str = "", variant: str = "") -> Picture:
+    """A picture file as WebP, in the first of `STEPS` in which its URI is no longer than `most_bytes`, else the last.
+
+    Raises:
+        OSError: it is not a picture that can be read.
+    """
+    with Image.open(path) as image:
+        image.load()
+        full = image.convert("RGB")
+    for side, quality in STEPS:
+        scale = min(1.0, side / max(full.size))
+        small = (
+            full.resize(
+                (max(1, round(full.width * scale)), max(1, round(full.height * scale))), Image.Resampling.LANCZOS
+            )
+            if scale < 1
+            else full
+        )
+        buffer = io.BytesIO()
+        small.save(buffer, "WEBP", quality=quality, method=4)
+        if 4 * buffer.tell() // 3 + 40 <= most_bytes:
+            break
+    return Picture(_make_uri(buffer.getvalue(), "webp"), small.width, small.height, name, variant)
+
+
+def order_naturally(path: Path) -> list[tuple[int, str]]:
+    """A key that sorts `conv2` before `conv10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.as_posix())]
+
+
+def name_picture(path: Path, variant: str) -> str:
+    """A caption's name for a picture: its path in the export's folder, without the variant, which stands beside it."""
+    parts = [part for part in path.with_suffix("").parts if part != variant]
+    return ", ".join(part.removeprefix(f"{variant}-") for part in parts) or path.stem
+
+
+def choose_pictures(folder: Path, pattern: str, *, n: int) -> list[Path]:
+    """Up to `n` pictures that match: the first, the last, and others evenly between, in natural order of their paths.
+
+    The choice follows from the names alone, not from what the pictures show.
+    """
+    found = sorted((path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES), key=order_naturally)
+    n = min(n, len(found))
+    return [found[round(i * (len(found) - 1) / max(1, n - 1))] for i in range(n)]
+
+
+def count_pictures(folder: Path) -> int:
+    """All pictures in a folder and the folders in it."""
+    return sum(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))

@@ -1,0 +1,111 @@
+"""What every stage does around its work: one lock, quiet libraries, errors in one line."""
+
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from cvd.errors import InputError
+
+
+@contextmanager
+def lock_stage(name: str) -> Iterator[None]:
+    """Holds the stage's lock in this working copy, so that no two processes write the same outputs.
+
+    A killed `dvc` can leave its stage running; the lock goes with the process that holds it.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    path = Path(".cvd/locks") / f"{name.replace('/', '_')}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            pid = file.read().strip() or "unknown"
+            raise InputError(
+                f"stage {name} is still running here as process {pid}: wait for it to end, or stop it with `kill {pid}`"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def run_stage(work: Callable[[], None], name: str) -> None:
+    """Runs a stage's work under its lock and leaves the process: 0, 2 for bad input, 130 for Ctrl-C.
+
+    Args:
+        work: the stage, its arguments parsed and bound.
+        name: the stage's name, for the lock, when DVC does not give one.
+    """
+    silence_tensorflow()
+    try:
+        with lock_stage(os.environ.get("DVC_STAGE", name)):
+            work()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing half-written is left", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(
+            f"error: the disk is full at {error.filename or Path.cwd()}: free some space and run again", file=sys.stderr
+        )
+        sys.exit(2)
+
+
+def silence_tensorflow() -> None:
+    """Keeps TensorFlow's start-up notes off the screen, whenever it is imported after this.
+
+    Some are written before its own log level counts, straight to file descriptor 2, so that is closed to them while
+    the import lasts. An import that fails still raises.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules and not any(isinstance(each, _QuietImport) for each in sys.meta_path):
+        sys.meta_path.insert(0, _QuietImport())
+
+
+class _QuietImport(MetaPathFinder):
+    """Finds TensorFlow, once, with a loader that runs it without standard error."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def load_quietly(module: ModuleType) -> None:
+            with _hide_stderr():
+                load(module)
+
+        spec.loader.exec_module = load_quietly  # type: ignore[method-assign]
+        return spec
+
+
+@contextmanager
+def _hide_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

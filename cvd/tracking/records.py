@@ -1,0 +1,193 @@
+"""What is known of a run, as plain data: filled while it goes on or read from files, kept when it cannot be sent."""
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cvd.files import replace_file
+from cvd.tracking.store import state_folder
+
+# Stages write these; they do not make a tree dirty.
+OUTPUTS = ("metrics", "plots", "predictions", "models", "data", "dvc.lock")
+
+
+@dataclass
+class Record:
+    """One run. Times are milliseconds since 1970; `epochs` holds (epoch, time, metrics)."""
+
+    variant: str
+    experiment: str
+    kind: str  # training | evaluation
+    start_ms: int
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    epochs: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
+    run_id: str | None = None
+    end_ms: int | None = None
+    status: str = "RUNNING"
+
+    @property
+    def name(self) -> str:
+        """EXPERIMENT/VARIANT."""
+        return f"{self.experiment}/{self.variant}"
+
+
+def hash_manifest(path: str | Path) -> str:
+    """The digest of a file by name and content, as the training stage gives it."""
+    return hashlib.sha256(f"{Path(path).name} {hash_file(path)}\n".encode()).hexdigest()
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+def hash_file(path: str | Path, algorithm: str = "sha256") -> str:
+    """The file's digest in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def digest_of(value: object) -> str:
+    """Twelve hexadecimal digits of a JSON-like value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def flatten(nested: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}; lists and other leaves stay."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, separator, name + separator) if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+COMMON = ("seed", "data", "split", "train")  # sections that every training follows from
+
+
+def name_params(params: Mapping[str, Any], variant: str) -> dict[str, str]:
+    """Flattened parameters of one variant's training.
+
+    The variant's own block becomes `variant.*`, so that variants share columns. Sections that it makes no use of are
+    left out, as are other variants' blocks and the exports' sections.
+    """
+    own = params.get("variants", {}).get(variant, {})
+    sections = [*COMMON, "backbone" if own.get("network") == "backbone" else "image"]
+    sections += ["augment"] * bool(own.get("augment")) + ["shard"] * (own.get("input") == "shards")
+    kept = {name: params[name] for name in sections if name in params} | {"variant": own}
+    return {name: str(value) for name, value in flatten(kept).items()}
+
+
+def complete_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Adds `gap_accuracy` (train minus validation) and `gap_loss` (validation minus train)."""
+    full = {name: float(value) for name, value in metrics.items() if value is not None}
+    if {"accuracy", "val_accuracy"} <= full.keys():
+        full["gap_accuracy"] = full["accuracy"] - full["val_accuracy"]
+    if {"loss", "val_loss"} <= full.keys():
+        full["gap_loss"] = full["val_loss"] - full["loss"]
+    return full
+
+
+def name_experiment() -> str:
+    """DVC's name of the experiment that runs this process; `workspace` outside of `dvc exp run`."""
+    return os.environ.get("DVC_EXP_NAME") or "workspace"
+
+
+def ask_git(*arguments: str) -> str:
+    """Git's answer, or "" without git or a repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+@cache
+def describe_origin() -> dict[str, str]:
+    """Tags saying which experiment and which code."""
+    commit = ask_git("rev-parse", "HEAD")
+    ignored = [f":(exclude){name}" for name in OUTPUTS]
+    changed = ask_git("status", "--porcelain", "--untracked-files=no", "--", ".", *ignored)
+    tags = {
+        "dvc.exp_name": name_experiment(),
+        "dvc.baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV") or commit or "unknown",
+        "git.commit": commit or "unknown",
+        "git.dirty": str(bool(changed)).lower() if commit else "unknown",
+        "group": name_experiment(),
+        "mlflow.source.type": "LOCAL",
+    }
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return "unknown"
+
+
+def _started(pid: int) -> str:
+    """When the process started, in ticks since boot: a later process may have the same number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return "unknown"
+
+
+def describe_process() -> dict[str, str]:
+    """Tags by which a later start can tell whether this process is alive."""
+    pid = os.getpid()
+    return {
+        "process.pid": str(pid),
+        "process.started": _started(pid),
+        "process.host": socket.gethostname(),
+        "process.boot_id": _boot_id(),
+    }
+
+
+def is_dead(tags: Mapping[str, str]) -> bool:
+    """Whether the process described by `tags` ran on this machine and is gone; in doubt, False."""
+    if not tags.get("process.pid", "").isdigit() or tags.get("process.host") != socket.gethostname():
+        return False
+    if tags.get("process.boot_id") != _boot_id():
+        return True
+    pid = int(tags["process.pid"])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return _started(pid) != tags.get("process.started")
+
+
+def keep_record(record: Record) -> None:
+    """Keeps a run that could not be sent for `cvd sync`; on a full disk one line says that it is lost."""
+    name = record.run_id or f"{record.experiment.replace('/', '_')}-{record.variant}-{record.start_ms}-{os.getpid()}"
+    try:
+        with replace_file(state_folder() / "unsent" / f"{name}.json") as partial:
+            partial.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+    except OSError as error:
+        print(f"warning: the unsent run {record.name} cannot be kept: {error.strerror}", file=sys.stderr)
+
+
+def kept_records() -> list[tuple[Path, Record]]:
+    """Runs that wait to be sent, with their files, oldest first."""
+    found = []
+    for path in (state_folder() / "unsent").glob("[!.]*.json"):
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields["epochs"] = [(int(epoch), int(moment), metrics) for epoch, moment, metrics in fields["epochs"]]
+        found.append((path, Record(**fields)))
+    return sorted(found, key=lambda pair: pair[1].start_ms)

@@ -1,0 +1,1 @@
+"""What a network sees: arrays in, arrays out; drawing apart from numerics."""

@@ -1,0 +1,137 @@
+"""How every figure looks: colours that hold for colour-blind eyes, in print and on dark pages. No TensorFlow."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.typing import ColorType
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one theme. `paper` lies behind the figure, `ink` and `muted` write on it, `grid` divides it."""
+
+    name: str
+    paper: str
+    ink: str
+    muted: str
+    grid: str
+    fill: float  # opacity of shaded areas
+
+
+NARROW = 4.2  # width of a figure for narrow screens, in inches
+LIGHT = Theme("light", paper="#ffffff", ink="#1b1f24", muted="#57606a", grid="#e4e7eb", fill=0.16)
+DARK = Theme("dark", paper="#16191d", ink="#eceff3", muted="#a5adb8", grid="#2e343b", fill=0.26)
+
+# Okabe and Ito (2008): told apart with every common kind of colour blindness. Darker here on paper, lighter on dark
+# pages, so that text in these colours is legible too.
+_KNOWN = {"baseline": "vermilion", "augmented": "blue", "tfrecord": "purple", "transfer": "green"}
+_SPARE = ("orange", "sky", "grey", "yellow")
+_SHADES = {
+    "light": {
+        "vermilion": "#bd4b00",
+        "blue": "#0067a5",
+        "orange": "#946300",
+        "green": "#007d5c",
+        "purple": "#a8527f",
+        "sky": "#2a75a8",
+        "grey": "#687080",
+        "yellow": "#756d00",
+    },
+    "dark": {
+        "vermilion": "#f58a4b",
+        "blue": "#5cb3ea",
+        "orange": "#ecb13d",
+        "green": "#3ecaa0",
+        "purple": "#e094bd",
+        "sky": "#8fd0f5",
+        "grey": "#aeb6c1",
+        "yellow": "#e6dc52",
+    },
+}
+
+
+def choose_colours(variants: Iterable[str], theme: Theme = LIGHT) -> dict[str, str]:
+    """A colour for each variant, the same in every figure: fixed for the project's four, then spare ones in turn."""
+    shades, found, n_spare = _SHADES[theme.name], {}, 0
+    for name in variants:
+        if name in _KNOWN:
+            found[name] = shades[_KNOWN[name]]
+        else:
+            found[name] = shades[_SPARE[n_spare % len(_SPARE)]]
+            n_spare += 1
+    return found
+
+
+def measure_contrast(colour: ColorType, other: ColorType) -> float:
+    """Contrast ratio of two sRGB colours, 1 to 21; 4.5 is enough for text (WCAG 2.2)."""
+    channels = np.array([to_rgb(colour), to_rgb(other)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    dark, bright = np.sort(linear @ (0.2126, 0.7152, 0.0722))
+    return float((bright + 0.05) / (dark + 0.05))
+
+
+def create_figure(width: float, height: float, theme: Theme) -> Figure:
+    """An empty figure of that size in inches, laid out without overlaps, that needs no display."""
+    figure = Figure(
+        figsize=(width, height), facecolor=theme.paper, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    )
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def dress_axes(axes: Axes, theme: Theme) -> None:
+    """The common look: no box, a light grid behind, quiet tick labels."""
+    axes.set_facecolor(theme.paper)
+    axes.set_axisbelow(True)
+    axes.grid(color=theme.grid, linewidth=0.8)
+    axes.tick_params(length=0, colors=theme.muted, labelsize=9)
+    axes.xaxis.label.set(color=theme.muted, fontsize=9)
+    axes.yaxis.label.set(color=theme.muted, fontsize=9)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def write_title(axes: Axes, title: str, subtitle: str, *, colour: str, theme: Theme) -> None:
+    """A bold title in its colour and a quiet line under it, both at the left edge of the axes."""
+    axes.set_title(subtitle, loc="left", fontsize=9, color=theme.muted, pad=6)
+    axes.annotate(
+        title,
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(0, 20),
+        textcoords="offset points",
+        color=colour,
+        fontsize=12,
+        fontweight="bold",
+    )
+
+
+def write_legend(figure: Figure, handles: list, theme: Theme, *, n_columns: int) -> None:
+    """A legend under all axes."""
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=n_columns,
+        frameon=False,
+        fontsize=9,
+        labelcolor=theme.ink,
+        handlelength=2.4,
+    )
+
+
+def hide_lines(theme: Theme) -> dict[str, Any]:
+    """What keeps lines from running through a text."""
+    return {"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.85, "pad": 1.2}
+
+
+def save_figure(figure: Figure, path: str | Path | BinaryIO, *, dpi: int = 150) -> None:
+    """Writes a PNG; the same figure gives the same bytes."""
+    figure.savefig(path, dpi=dpi, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})

@@ -1,0 +1,1 @@
+"""One short script per stage: parse paths, read params, call the library, write files."""

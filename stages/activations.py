@@ -1,0 +1,70 @@
+"""Activations: what every channel of every convolution and pooling layer answers to an image."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvd.stage import run_stage
+
+if TYPE_CHECKING:
+    from cvd.params import Params
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, required=True, help="folder of the manifest's images")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--model", type=Path, required=True, help="the variant's .keras file")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    args = parser.parse_args()
+    run_stage(lambda: draw_activations(args), f"activations@{args.variant}")
+
+
+def draw_activations(args: argparse.Namespace) -> None:
+    """Draws IMAGE/NN_LAYER.png for each layer, and IMAGE.png with all of them in brief."""
+    from cvd.data.manifest import choose_images, read_manifest
+    from cvd.files import replace_folder
+    from cvd.params import load_params
+    from cvd.tracking import add_to_run
+
+    params = load_params()
+    paths = choose_images(read_manifest(args.manifest), params.activations.images)
+    with replace_folder(args.out) as folder:
+        _draw_layers(args, paths, folder, params)
+    sheets = sorted(args.out.glob("*.png"))
+    add_to_run(variant=args.variant, model_path=args.model, files=sheets, folder="activations")
+
+
+def _draw_layers(args: argparse.Namespace, paths: list[str], folder: Path, params: "Params") -> None:
+    import numpy as np
+    from tqdm import tqdm
+
+    from cvd.data.decode import load_image
+    from cvd.vis.activations import compute_activations
+    from cvd.vis.drawing import name_file, name_layer_file, write_png
+    from cvd.vis.graphs import input_side, load_classifier, predict_probabilities
+    from cvd.vis.grids import draw_channels, draw_overview, write_channels
+    from cvd.vis.layers import choose_activation_layers
+
+    model = load_classifier(args.model)
+    layers = choose_activation_layers(model, params.activations.layers)
+    pictures = np.stack([load_image(args.images / path, input_side(model, params.image.size_px)) for path in paths])
+    activations = compute_activations(model, pictures, layers=layers)
+    probabilities = predict_probabilities(model, pictures)
+    with tqdm(total=len(paths) * len(layers), desc=f"drawing {args.variant}", unit="layer") as bar:
+        for index, path in enumerate(paths):
+            for number, layer in enumerate(layers, start=1):
+                sheet = draw_channels(activations[layer][index], layer=layer, caption=f"{args.variant}   ·   {path}")
+                write_channels(sheet, folder / name_file(path) / f"{number:02d}_{name_layer_file(layer)}.png")
+                bar.update()
+            caption = f"{path}   ·   P(dog) {probabilities[index, 0]:.3f}"
+            shown = {layer: activations[layer][index] for layer in layers}
+            overview = draw_overview(pictures[index], shown, title=args.variant, caption=caption)
+            write_png(overview, folder / f"{name_file(path)}.png")
+    n_channels = sum(each.shape[-1] for each in activations.values())
+    print(f"{args.variant}: {len(layers)} layers, {n_channels:,} channels, {len(paths)} images")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Compare: all variants on the same test images, in numbers, words and figures."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cvd.comparison import compare_variants, summarise_timing
+from cvd.errors import InputError
+from cvd.evaluation import read_predictions, render_json
+from cvd.files import replace_file, replace_folder
+from cvd.overfitting import read_history, tabulate_curves
+from cvd.params import load_params
+from cvd.stage import run_stage
+from cvd.verdict import render_markdown, tabulate_comparison
+from cvd.vis.charts import draw_curves
+from cvd.vis.forests import draw_differences, draw_overfitting
+from cvd.vis.themes import save_figure
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--variants", nargs="+", required=True)
+    for name in ("predictions", "metrics-folder", "models", "comparison", "timings", "plots"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    return parser.parse_args()
+
+
+def read_json(path: Path, command: str) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: make it with `{command}`") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: make it anew with `{command.replace('repro', 'repro -f')}`") from error
+
+
+def work(args: argparse.Namespace) -> None:
+    params = load_params().compare
+    names = list(dict.fromkeys(args.variants))
+    metrics = {name: read_json(args.metrics_folder / f"{name}.json", f"dvc repro evaluate@{name}") for name in names}
+    predictions = {name: read_predictions(args.predictions / f"{name}.csv") for name in names}
+    curves = {name: tabulate_curves(read_history(args.models / f"{name}.history.csv")) for name in names}
+    timings = {
+        name: summarise_timing(read_json(args.models / f"{name}.timing.json", f"dvc repro train@{name}"))
+        for name in names
+    }
+    comparison = compare_variants(predictions, metrics, n_bootstrap=params.n_bootstrap, seed=params.seed)
+    with replace_folder(args.plots) as folder:
+        best_epochs = {name: found["overfitting"]["best_epoch"] for name, found in metrics.items()}
+        save_figure(draw_curves(curves, best_epochs=best_epochs), folder / "curves.png")
+        save_figure(draw_overfitting(comparison["overfitting"]), folder / "overfitting.png")
+        if comparison["pairs"]:
+            save_figure(draw_differences(comparison["pairs"]), folder / "differences.png")
+        tabulate_comparison(comparison).to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
+        (folder / "comparison.md").write_text(render_markdown(comparison), encoding="utf-8")
+    for path, value in ((args.comparison, comparison), (args.timings, timings)):
+        with replace_file(path) as partial:
+            partial.write_text(render_json(value), encoding="utf-8")
+    print(*comparison["verdict"], *(pair["sentence"] for pair in comparison["pairs"]), sep="\n")
+
+
+def main() -> None:
+    args = parse_arguments()
+    run_stage(lambda: work(args), "compare")
+
+
+if __name__ == "__main__":
+    main()

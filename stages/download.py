@@ -1,0 +1,31 @@
+"""Download: brings the source's images into data/raw.zip, and writes what it is into data/raw.json."""
+
+import argparse
+
+from cvd.data.sources import Request, fetch_source
+from cvd.params import load_params
+from cvd.stage import run_stage
+
+
+def main() -> None:
+    """Parses the paths and runs the stage."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source-path", required=True, help="folder, zip or tar with the photos; unused by drawn")
+    parser.add_argument("--archive", required=True, help="zip to write")
+    parser.add_argument("--record", required=True, help="JSON to write: source, hash, time, licence")
+    args = parser.parse_args()
+    run_stage(lambda: download(args), "download")
+
+
+def download(args: argparse.Namespace) -> None:
+    """The stage's work."""
+    data = load_params().data
+    request = Request(path=args.source_path, n_per_class=data.drawn.n_per_class, seed=data.drawn.seed)
+    record = fetch_source(data.source, request, archive=args.archive, record=args.record)
+    origin = data.source if record.path is None else f"{data.source} {record.path}"
+    print(f"{args.archive}: {record.members:,} files, {record.bytes / 1e6:,.1f} MB, from {origin}")
+    print(f"sha256 {record.sha256}; licence: {record.licence}")
+
+
+if __name__ == "__main__":
+    main()

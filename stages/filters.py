@@ -1,0 +1,109 @@
+"""Filters: pictures that excite a network's filters most, by gradient ascent from grey noise."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvd.stage import run_stage
+
+if TYPE_CHECKING:
+    import keras
+
+    from cvd.params import Params
+    from cvd.vis.filters import Ascent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--model", type=Path, required=True, help="the variant's .keras file")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    args = parser.parse_args()
+    run_stage(lambda: draw_filters(args.variant, args.model, args.out), f"filters@{args.variant}")
+
+
+def draw_filters(variant: str, path: Path, out: Path) -> None:
+    """Draws LAYER.png, and writes how far the ascent came to objectives.json."""
+    from cvd.files import replace_folder
+    from cvd.params import load_params
+    from cvd.tracking import add_to_run
+    from cvd.vis.graphs import load_classifier
+    from cvd.vis.layers import choose_filter_layers
+
+    params = load_params()
+    model = load_classifier(path)
+    layers = choose_filter_layers(model, params.filters.layers)
+    with replace_folder(out) as folder:
+        _draw_layers(variant, model, layers, folder, params)
+    add_to_run(variant=variant, model_path=path, files=sorted(out.iterdir()), folder="filters")
+
+
+def _draw_layers(variant: str, model: "keras.Model", layers: list[str], folder: Path, params: "Params") -> None:
+    from tqdm import tqdm
+
+    from cvd.vis.drawing import name_layer_file, write_png
+    from cvd.vis.filters import ascend_filters
+    from cvd.vis.grids import draw_pictures
+    from cvd.vis.layers import choose_evenly
+
+    settings = params.filters
+    objectives: dict[str, Any] = {}
+    for layer in tqdm(layers, desc=f"climbing {variant}", unit="layer"):
+        n_filters = model.get_layer(layer).output.shape[-1]
+        ascent = ascend_filters(
+            model,
+            layer=layer,
+            filters=choose_evenly(n_filters, settings.n_filters),
+            size_px=settings.size_px,
+            steps=settings.steps,
+            seed=params.seed,
+            recipe=settings.recipe,
+        )
+        objectives[layer] = _describe(ascent, n_filters)
+        caption = (
+            f"{variant}   ·   {settings.recipe}, {settings.steps} steps   ·   under each: filter, its mean activation "
+            f"before → after   ·   {ascent.is_dead.sum()} of {len(ascent.filters)} dead"
+        )
+        sheet = draw_pictures(
+            ascent.pictures,
+            _label(ascent),
+            ascent.is_dead,
+            title=f"{layer}   {len(ascent.filters)} of {n_filters} filters",
+            caption=caption,
+        )
+        write_png(sheet, folder / f"{name_layer_file(layer)}.png")
+    (folder / "objectives.json").write_text(json.dumps(objectives, indent=1) + "\n", encoding="utf-8")
+    n_dead = sum(each["n_dead"] for each in objectives.values())
+    n_shown = sum(len(each["filters"]) for each in objectives.values())
+    print(f"{variant}: {n_shown} filters of {len(layers)} layers, {n_dead} dead")
+
+
+def _label(ascent: "Ascent") -> list[str]:
+    return [
+        f"{index}: dead" if is_dead else f"{index}: {_round(before)} → {_round(after)}"
+        for index, before, after, is_dead in zip(
+            ascent.filters, ascent.before, ascent.after, ascent.is_dead, strict=True
+        )
+    ]
+
+
+def _round(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+
+
+def _describe(ascent: "Ascent", n_filters: int) -> dict[str, Any]:
+    """The numbers of a layer's ascent, for JSON."""
+    rows = zip(ascent.filters, ascent.before, ascent.after, ascent.is_dead, strict=True)
+    return {
+        "n_filters": n_filters,
+        "n_dead": int(ascent.is_dead.sum()),
+        "filters": [
+            {"filter": int(index), "before": float(before), "after": float(after), "dead": bool(is_dead)}
+            for index, before, after, is_dead in rows
+        ],
+    }
+
+
+if __name__ == "__main__":
+    main()

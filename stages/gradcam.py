@@ -1,0 +1,152 @@
+"""Grad-CAM: where each network finds its evidence for dog and for cat, and what ImageNet's classes see in photos."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvd.errors import InputError
+from cvd.stage import run_stage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cvd.params import Params
+    from cvd.vis.overlays import Row
+
+CLASSES = (("dog", 1), ("cat", -1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, required=True, help="folder of the manifest's images")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--models", type=Path, required=True, help="folder of VARIANT.keras")
+    parser.add_argument("--backbone", type=Path, required=True, help="folder of the pretrained network")
+    parser.add_argument("--photos", type=Path, required=True, help="a photo or a folder of photos")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    args = parser.parse_args()
+    run_stage(lambda: draw_gradcam(args), "gradcam")
+
+
+def draw_gradcam(args: argparse.Namespace) -> None:
+    """Draws IMAGE.png (all variants), VARIANT/IMAGE_LAYER_CLASS.png, and photos/PHOTO.png (ImageNet's classes)."""
+    from cvd.data.decode import decode_image
+    from cvd.data.manifest import choose_images, read_manifest
+    from cvd.files import replace_folder
+    from cvd.params import load_params
+    from cvd.tracking import add_to_run
+    from cvd.vis.overlays import limit_size
+
+    params = load_params()
+    photos = {name: limit_size(decode_image(path)) for name, path in list_photos(args.photos).items()}
+    paths = choose_images(read_manifest(args.manifest), params.gradcam.images)
+    images = {path: limit_size(decode_image(args.images / path)) for path in paths}
+    with replace_folder(args.out) as folder:
+        sheets = _draw_variants(images, args.models, folder, params)
+        _draw_photos(photos or images, args.backbone, folder / "photos", params)
+    for variant in params.gradcam.variants:
+        files = [args.out / sheet for sheet in sheets]
+        add_to_run(variant=variant, model_path=args.models / f"{variant}.keras", files=files, folder="gradcam")
+
+
+def list_photos(path: Path) -> dict[str, Path]:
+    """Photos by name: the file itself, or all files of a folder but README.md and hidden ones.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    if path.is_file():
+        return {path.name: path}
+    if not path.is_dir():
+        raise InputError(f"gradcam.photos is {str(path)!r}: no such file or folder")
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    files = [each for each in files if each.name != "README.md" and not each.name.startswith(".")]
+    return {each.relative_to(path).as_posix(): each for each in files}
+
+
+def _draw_variants(images: "dict[str, np.ndarray]", models: Path, folder: Path, params: "Params") -> list[str]:
+    """Draws the test images' sheets and returns their names."""
+    from tqdm import tqdm
+
+    from cvd.vis.drawing import name_file, name_layer_file, write_png
+    from cvd.vis.overlays import draw_comparison, draw_heat
+
+    rows: dict[str, list[Row]] = {path: [] for path in images}
+    for variant in tqdm(params.gradcam.variants, desc="explaining", unit="variant"):
+        for path, row in zip(images, _explain_variant(variant, images, models, params), strict=True):
+            rows[path].append(row)
+            for heat in row.heats:
+                name = f"{name_file(path)}_{name_layer_file(heat.layer)}_{heat.heading.split()[-1]}.png"
+                caption = f"{variant}   ·   {row.lines[0]}"
+                write_png(draw_heat(images[path], heat, title=path, caption=caption), folder / variant / name)
+    caption = "Grad-CAM: where each network finds evidence for dog, and for cat"
+    for path, image in images.items():
+        write_png(draw_comparison(image, rows[path], title=path, caption=caption), folder / f"{name_file(path)}.png")
+    print(f"{len(images)} images, {len(params.gradcam.variants)} variants")
+    return [f"{name_file(path)}.png" for path in images]
+
+
+def _explain_variant(variant: str, images: "dict[str, np.ndarray]", models: Path, params: "Params") -> "Iterator[Row]":
+    """What a variant says of each image, with its heat maps: each layer's for dog, then for cat."""
+    import numpy as np
+
+    from cvd.data.decode import resize_image
+    from cvd.vis.gradcam import combine_evidence, take_gradients
+    from cvd.vis.graphs import input_side, load_classifier
+    from cvd.vis.layers import choose_grad_cam_layers, name_depths
+    from cvd.vis.overlays import Heat, Row
+
+    model = load_classifier(models / f"{variant}.keras")
+    layers = choose_grad_cam_layers(model, params.gradcam.layers)
+    side = input_side(model, params.image.size_px)
+    logits, evidence = take_gradients(
+        model, np.stack([resize_image(image, side) for image in images.values()]), layers=layers
+    )
+    maps = {(layer, sign): combine_evidence(evidence[layer], sign=sign) for layer in layers for _, sign in CLASSES}
+    depths = name_depths(len(layers))
+    for index in range(len(images)):
+        probability = 1 / (1 + np.exp(-float(logits[index, 0])))
+        heats = [
+            Heat(f"{depth} {name}".strip(), layer, maps[layer, sign][index])
+            for depth, layer in zip(depths, layers, strict=True)
+            for name, sign in CLASSES
+        ]
+        yield Row(variant, [f"P(dog) {probability:.3f}", f"says {'dog' if logits[index, 0] > 0 else 'cat'}"], heats)
+
+
+def _draw_photos(photos: "dict[str, np.ndarray]", backbone: Path, folder: Path, params: "Params") -> None:
+    """Draws the backbone's most probable ImageNet classes, one sheet per photo; none where its head is not kept."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from cvd.data.decode import resize_image
+    from cvd.models.backbone import describe_backbone, load_backbone
+    from cvd.models.imagenet import class_names
+    from cvd.vis.drawing import name_file, write_png
+    from cvd.vis.gradcam import explain_top_classes
+    from cvd.vis.layers import choose_grad_cam_layers
+    from cvd.vis.overlays import Heat, draw_photos
+
+    folder.mkdir()
+    description = describe_backbone(backbone)
+    if not description.has_classes:
+        print(f"{description.name} from {description.weights} has no ImageNet classes: no photos are explained")
+        return
+    model, names = load_backbone(backbone), class_names()
+    layer = choose_grad_cam_layers(model, None)[-1]
+    for name, photo in tqdm(photos.items(), desc="explaining photos", unit="photo"):
+        pixels = resize_image(photo, description.size_px)[np.newaxis]
+        classes, probabilities, maps = explain_top_classes(model, pixels, layer=layer, top=params.gradcam.top)
+        heats = [
+            Heat(f"{names[index]} {probability:.0%}", layer, heat)
+            for index, probability, heat in zip(classes[0], probabilities[0], maps[0], strict=True)
+        ]
+        title = f"What {description.name} sees: its top {len(heats)} of ImageNet's 1,000 classes"
+        sheet = draw_photos([(name, photo, heats)], title=title, caption=f"Grad-CAM at {layer}")
+        write_png(sheet, folder / f"{name_file(name)}.png")
+    print(f"{len(photos)} photos, top {params.gradcam.top} classes of {description.name}")
+
+
+if __name__ == "__main__":
+    main()

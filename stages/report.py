@@ -1,0 +1,42 @@
+"""Report: one page with the verdict, its evidence, and how to get it again."""
+
+import argparse
+from pathlib import Path
+
+from cvd.data.manifest import read_manifest
+from cvd.files import replace_file
+from cvd.params import load_params
+from cvd.provenance import describe_code, describe_machine, list_versions
+from cvd.report import read_results, render_report
+from cvd.stage import run_stage
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("metrics-folder", "plots", "manifest", "report"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    return parser.parse_args()
+
+
+def work(args: argparse.Namespace) -> None:
+    params = load_params()
+    page = render_report(
+        read_results(args.metrics_folder, args.plots),
+        manifest=read_manifest(args.manifest),
+        plots=args.plots,
+        provenance={"code": describe_code(), "versions": list_versions(), "machine": describe_machine()},
+        params=params.model_dump(),
+        params_text=Path("params.yaml").read_text(encoding="utf-8"),
+    )
+    with replace_file(args.report) as partial:
+        partial.write_text(page, encoding="utf-8")
+    print(f"{args.report}: {len(page.encode()) / 1e6:.1f} MB, open it in a browser")
+
+
+def main() -> None:
+    args = parse_arguments()
+    run_stage(lambda: work(args), "report")
+
+
+if __name__ == "__main__":
+    main()

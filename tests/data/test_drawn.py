@@ -1,0 +1,166 @@
+"""The drawn images: reproducible, with masks that fit, and classes that differ by anatomy only."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cvd.data.drawn import Drawing, draw, write_drawn_archive
+from cvd.data.drawn.noise import open_streams
+from cvd.data.drawn.picture import STREAMS, Composition, choose_layout, compose
+
+N_PER_CLASS = 100
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def drawings() -> list[Drawing]:
+    return [draw(label, index, SEED) for index in range(N_PER_CLASS) for label in ("cat", "dog")]
+
+
+def test_same_arguments_give_same_bytes_in_any_order(drawings: list[Drawing]) -> None:
+    np.random.seed(0)
+    for position in (7, 0, 4):
+        first = drawings[position]
+        again = draw(first.label, position // 2, SEED)
+        assert again.jpeg == first.jpeg
+        assert np.array_equal(again.image, first.image)
+        assert np.array_equal(again.animal, first.animal)
+        assert np.array_equal(again.head, first.head)
+
+
+def test_every_picture_is_another(drawings: list[Drawing]) -> None:
+    assert len({d.jpeg for d in drawings}) == len(drawings)
+    assert draw("cat", 0, SEED).jpeg != draw("cat", 0, SEED + 1).jpeg
+
+
+def test_image_is_the_decoded_jpeg(drawings: list[Drawing]) -> None:
+    for drawing in drawings[:6]:
+        decoded = cv2.imdecode(np.frombuffer(drawing.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert np.array_equal(drawing.image, decoded[..., ::-1])
+
+
+def test_sizes_and_aspects_vary_within_bounds(drawings: list[Drawing]) -> None:
+    sides = np.array([d.image.shape[:2] for d in drawings])
+    assert sides.min() >= 200
+    assert sides.max() <= 320
+    aspects = sides[:, 1] / sides[:, 0]
+    assert aspects.min() < 0.8
+    assert aspects.max() > 1.25
+
+
+def test_masks_are_binary_and_nested_and_of_fair_size(drawings: list[Drawing]) -> None:
+    for drawing in drawings:
+        assert drawing.image.dtype == drawing.animal.dtype == drawing.head.dtype == np.uint8
+        assert drawing.animal.shape == drawing.head.shape == drawing.image.shape[:2]
+        assert set(np.unique(drawing.animal)) == set(np.unique(drawing.head)) == {0, 255}
+        assert not np.any(drawing.head & ~drawing.animal)
+    animal = np.array([(d.animal > 0).mean() for d in drawings])
+    head = np.array([(d.head > 0).mean() for d in drawings])
+    assert animal.min() > 0.08
+    assert animal.max() < 0.7
+    assert np.mean((animal > 0.15) & (animal < 0.6)) > 0.95
+    assert head.min() > 0.03
+    assert 0.1 < np.median(head) < 0.3
+
+
+def _compose_twice(label: str, index: int) -> tuple[Composition, Composition]:
+    compositions = []
+    for with_animal in (True, False):
+        streams = open_streams(label, index, SEED, STREAMS)
+        layout = choose_layout(streams["layout"])
+        compositions.append(compose(label, layout, streams, with_animal=with_animal))
+    return compositions[0], compositions[1]
+
+
+@pytest.mark.parametrize("label", ["cat", "dog"])
+def test_masks_fit_the_animal(label: str) -> None:
+    """Taking the animal away changes the picture inside its mask, and nowhere else."""
+    for index in range(6):
+        with_animal, without = _compose_twice(label, index)
+        change = np.abs(with_animal.picture - without.picture).max(axis=2)
+        assert change[with_animal.animal == 0].max() < 1e-6
+        mask = (with_animal.animal > 0.5).astype(np.uint8)
+        outside = cv2.dilate(mask, np.ones((5, 5), np.uint8)) == 0
+        assert np.mean(change[outside] > 0.02) < 0.04  # thin tufts; fur veiled by something out of focus
+        assert np.mean(change[mask > 0] > 0.02) > 0.95  # fur may resemble what it hides
+
+
+def test_drawing_masks_are_those_of_the_composition(drawings: list[Drawing]) -> None:
+    for index in range(3):
+        composition, _ = _compose_twice("dog", index)
+        assert np.array_equal(drawings[2 * index + 1].animal > 0, composition.animal > 0.5)
+
+
+def _describe(drawing: Drawing) -> list[float]:
+    """What must not tell cats from dogs: colours, brightness, file size, image size, edges."""
+    histogram = [np.histogram(drawing.image[..., c], 6, (0, 256), density=True)[0] for c in range(3)]
+    grey = cv2.cvtColor(drawing.image, cv2.COLOR_RGB2GRAY)
+    edges = float((cv2.Canny(grey, 80, 160) > 0).mean())
+    height, width = grey.shape
+    return [*np.concatenate(histogram), grey.mean(), grey.std(), len(drawing.jpeg), height, width, edges]
+
+
+def test_simple_statistics_do_not_tell_the_classes_apart(drawings: list[Drawing]) -> None:
+    """Stays within three binomial standard deviations of chance: .606 for 200 pictures."""
+    features = np.array([_describe(d) for d in drawings])
+    labels = np.array([d.label == "dog" for d in drawings])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    folds = StratifiedKFold(8, shuffle=True, random_state=0)
+    accuracy = cross_val_score(classifier, features, labels, cv=folds).mean()
+    assert accuracy < 0.5 + 3 * np.sqrt(0.25 / len(labels))
+
+
+def test_archive_repeats_byte_for_byte_and_holds_the_drawings(tmp_path: Path, drawings: list[Drawing]) -> None:
+    counted: list[int] = []
+
+    def progress(images: Iterable[object]) -> Iterator[object]:
+        for image in images:
+            counted.append(1)
+            yield image
+
+    write_drawn_archive(tmp_path / "a.zip", n_per_class=3, seed=SEED, progress=progress)
+    write_drawn_archive(tmp_path / "b.zip", n_per_class=3, seed=SEED)
+    data = (tmp_path / "a.zip").read_bytes()
+    assert data == (tmp_path / "b.zip").read_bytes()
+    assert len(counted) == 6
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert len(archive.namelist()) == 18
+        assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+        assert archive.read("dog/dog.2.jpg") == drawings[5].jpeg
+        mask = cv2.imdecode(np.frombuffer(archive.read("masks/head/dog.2.png"), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(mask, drawings[5].head)
+        assert archive.testzip() is None
+
+
+def test_a_failure_keeps_the_old_archive_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    target = tmp_path / "drawn.zip"
+    target.write_bytes(b"old")
+
+    def break_off(images: Iterable[object]) -> Iterator[object]:
+        yield next(iter(images))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_drawn_archive(target, n_per_class=1, seed=0, progress=break_off)
+    assert target.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["drawn.zip"]
+
+
+def test_bad_arguments_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'bird'"):
+        draw("bird", 0, 0)
+    with pytest.raises(ValueError, match="index=-1"):
+        draw("cat", -1, 0)
+    with pytest.raises(ValueError, match="n_per_class=0"):
+        write_drawn_archive(tmp_path / "x.zip", n_per_class=0, seed=0)

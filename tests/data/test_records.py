@@ -1,0 +1,236 @@
+"""TFRecord shards: the same bytes every time, readable by TensorFlow, refused when damaged."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from cvd.data.decode import decode_image, encode_jpeg, load_image
+from cvd.data.examples import read_shards
+from cvd.data.records import make_record, render_index, write_shards
+from cvd.data.shards import open_split, read_image
+from cvd.errors import InputError
+
+SIZE = 24
+N_TRAIN, N_TEST = 11, 3
+
+
+@pytest.fixture(scope="module")
+def images_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for number in range(N_TRAIN + N_TEST):
+        image = rng.integers(0, 256, (30 + number, 40, 3), dtype=np.uint8)
+        (folder / f"{number}.jpg").write_bytes(encode_jpeg(image))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(images_folder: Path) -> pd.DataFrame:
+    rows = [
+        {
+            "path": f"{number}.jpg",
+            "label": number % 2,
+            "split": "train" if number < N_TRAIN else "test",
+            "sha256": hashlib.sha256((images_folder / f"{number}.jpg").read_bytes()).hexdigest(),
+        }
+        for number in range(N_TRAIN + N_TEST)
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0, ignore_index=True)  # the manifest's order rules
+
+
+def write(images_folder: Path, manifest: pd.DataFrame, folder: Path, *, encoding: str = "raw") -> dict:
+    """Six raw records fit into a shard; JPEG's are smaller."""
+    folder.mkdir(exist_ok=True)
+    return write_shards(
+        images_folder,
+        manifest,
+        folder,
+        size_px=SIZE,
+        encoding=encoding,
+        size_mb=0.0125,
+        splits=("train", "test"),
+    )
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_twice_gives_the_same_bytes(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str) -> None:
+    write(images_folder, manifest, tmp_path / "a", encoding=encoding)
+    write(images_folder, manifest, tmp_path / "b", encoding=encoding)
+    assert read_all(tmp_path / "a") == read_all(tmp_path / "b")
+
+
+def test_index_describes_the_shards(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    returned = write(images_folder, manifest, tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert index == returned
+    train = index["train"]
+    assert (train["encoding"], train["size_px"], train["n"]) == ("raw", SIZE, N_TRAIN)
+    assert train["paths"] == manifest.loc[manifest["split"] == "train", "path"].tolist()
+    assert train["labels"] == manifest.loc[manifest["split"] == "train", "label"].tolist()
+    names = [f"train-{number:05d}-of-00002.tfrecord" for number in range(2)]
+    assert [shard["name"] for shard in train["shards"]] == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.json", "test-00000-of-00001.tfrecord", *names]
+    assert sum(shard["examples"] for shard in train["shards"]) == N_TRAIN
+    for shard in train["shards"]:
+        content = (tmp_path / shard["name"]).read_bytes()
+        assert len(content) == shard["bytes"] <= 12_500
+        assert hashlib.sha256(content).hexdigest() == shard["sha256"]
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_tensorflow_reads_the_records(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str
+) -> None:
+    import tensorflow as tf
+
+    write(images_folder, manifest, tmp_path, encoding=encoding)
+    files = sorted(str(path) for path in tmp_path.glob("train-*.tfrecord"))
+    rows = manifest[manifest["split"] == "train"].to_dict("records")
+    for data, row in zip(tf.data.TFRecordDataset(files).as_numpy_iterator(), rows, strict=True):
+        feature = tf.train.Example.FromString(data).features.feature
+        image = feature["image"].bytes_list.value[0]
+        pixels = load_image(images_folder / row["path"], SIZE)
+        assert image == (pixels.tobytes() if encoding == "raw" else encode_jpeg(pixels))
+        assert feature["encoding"].bytes_list.value[0] == encoding.encode()
+        assert feature["path"].bytes_list.value[0] == row["path"].encode()
+        assert feature["sha256"].bytes_list.value[0] == row["sha256"].encode()
+        numbers = [feature[name].int64_list.value[0] for name in ("height", "width", "label")]
+        assert numbers == [SIZE, SIZE, row["label"]]
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 10**9])
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_round_trip(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str, memory_bytes: int
+) -> None:
+    write(images_folder, manifest, tmp_path, encoding=encoding)
+    examples = read_shards(tmp_path, "train", memory_bytes=memory_bytes)
+    for index, path in enumerate(examples.paths):
+        pixels = load_image(images_folder / path, SIZE)
+        expected = pixels if encoding == "raw" else decode_image(encode_jpeg(pixels))
+        np.testing.assert_array_equal(examples.fetch(np.array([index]))[0], expected)
+
+
+def test_an_image_is_found_in_its_record_whatever_it_looks_like(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    for value in (0, 10, 116, 255):  # 10 is the tag of a bytes field, 116 the letter t of "test"
+        file = tmp_path / "plain.png"
+        cv2.imwrite(str(file), np.full((SIZE, SIZE, 3), value, np.uint8))
+        record = make_record(file, path="t" * 80, label=1, sha256="f" * 64, size_px=SIZE, encoding="raw")
+        feature = tf.train.Example.FromString(record.data).features.feature
+        start = record.image_offset - 12  # of the TFRecord's header
+        assert record.data[start : start + record.image_length] == feature["image"].bytes_list.value[0]
+
+
+def test_progress_sees_every_image(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def watch(records):
+        for record in records:
+            seen.append(record.path)
+            yield record
+
+    write_shards(
+        images_folder,
+        manifest,
+        tmp_path,
+        size_px=SIZE,
+        encoding="raw",
+        size_mb=1,
+        splits=("test", "train"),
+        progress=watch,
+    )
+    assert sorted(seen) == sorted(manifest["path"])
+
+
+def test_refuses_an_empty_split_and_an_unknown_encoding(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="split 'validation' holds no images"):
+        write_shards(images_folder, manifest, tmp_path, size_px=SIZE, encoding="raw", size_mb=1)
+    with pytest.raises(InputError, match=r"shard.encoding is 'png': it must be raw or jpeg"):
+        write(images_folder, manifest, tmp_path, encoding="png")
+
+
+def test_a_broken_image_stops_the_writing(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read image .*missing\.jpg"):
+        write(images_folder, manifest.replace({"path": {"3.jpg": "missing.jpg"}}), tmp_path)
+
+
+def test_a_missing_or_truncated_shard_is_named(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    write(images_folder, manifest, tmp_path)
+    shard = tmp_path / "train-00001-of-00002.tfrecord"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    with pytest.raises(InputError, match=r"train-00001-of-00002\.tfrecord has .* bytes, its index says"):
+        read_shards(tmp_path, "train", memory_bytes=0)
+    shard.unlink()
+    with pytest.raises(InputError, match=r"train-00001-of-00002\.tfrecord is missing"):
+        read_shards(tmp_path, "train", memory_bytes=0)
+
+
+def test_a_shard_that_changes_after_opening_is_named(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    write(images_folder, manifest, tmp_path)
+    source = open_split(tmp_path, "test")
+    shard = tmp_path / "test-00000-of-00001.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    read_image(source, 0)
+    with pytest.raises(InputError, match="is truncated at byte"):
+        read_image(source, N_TEST - 1)
+    shard.unlink()
+    with pytest.raises(InputError, match=r"cannot read shard .*No such file"):
+        read_image(source, 0)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 10**9])
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_any_changed_byte_is_found(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str, memory_bytes: int
+) -> None:
+    write(images_folder, manifest, tmp_path, encoding=encoding)
+    shard = tmp_path / "test-00000-of-00001.tfrecord"
+    content = shard.read_bytes()
+    for position in np.linspace(0, len(content) - 1, 25).astype(int):
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        shard.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"test-00000-of-00001\.tfrecord is corrupted"):
+            read_shards(tmp_path, "test", memory_bytes=memory_bytes).fetch(np.arange(N_TEST))
+
+
+def test_a_missing_or_unusable_index_is_named(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*index\.json: No such file"):
+        read_shards(tmp_path, "train", memory_bytes=0)
+    index = write(images_folder, manifest, tmp_path)
+    with pytest.raises(InputError, match=r"split 'validation' is not in .*which has train, test"):
+        read_shards(tmp_path, "validation", memory_bytes=0)
+    index["train"]["labels"].pop()
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="cannot be used for train"):
+        read_shards(tmp_path, "train", memory_bytes=0)
+    del index["train"]["shards"][0]["bytes"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="cannot be used for train"):
+        read_shards(tmp_path, "train", memory_bytes=0)
+    (tmp_path / "index.json").write_text("{")
+    with pytest.raises(InputError, match="not valid JSON"):
+        read_shards(tmp_path, "train", memory_bytes=0)
+
+
+def test_index_is_json_with_a_line_per_list() -> None:
+    value = {"a": {"numbers": [1, 2, 3], "parts": [{"x": 1}, {"x": [2]}], "none": []}, "b": "é"}
+    text = render_index(value)
+    assert json.loads(text) == value
+    assert '    "numbers": [1, 2, 3],\n' in text

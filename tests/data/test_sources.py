@@ -1,0 +1,139 @@
+"""cvd.data.sources and the stages download and split."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+from photo_samples import make_jpeg, make_members, write_zip
+
+from cvd.data.manifest import read_manifest
+from cvd.data.sources import Record, Request, fetch_source
+from cvd.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def fetch(source: str, path: Path, out: Path) -> Record:
+    return fetch_source(source, Request(str(path), 10, 1), archive=out / "raw.zip", record=out / "raw.json")
+
+
+def test_zip_is_copied(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "photos.zip", make_members(2))
+    record = fetch("archive", path, tmp_path / "data")
+    copy = tmp_path / "data" / "raw.zip"
+    assert copy.read_bytes() == path.read_bytes()
+    assert copy.stat().st_ino != path.stat().st_ino
+    written = json.loads((tmp_path / "data" / "raw.json").read_text())
+    assert written["sha256"] == record.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (written["members"], written["bytes"]) == (4, path.stat().st_size)
+    assert (written["source"], written["path"]) == ("archive", str(path))
+    assert written["fetched_at"].endswith("+00:00")
+    assert "redistribution" in written["licence"]
+
+
+def test_directory_and_tar(tmp_path: Path) -> None:
+    for name, data in make_members(2).items():
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(data)
+    with tarfile.open(tmp_path / "photos.tgz", "w:gz") as tar:
+        tar.add(tmp_path / "photos", "photos")
+    assert fetch("directory", tmp_path / "photos", tmp_path / "a").members == 4
+    assert fetch("archive", tmp_path / "photos.tgz", tmp_path / "b").members == 4
+
+
+def test_refused_sources_leave_nothing(tmp_path: Path) -> None:
+    whole = write_zip(tmp_path / "good.zip", make_members(2))
+    (tmp_path / "cut.zip").write_bytes(whole.read_bytes()[:-100])
+    (tmp_path / "text.zip").write_text("no zip")
+    (tmp_path / "folder").mkdir()
+    write_zip(tmp_path / "empty.zip", {})
+    write_zip(tmp_path / "cats.zip", {"cat.1.jpg": make_jpeg(1)})
+    write_zip(tmp_path / "birds.zip", {"bird.1.jpg": make_jpeg(1)})
+    (tmp_path / "data").mkdir()
+    shutil.copy(whole, tmp_path / "data" / "raw.zip")
+    cases = [
+        ("archive", "missing.zip", "does not exist"),
+        ("archive", "cut.zip", "is a damaged zip: its end is missing"),
+        ("archive", "text.zip", "is neither a zip nor a tar"),
+        ("archive", "folder", "use data.source=directory"),
+        ("archive", "empty.zip", "is empty"),
+        ("archive", "cats.zip", "only cats among its 1 files, no dogs"),
+        ("archive", "birds.zip", "neither cats nor dogs among its 1 files"),
+        ("archive", "data/raw.zip", "own output"),
+        ("directory", "folder", "is empty"),
+        ("directory", "good.zip", "use data.source=archive"),
+    ]
+    for source, name, message in cases:
+        with pytest.raises(InputError, match=message) as caught:
+            fetch(source, tmp_path / name, tmp_path / "data")
+        assert "\n" not in str(caught.value)
+        assert name in str(caught.value)
+        assert ".partial" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["raw.zip"]
+
+
+def run_stage(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"stages.{name}", *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+OUTPUTS = {
+    "images": "data/images",
+    "manifest": "data/manifest.csv",
+    "quarantine": "data/quarantine.csv",
+    "masks": "data/masks.zip",
+    "summary": "metrics/data.json",
+    "sheets": "plots/data",
+}
+SPLIT = ["--archive", "data/raw.zip", *(part for name, path in OUTPUTS.items() for part in (f"--{name}", path))]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with params for a small archive."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["data"]["source"] = "archive"
+    params["split"].update(train=None, validation=2, test=3)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    write_zip(tmp_path / "photos.zip", make_members(10) | {"notes.txt": b"x"})
+    return tmp_path
+
+
+def test_stages(project: Path) -> None:
+    downloaded = run_stage(
+        "download", project, "--source-path", "photos.zip", "--archive", "data/raw.zip", "--record", "data/raw.json"
+    )
+    assert downloaded.returncode == 0, downloaded.stderr
+    (project / "data" / "raw.json").unlink()  # split must not need it
+    done = run_stage("split", project, *SPLIT)
+    assert done.returncode == 0, done.stderr
+    manifest = read_manifest(project / "data" / "manifest.csv")
+    assert manifest["split"].value_counts().to_dict() == {"train": 10, "validation": 4, "test": 6}
+    summary = json.loads((project / "metrics" / "data.json").read_text())
+    assert summary["reasons"] == {"not_an_image": 1}
+    assert summary["members"] == summary["images"] + summary["quarantined"] == 21
+    assert sorted(path.name for path in (project / "plots" / "data").iterdir()) == [
+        f"{split}_{name}.png" for split in ("test", "train", "validation") for name in ("cat", "dog")
+    ]
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(project: Path) -> None:
+    (project / "data").mkdir()
+    write_zip(project / "data" / "raw.zip", make_members(4))
+    done = run_stage("split", project, *SPLIT)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: cat has 4 usable images, but split asks for")
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (project / "data").iterdir()] == ["raw.zip"]

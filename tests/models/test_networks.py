@@ -1,0 +1,124 @@
+"""The networks: their size, their interface, and what joins and parts them."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from cvd.models import head as head_module
+from cvd.models import layers as layers_module
+from cvd.models import plain as plain_module
+
+RNG = np.random.default_rng(7)
+IMAGES = RNG.integers(0, 256, (3, 50, 50, 3), dtype=np.uint8)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")  # Keras' own
+
+
+def seeded_plain(**arguments: object) -> keras.Model:
+    keras.utils.set_random_seed(3)
+    return plain_module.build_plain(**{"size_px": 50, "dropout": 0.0, **arguments})
+
+
+def tiny_backbone(classes: bool = True) -> keras.Model:
+    """A flat backbone with a depthwise convolution, BatchNorm and a classifier behind its features."""
+    keras.utils.set_random_seed(5)
+    pixels = keras.Input((20, 20, 3), name="image")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="rescaling")(pixels)
+    x = keras.layers.Conv2D(8, 3, strides=2, name="stem")(x)
+    x = keras.layers.BatchNormalization(name="stem_bn", moving_variance_initializer="random_uniform")(x)
+    x = keras.layers.ReLU(6.0, name="stem_relu")(x)
+    y = keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = keras.layers.Add(name="add")([x, y])
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    return keras.Model(pixels, keras.layers.Dense(10, name="classes")(x) if classes else x, name="tiny")
+
+
+def test_plain_has_the_textbooks_parameters() -> None:
+    model = plain_module.build_plain(size_px=150, dropout=0.5)
+    assert model.count_params() == 3_453_121
+    names = "pixels rescaling conv1 pool1 conv2 pool2 conv3 pool3 conv4 pool4 flatten dropout dense logit"
+    assert " ".join(layer.name for layer in model.layers) == names
+    assert model.get_layer("conv4").output.shape == (None, 15, 15, 128)
+
+
+def test_plain_takes_both_kinds_of_pixels_and_gives_float32() -> None:
+    for dtype in ("float32", "mixed_bfloat16"):
+        model = seeded_plain(dtype=dtype)
+        from_bytes, from_floats = model(IMAGES), model(IMAGES.astype(np.float32))
+        assert (from_bytes.shape, from_bytes.dtype) == ((3, 1), "float32")
+        np.testing.assert_array_equal(from_bytes, from_floats)
+        np.testing.assert_array_equal(
+            model.predict(IMAGES, verbose=0), model.predict(IMAGES.astype(np.float32), verbose=0)
+        )
+
+
+def test_rescaling_is_inside() -> None:
+    model = seeded_plain()
+    x = IMAGES.astype(np.float32) / 255
+    for layer in model.layers[2:]:
+        x = layer(x)
+    np.testing.assert_allclose(model(IMAGES), x, rtol=1e-5, atol=1e-6)
+
+
+def test_without_dropout_the_layer_is_absent_and_the_initial_weights_are_the_same() -> None:
+    plain, dropped = seeded_plain(), seeded_plain(dropout=0.5)
+    assert "dropout" not in [layer.name for layer in plain.layers]
+    for one, other in zip(plain.get_weights(), dropped.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("size_px", [46, 64])
+def test_smallest_sizes_work(size_px: int) -> None:
+    assert plain_module.build_plain(size_px=size_px, dropout=0.0).output_shape == (None, 1)
+
+
+def test_too_small_a_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="size_px is 45: the plain network needs at least 46"):
+        plain_module.build_plain(size_px=45, dropout=0.0)
+
+
+@pytest.mark.parametrize("classes", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_head_on_backbone_is_one_flat_graph(tmp_path: Path, classes: bool, dropout: float) -> None:
+    backbone, head = tiny_backbone(classes), head_module.build_head(n_features=8, dropout=dropout)
+    images = RNG.integers(0, 256, (3, 20, 20, 3)).astype(np.float32)
+    features = keras.Model(backbone.input, backbone.get_layer("features").output)(images)
+    model = head_module.attach_head(backbone, head)
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    assert model.get_layer("depthwise").output.shape == (None, 9, 9, 8)
+    np.testing.assert_allclose(model(images), head(features), rtol=1e-5, atol=1e-6)
+    assert [weight.path for weight in model.trainable_weights] == ["logit/kernel", "logit/bias"]
+    layers_module.describe_layers(head), layers_module.describe_layers(backbone)  # still whole
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images), model(images))
+    parted = head_module.split_head(loaded)
+    np.testing.assert_array_equal(parted(features), head(features))
+    np.testing.assert_array_equal(
+        parted.predict(np.asarray(features), verbose=0), head.predict(np.asarray(features), verbose=0)
+    )
+
+
+def test_head_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the backbone has 8 features, the head takes 9"):
+        head_module.attach_head(tiny_backbone(), head_module.build_head(n_features=9, dropout=0.5))
+
+
+def test_table_tells_shapes_and_parameters() -> None:
+    head = head_module.build_head(n_features=1280, dropout=0.5)
+    assert layers_module.describe_layers(head) == [
+        ("head_input", "InputLayer", (None, 1280), 0),
+        ("head_dropout", "Dropout", (None, 1280), 0),
+        ("logit", "Dense", (None, 1), 1281),
+    ]
+    assert layers_module.format_layers(head, title="head", description="Of 1,280 features.") == (
+        "# head\n\nOf 1,280 features.\n\n"
+        "| layer | type | output shape | parameters |\n|---|---|---|---:|\n"
+        "| `head_input` | InputLayer | n x 1280 | 0 |\n"
+        "| `head_dropout` | Dropout | n x 1280 | 0 |\n"
+        "| `logit` | Dense | n x 1 | 1,281 |\n"
+        "| **total** | | | **1,281** |\n| trained | | | 1,281 |\n| frozen | | | 0 |\n"
+    )

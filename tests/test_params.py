@@ -1,0 +1,85 @@
+"""params.yaml is valid, and what is wrong in one is said in one line."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+import yaml
+
+from cvd.errors import InputError
+from cvd.params import load_params, parse_params
+
+ROOT = Path(__file__).parent.parent
+RAW: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    raw = copy.deepcopy(RAW)
+    section = raw
+    *parents, last = path.split(".")
+    for name in parents:
+        section = section[name]
+    section[last] = value
+    return raw
+
+
+def test_shipped_params_are_valid_and_frozen() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert params.augment.rotation_degrees == 40
+    assert set(params.variants) >= {"baseline", "augmented", "tfrecord", "transfer"}
+    with pytest.raises(pydantic.ValidationError):
+        params.seed = 2
+
+
+def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert params.variants["tfrecord"].model_copy(update={"input": "files"}) == params.variants["baseline"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("augment.rotation", 3, ["augment.rotation ", "unknown"]),
+        ("augment.rotation_degrees", 500, ["augment.rotation_degrees", "500", "180"]),
+        ("augment.rotation_degrees", "much", ["augment.rotation_degrees", "'much'", "number"]),
+        ("augment.horizontal_flip", 3, ["augment.horizontal_flip", "3", "boolean"]),
+        ("data.source", "kagle", ["data.source", "'kagle'", "drawn"]),
+        ("split.validation", 0, ["split.validation", "0", "1"]),
+        ("split.validation", None, ["split.validation", "None"]),
+        ("variants.augmented.dropout", 1.0, ["variants.augmented.dropout", "0.95"]),
+        ("variants.transfer.augment", True, ["variants.transfer", "augment", "features"]),
+        ("variants.transfer.input", "files", ["variants.transfer", "'files'", "'backbone'"]),
+        ("variants.extra", {"input": "files"}, ["variants.extra", "missing"]),
+        ("backbone.name", "VGG16", ["torchvision", "VGG16", "imagenet"]),
+        ("gradcam.variants", ["residual"], ["gradcam.variants", "'residual'", "baseline"]),
+        ("seed", -1, ["seed", "-1"]),
+    ],
+)
+def test_faults_are_named_in_one_line(path: str, value: object, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_params(changed(path, value))
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_absent_keys_are_named() -> None:
+    raw = copy.deepcopy(RAW)
+    del raw["augment"]["zoom_fraction"]
+    with pytest.raises(InputError, match=r"augment\.zoom_fraction is missing"):
+        parse_params(raw)
+
+
+def test_files_that_are_no_params(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        load_params(tmp_path / "absent.yaml")
+    broken = tmp_path / "params.yaml"
+    broken.write_text("seed: [1\n")
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_params(broken)
+    broken.write_text("")
+    with pytest.raises(InputError):
+        load_params(broken)

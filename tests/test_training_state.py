@@ -1,0 +1,101 @@
+"""The state of a training on disk, its folder, and the digests that key it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvd.errors import InputError
+from cvd.training_state import (
+    TrainingState,
+    digest_arrays,
+    digest_files,
+    load_state,
+    make_key,
+    open_state_folder,
+    save_state,
+)
+
+
+def make_state() -> TrainingState:
+    kernel, seed = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([1, 2], np.uint32)
+    return TrainingState(
+        history=[{"epoch": 1, "loss": 0.1 + 0.2}],
+        train_seconds=[1.5],
+        epoch_seconds=[2.5],
+        best_epoch=1,
+        best=[kernel, seed],
+        variables=[kernel + index for index in range(11)],
+        optimizer=[np.array(7, np.int64)],
+    )
+
+
+def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    state, path = make_state(), tmp_path / "state.npz"
+    save_state(state, path)
+    loaded = load_state(path)
+    assert loaded is not None
+    for name in ("history", "train_seconds", "epoch_seconds", "best_epoch"):
+        assert getattr(loaded, name) == getattr(state, name)
+    for name in ("best", "variables", "optimizer"):
+        for one, other in zip(getattr(loaded, name), getattr(state, name), strict=True):
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+    assert [each.name for each in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_no_state_and_a_damaged_one_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    assert load_state(path) is None
+    save_state(make_state(), path)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]):
+        path.write_bytes(damaged)
+        assert load_state(path) is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_folder_stays_when_the_training_can_go_on(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), open_state_folder(tmp_path, "key") as folder:
+        assert folder is not None
+        (folder / "state.npz").write_text("1")
+        raise error
+    with open_state_folder(tmp_path, "key") as folder:
+        assert folder is not None
+        assert (folder / "state.npz").read_text() == "1"
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_goes_after_an_error_that_would_come_again(tmp_path: Path) -> None:
+    with pytest.raises(InputError), open_state_folder(tmp_path, "key"):
+        raise InputError("loss is nan")
+    assert not list(tmp_path.iterdir())
+
+
+def test_second_process_with_the_same_training_gets_no_folder(tmp_path: Path) -> None:
+    with open_state_folder(tmp_path, "key") as first, open_state_folder(tmp_path, "key") as second:
+        assert first == tmp_path / "key"
+        assert second is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_digests_tell_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/one.py").write_text("1")
+    before = digest_files([tmp_path / "data"])
+    (tmp_path / "data/two.pyc").write_text("2")
+    assert digest_files([tmp_path / "data"]) != before
+    assert digest_files([tmp_path / "data"], "*.py") == before
+    (tmp_path / "data/one.py").rename(tmp_path / "data/other.py")
+    assert digest_files([tmp_path / "data"], "*.py") != before
+    assert digest_arrays([np.zeros(2)]) != digest_arrays([np.ones(2)])
+
+
+def test_key_follows_configuration_and_code(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("1")
+    key = make_key({"a": 1, "b": {"c": 2}}, script=script)
+    assert key == make_key({"b": {"c": 2}, "a": 1}, script=script)
+    assert key != make_key({"b": {"c": 2.5}, "a": 1}, script=script)
+    script.write_text("2")
+    assert key != make_key({"a": 1, "b": {"c": 2}}, script=script)

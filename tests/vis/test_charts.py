@@ -1,0 +1,135 @@
+"""Figures: they hold what they should, in both themes, without overlaps that a renderer can detect."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from cvd.overfitting import tabulate_curves
+from cvd.vis import charts, diagnostics, forests, themes
+from cvd.vis.themes import DARK, LIGHT
+
+
+def make_curves(n: int) -> pd.DataFrame:
+    epochs = np.arange(1, n + 1)
+    return tabulate_curves(
+        pd.DataFrame(
+            {
+                "epoch": epochs,
+                "loss": 0.7 / epochs,
+                "accuracy": 1 - 0.5 / epochs,
+                "val_loss": 0.6 + 0.01 * epochs,
+                "val_accuracy": 0.7,
+            }
+        )
+    )
+
+
+def make_pair(first: str, second: str, difference: float, p: float) -> dict[str, Any]:
+    return {
+        "first": first, "second": second, "difference": difference, "difference_low": difference - 0.03,
+        "difference_high": difference + 0.04, "p_holm": p, "same_logits": False,
+    }  # fmt: skip
+
+
+def make_row(name: str, train: float) -> dict[str, Any]:
+    return {
+        "variant": name,
+        "train_accuracy": train,
+        "validation_accuracy": 0.7,
+        "test_accuracy": 0.72,
+        "accuracy_gap": train - 0.7,
+    }
+
+
+def read_texts(figure: Figure) -> str:
+    figure.canvas.draw()
+    return " | ".join(text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text")))
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+@pytest.mark.parametrize("tall", [False, True])
+def test_curves_have_common_axes_and_name_the_gap(theme: themes.Theme, tall: bool) -> None:
+    curves = {"baseline": make_curves(20), "augmented": make_curves(40), "mine": make_curves(5)}
+    figure = charts.draw_curves(curves, best_epochs=dict.fromkeys(curves, 1), theme=theme, tall=tall)
+    texts = read_texts(figure)
+    for wanted in ("baseline", "augmented", "mine", "20 epochs", "40 epochs", "gap 27.5 points", "validation"):
+        assert wanted in texts
+    axes = [each for each in figure.axes if each.get_visible()]
+    assert len(axes) == 6
+    assert len({each.get_xlim() for each in axes}) == 1
+    assert len({each.get_ylim() for each in axes}) == 2
+    assert figure.get_facecolor()[:3] == pytest.approx([int(theme.paper[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+
+def test_many_variants_go_into_rows() -> None:
+    curves = {f"v{i}": make_curves(3) for i in range(6)}
+    figure = charts.draw_curves(curves, best_epochs=dict.fromkeys(curves, 2))
+    assert sum(axes.get_visible() for axes in figure.axes) == 12
+    assert len(figure.axes) == 16
+
+
+def test_one_bad_epoch_does_not_flatten_the_rest() -> None:
+    frame = make_curves(40)
+    frame.loc[10, "val_loss"] = 1000.0
+    figure = charts.draw_curves({"baseline": frame}, best_epochs={"baseline": 1})
+    assert figure.axes[1].get_ylim()[1] < 5
+
+
+def test_differences_point_from_the_worse_to_the_better() -> None:
+    pairs = [make_pair("a", "b", -0.05, 0.01), make_pair("a", "c", 0.02, 0.5), make_pair("b", "c", 0.0, 1.0)]
+    texts = read_texts(forests.draw_differences(pairs))
+    for wanted in ("a over b", "c over a", "b and c", "+5.0", "+2.0", "0.0"):
+        assert wanted in texts
+
+
+def test_overfitting_names_gaps_also_below_zero() -> None:
+    texts = read_texts(forests.draw_overfitting([make_row("baseline", 0.99), make_row("augmented", 0.69)]))
+    assert "gap 29.0 points" in texts
+    assert "gap \N{MINUS SIGN}1.0 points" in texts
+
+
+def test_diagnostics_of_one_and_of_five() -> None:
+    roc = pd.DataFrame({"false_positive_rate": [0, 0.2, 1], "true_positive_rate": [0, 0.8, 1]})
+    bins = pd.DataFrame(
+        {
+            "predicted": [0.1, 0.9],
+            "observed": [0.2, 0.8],
+            "observed_low": [0.1, 0.7],
+            "observed_high": [0.3, 0.9],
+            "n": [10, 30],
+        }
+    )
+    counts = {"cat_as_cat": 1500, "cat_as_dog": 500, "dog_as_cat": 0, "dog_as_dog": 2000}
+    for names in (["baseline"], ["a", "b", "c", "d", "e"]):
+        assert "AUC 0.812" in read_texts(
+            diagnostics.draw_roc(dict.fromkeys(names, roc), aucs=dict.fromkeys(names, 0.812))
+        )
+        assert "0.100" in read_texts(
+            diagnostics.draw_reliability(dict.fromkeys(names, bins), eces=dict.fromkeys(names, 0.1), tall=True)
+        )
+        assert "1,500" in read_texts(diagnostics.draw_confusion(dict.fromkeys(names, counts), theme=DARK))
+
+
+def test_colours_are_fixed_legible_and_apart() -> None:
+    assert themes.choose_colours(["transfer", "baseline"]) == {
+        name: themes.choose_colours(["baseline", "augmented", "tfrecord", "transfer"])[name]
+        for name in ("transfer", "baseline")
+    }
+    names = ["baseline", "augmented", "tfrecord", "transfer", "a", "b", "c", "d"]
+    for theme, raised in ((LIGHT, "#f6f7f9"), (DARK, "#1f2328")):
+        colours = themes.choose_colours(names, theme)
+        assert len(set(colours.values())) == 8
+        for colour in (*colours.values(), theme.ink, theme.muted):
+            assert themes.measure_contrast(colour, theme.paper) >= 4.5
+            assert themes.measure_contrast(colour, raised) >= 4.5
+    assert themes.measure_contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        themes.save_figure(forests.draw_overfitting([make_row("baseline", 0.99)]), tmp_path / name, dpi=50)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

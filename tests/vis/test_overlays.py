@@ -1,0 +1,73 @@
+"""Heat maps on photos: sizes, aspect ratio, empty maps."""
+
+import numpy as np
+import pytest
+
+from cvd.vis import drawing, overlays
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+def test_an_upsampled_map_lies_on_the_whole_image() -> None:
+    heat = np.zeros((4, 4), np.float32)
+    heat[0, 3] = 2
+    big = overlays.upsample_map(heat, 40, 80)
+    assert big.shape == (40, 80)
+    assert (big >= 0).all()
+    assert big[0, -1] == 2
+    np.testing.assert_allclose(overlays.upsample_map(np.full((3, 3), 5.0), 10, 7), 5)
+
+
+def test_a_map_is_shown_over_its_maximum_and_an_empty_one_stays_empty() -> None:
+    np.testing.assert_allclose(overlays.normalise_map(np.array([[1.0, 4.0]])), [[0.25, 1]])
+    assert not overlays.normalise_map(np.zeros((3, 3))).any()
+    assert overlays.normalise_map(np.array([[1e-40]])).max() <= 1
+
+
+def test_an_overlay_keeps_size_and_leaves_the_cold_readable(photo: np.ndarray) -> None:
+    heat = np.zeros((6, 9))
+    heat[2, 2] = 1
+    overlay = overlays.overlay_heat(photo, heat)
+    assert overlay.shape == photo.shape
+    assert overlay.dtype == np.uint8
+    empty = overlays.overlay_heat(photo, np.zeros((6, 9)))
+    np.testing.assert_array_equal(overlay[:, 50:], empty[:, 50:])  # only hot places are coloured
+    assert np.abs(overlay[20:28, 20:28].astype(int) - empty[20:28, 20:28]).mean() > 10
+    grey = photo.astype(np.float64).mean(axis=2)
+    assert np.corrcoef(empty.mean(axis=2).ravel(), grey.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 400), (900, 20), (40, 40)])
+def test_any_photo_can_be_drawn(shape: tuple[int, int]) -> None:
+    image = np.full((*shape, 3), 255, np.uint8)
+    heats = [overlays.Heat("dog", "conv4", np.zeros((3, 3))), overlays.Heat("cat", "conv4", np.ones((3, 3)))]
+    row = overlays.Row("baseline", ["P(dog) 0.500", "says cat"], heats)
+    for sheet in (
+        overlays.draw_comparison(image, [row, row], title="x" * 300, caption="caption"),
+        overlays.draw_heat(image, heats[0], title="cat.3.jpg", caption="baseline"),
+        overlays.draw_heat(image, heats[1], title="cat.3.jpg", caption="baseline"),
+        overlays.draw_photos([("a.jpg", image, heats), ("b.jpg", image, heats[:1])], title="t", caption="c"),
+    ):
+        assert sheet.dtype == np.uint8
+        assert sheet.shape[2] == 3
+
+
+def test_huge_photos_are_drawn_smaller_in_their_aspect_ratio() -> None:
+    assert overlays.limit_size(np.zeros((3000, 1500, 3), np.uint8)).shape == (2048, 1024, 3)
+    small = np.zeros((30, 15, 3), np.uint8)
+    assert overlays.limit_size(small) is small
+
+
+def test_file_names() -> None:
+    assert drawing.name_file("test/cat/cat.3.jpg") == "test_cat_cat.3"
+    assert drawing.name_layer_file("block/conv.1") == "block_conv.1"
+
+
+def test_long_lines_are_cut() -> None:
+    text = drawing.shorten_text("a very long line of text", 80, 13)
+    assert text.endswith("…")
+    assert drawing.measure_text(text, 13) <= 80
+    assert drawing.shorten_text("short", 80, 13) == "short"
