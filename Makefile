@@ -27,8 +27,11 @@ format: venv ## lay out the code and mend what can be mended
 	@ruff check --fix . && ruff format .
 
 ui: venv ## browse and compare the runs in MLflow on 127.0.0.1; PORT= changes the port
-	@echo "MLflow: http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
-	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --host 127.0.0.1 --port $(PORT) \
+	@case "$$MLFLOW_TRACKING_URI" in http*) echo "MLflow is at $$MLFLOW_TRACKING_URI: browse it there"; exit ;; esac; \
+	test -n "$$MLFLOW_TRACKING_URI" -o -f mlflow.db || { echo "error: there are no runs yet: make repro" >&2; exit 2; }; \
+	echo "Curves and gaps: http://127.0.0.1:$(PORT)/#/experiments/1/runs?viewStateShareKey=overfitting&compareRunsMode=CHART"; \
+	echo "Ctrl-C ends the server"; \
+	MLFLOW_DISABLE_TELEMETRY=true exec mlflow ui --host 127.0.0.1 --port $(PORT) \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --default-artifact-root mlartifacts
 
 bench: venv ## time the parts side by side; minutes
@@ -38,8 +41,8 @@ lock: venv ## resolve the dependencies of pyproject.toml anew
 	@uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
-clean: ## remove the environment and the tools' caches; data, runs and results stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+clean: ## remove the environment, caches and half-done trainings; data, runs and results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training .cvd/locks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:

@@ -37,15 +37,21 @@ def find_photos(given: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in given:
         if path.is_dir():
-            inside = [each for each in sorted(path.rglob("*")) if each.suffix.lower() in SUFFIXES and each.is_file()]
+            inside = list_photos(path)
             if not inside:
                 raise InputError(f"folder {path} holds no photo: expected files ending in {', '.join(SUFFIXES)}")
-            found += [each for each in inside if not each.name.startswith(".")]
+            found += inside
         elif path.exists():
             found.append(path)
         else:
             raise InputError(f"photo {path} does not exist: give the path of a file or a folder")
     return found
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """The image files of a folder, by their endings, at any depth, in order; hidden ones left out."""
+    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+    return [path for path in files if not path.name.startswith(".")]
 
 
 def take_batches(items: Iterable[T]) -> Iterator[list[T]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvd.errors import InputError
+from cvd.photos import list_photos, read_photos
 from cvd.stage import run_stage
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ def main() -> None:
 
 
 def draw_gradcam(args: argparse.Namespace) -> None:
-    """Draws IMAGE.png (all variants), VARIANT/IMAGE_LAYER_CLASS.png, and photos/PHOTO.png (ImageNet's classes)."""
+    """Draws what each network sees in images and photos.
+
+    IMAGE.png has all variants, VARIANT/IMAGE.png one, VARIANT/IMAGE/LAYER_CLASS.png a single map beside its image and
+    overlay, photos/PHOTO.png the backbone's ImageNet classes.
+    """
     from cvd.data.decode import decode_image
     from cvd.data.manifest import choose_images, read_manifest
     from cvd.files import replace_folder
@@ -39,52 +44,55 @@ def draw_gradcam(args: argparse.Namespace) -> None:
     from cvd.vis.overlays import limit_size
 
     params = load_params()
-    photos = {name: limit_size(decode_image(path)) for name, path in list_photos(args.photos).items()}
+    photos = {name: limit_size(photo) for name, photo in read_own_photos(args.photos).items()}
     paths = choose_images(read_manifest(args.manifest), params.gradcam.images)
     images = {path: limit_size(decode_image(args.images / path)) for path in paths}
     with replace_folder(args.out) as folder:
-        sheets = _draw_variants(images, args.models, folder, params)
+        _draw_variants(images, args.models, folder, params)
         _draw_photos(photos or images, args.backbone, folder / "photos", params)
     for variant in params.gradcam.variants:
-        files = [args.out / sheet for sheet in sheets]
+        files = sorted((args.out / variant).glob("*.png"))
         add_to_run(variant=variant, model_path=args.models / f"{variant}.keras", files=files, folder="gradcam")
 
 
-def list_photos(path: Path) -> dict[str, Path]:
-    """Photos by name: the file itself, or all files of a folder but README.md and hidden ones.
+def read_own_photos(path: Path) -> "dict[str, np.ndarray]":
+    """The user's photos by name, upright RGB: the file itself, or the image files of a folder, which may have none.
 
     Raises:
-        InputError: there is no such file or folder.
+        InputError: there is no such file or folder, or a photo cannot be read.
     """
-    if path.is_file():
-        return {path.name: path}
-    if not path.is_dir():
+    if not path.exists():
         raise InputError(f"gradcam.photos is {str(path)!r}: no such file or folder")
-    files = sorted(each for each in path.rglob("*") if each.is_file())
-    files = [each for each in files if each.name != "README.md" and not each.name.startswith(".")]
-    return {each.relative_to(path).as_posix(): each for each in files}
+    photos = {}
+    for photo in read_photos(list_photos(path) if path.is_dir() else [path]):
+        if photo.pixels is None:
+            raise InputError(f"gradcam.photos: {photo.path} cannot be used: {photo.fault}")
+        name = photo.path.relative_to(path).as_posix() if path.is_dir() else photo.path.name
+        photos[name] = photo.pixels
+    return photos
 
 
-def _draw_variants(images: "dict[str, np.ndarray]", models: Path, folder: Path, params: "Params") -> list[str]:
-    """Draws the test images' sheets and returns their names."""
+def _draw_variants(images: "dict[str, np.ndarray]", models: Path, folder: Path, params: "Params") -> None:
+    """Draws the test images' sheets and single maps."""
     from tqdm import tqdm
 
     from cvd.vis.drawing import name_file, name_layer_file, write_png
     from cvd.vis.overlays import draw_comparison, draw_heat
 
+    caption = "Grad-CAM: where each network finds evidence for dog, and for cat"
     rows: dict[str, list[Row]] = {path: [] for path in images}
     for variant in tqdm(params.gradcam.variants, desc="explaining", unit="variant"):
         for path, row in zip(images, _explain_variant(variant, images, models, params), strict=True):
             rows[path].append(row)
+            sheet = draw_comparison(images[path], [row], title=path, caption=caption)
+            write_png(sheet, folder / variant / f"{name_file(path)}.png")
             for heat in row.heats:
-                name = f"{name_file(path)}_{name_layer_file(heat.layer)}_{heat.heading.split()[-1]}.png"
-                caption = f"{variant}   ·   {row.lines[0]}"
-                write_png(draw_heat(images[path], heat, title=path, caption=caption), folder / variant / name)
-    caption = "Grad-CAM: where each network finds evidence for dog, and for cat"
+                single = draw_heat(images[path], heat, title=path, caption=f"{variant}   ·   {row.lines[0]}")
+                name = f"{name_layer_file(heat.layer)}_{heat.heading.split()[-1]}.png"
+                write_png(single, folder / variant / name_file(path) / name)
     for path, image in images.items():
         write_png(draw_comparison(image, rows[path], title=path, caption=caption), folder / f"{name_file(path)}.png")
     print(f"{len(images)} images, {len(params.gradcam.variants)} variants")
-    return [f"{name_file(path)}.png" for path in images]
 
 
 def _explain_variant(variant: str, images: "dict[str, np.ndarray]", models: Path, params: "Params") -> "Iterator[Row]":
@@ -123,7 +131,7 @@ def _draw_photos(photos: "dict[str, np.ndarray]", backbone: Path, folder: Path, 
     from cvd.data.decode import resize_image
     from cvd.models.backbone import describe_backbone, load_backbone
     from cvd.models.imagenet import class_names
-    from cvd.vis.drawing import name_file, write_png
+    from cvd.vis.drawing import name_layer_file, write_png
     from cvd.vis.gradcam import explain_top_classes
     from cvd.vis.layers import choose_grad_cam_layers
     from cvd.vis.overlays import Heat, draw_photos
@@ -144,7 +152,7 @@ def _draw_photos(photos: "dict[str, np.ndarray]", backbone: Path, folder: Path, 
         ]
         title = f"What {description.name} sees: its top {len(heats)} of ImageNet's 1,000 classes"
         sheet = draw_photos([(name, photo, heats)], title=title, caption=f"Grad-CAM at {layer}")
-        write_png(sheet, folder / f"{name_file(name)}.png")
+        write_png(sheet, folder / f"{name_layer_file(name)}.png")  # a.jpg and a.png may both be there
     print(f"{len(photos)} photos, top {params.gradcam.top} classes of {description.name}")
 
 

@@ -312,7 +312,8 @@ def write_workspace(root: Path, variant: str, seed: int) -> Path:
         f"models/{variant}.training.json": json.dumps({"epochs": 2, "precision": "float32"}),
         f"metrics/{variant}.json": json.dumps({"test": {"accuracy": 0.75}}),
         f"predictions/{variant}.csv": "path\n",
-        f"plots/gradcam/{variant}/part.png": "picture",
+        f"plots/gradcam/{variant}/a.png": "picture",
+        f"plots/gradcam/{variant}/a/conv1_dog.png": "picture",
         "plots/gradcam/a.png": "picture",
         f"plots/filters/{variant}/conv1.png": "picture",
         "plots/comparison/curves.png": "picture",
@@ -370,7 +371,7 @@ def test_sync_has_nothing_to_do_after_the_stages(
     metrics = json.loads(Path("metrics/baseline.json").read_text())
     files = [Path("metrics/baseline.json"), Path("predictions/baseline.csv")]
     tracking.add_to_run(variant="baseline", model_path=model, metrics=metrics, files=files, folder="evaluation")
-    for folder, file in (("filters", "plots/filters/baseline/conv1.png"), ("gradcam", "plots/gradcam/a.png")):
+    for folder, file in (("filters", "plots/filters/baseline/conv1.png"), ("gradcam", "plots/gradcam/baseline/a.png")):
         tracking.add_to_run(variant="baseline", model_path=model, files=[Path(file)], folder=folder)
     assert tracking.sync_workspace(PARAMS) == []
 

@@ -43,7 +43,7 @@ RESULTS = {
     "evaluation": ("metrics/{}.json", "predictions/{}.csv", "plots/evaluation/{}.png"),
     "activations": ("plots/activations/{}/*.png",),
     "filters": ("plots/filters/{}/*",),
-    "gradcam": ("plots/gradcam/*.png",),
+    "gradcam": ("plots/gradcam/{}/*.png",),
 }
 
 
@@ -120,14 +120,9 @@ def _sync_results(store: Store, run: "Run", runs: "list[Run]", variant: str) -> 
 
 
 def find_results(variant: str) -> dict[str, list[Path]]:
-    """A variant's files in the working folder, by the folder that they have in a run's artifacts.
-
-    Grad-CAM's sheets show all variants side by side; they belong to those that have a folder beside them.
-    """
+    """A variant's files in the working folder, by the folder that they have in a run's artifacts."""
     found = {}
     for folder, patterns in RESULTS.items():
-        if folder == "gradcam" and not Path("plots/gradcam", variant).is_dir():
-            continue
         paths = (path for pattern in patterns for path in Path().glob(pattern.format(variant)))
         found[folder] = sorted(path for path in paths if path.is_file())
     return {folder: files for folder, files in found.items() if files}

@@ -2,20 +2,32 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cvd.errors import InputError
-from stages.gradcam import list_photos
+from stages.gradcam import read_own_photos
 
 
-def test_a_folder_of_photos_without_its_readme(tmp_path: Path) -> None:
-    for name in ("README.md", ".gitkeep", "b.jpg", "a.png", "more/c.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    assert list(list_photos(tmp_path)) == ["a.png", "b.jpg", "more/c.jpg"]
-    assert list_photos(tmp_path / "b.jpg") == {"b.jpg": tmp_path / "b.jpg"}
+def test_photos_of_a_folder_or_one_of_any_kind(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "README.md").write_text("not a photo")
+    for name, mode in (("b.jpg", "CMYK"), ("a.png", "LA"), ("more/c.JPEG", "RGB"), (".hidden.jpg", "RGB")):
+        Image.new(mode, (30, 20)).save(tmp_path / name)
+    found = read_own_photos(tmp_path)
+    assert list(found) == ["a.png", "b.jpg", "more/c.JPEG"]
+    assert {photo.shape for photo in found.values()} == {(20, 30, 3)}
+    assert np.array_equal(read_own_photos(tmp_path / "b.jpg")["b.jpg"], found["b.jpg"])
 
 
-def test_photos_that_are_not_there(tmp_path: Path) -> None:
+def test_an_empty_folder_is_no_fault(tmp_path: Path) -> None:
+    assert read_own_photos(tmp_path) == {}
+
+
+def test_photos_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gradcam\.photos is .*none'"):
-        list_photos(tmp_path / "none")
+        read_own_photos(tmp_path / "none")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"broken\.jpg cannot be used"):
+        read_own_photos(tmp_path)

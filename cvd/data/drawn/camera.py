@@ -19,7 +19,7 @@ def expose(picture: Image, light: tuple[float, float], rng: Rng, *, is_hard: boo
     warmth = rng.normal(0, 0.09)
     balance = np.array([1 + warmth, 1 + rng.normal(0, 0.02), 1 - warmth], np.float32)
     contrast, middle = (
-        np.float32(rng.uniform(0.65, 1.0) if is_hard else rng.uniform(0.85, 1.2)),
+        np.float32(rng.uniform(0.65, 1.0) if is_hard else rng.uniform(0.95, 1.25)),
         np.float32(rng.uniform(0.42, 0.55)),
     )
     image = picture * merge([gain * (b * contrast) for b in balance]) + middle * (1 - contrast)

@@ -96,7 +96,7 @@ def choose_layout(rng: np.random.Generator) -> Layout:
     _, area, right, below = POSES[pose]
     is_hard = bool(rng.random() < HARD_SHARE)
     share = rng.uniform(0.2, 0.36) if is_hard else rng.uniform(0.3, 0.62)
-    low, high = (0.12, 0.2) if is_hard else (0.17, 0.36)
+    low, high = (0.12, 0.2) if is_hard else (0.18, 0.37)
     scale = float(np.clip(np.sqrt(share * h * w / area), low * min(h, w), high * min(h, w)))
     mirror = bool(rng.random() < 0.5)
     turn = float(np.clip(rng.normal(0, 0.33), -0.7, 0.7))
