@@ -94,9 +94,10 @@ def train_variant(
         on_epoch=on_epoch,
         name=args.variant,
     )
-    model = training.model
     if variant.network == "backbone":
-        model = join_backbone(args.backbone, model)
+        model = join_backbone(args.backbone, training.model)
+    else:
+        model = rebuild_plain(training.model, variant)
     write_outputs(args, params, training, model, precision=precision, load_seconds=load_seconds)
 
 
@@ -147,7 +148,9 @@ def choose_network(variant: Variant, train: Examples) -> "Callable[[str], keras.
         return lambda dtype: build_head(n_features=train.shape[0], dropout=variant.dropout, dtype=dtype)
     from cvd.models.plain import build_plain
 
-    return lambda dtype: build_plain(size_px=train.shape[0], dropout=variant.dropout, dtype=dtype)
+    return lambda dtype: build_plain(
+        size_px=train.shape[0], dropout=variant.dropout, dtype=dtype, relu_after_pooling=True
+    )
 
 
 def choose_augmentation(params: Params, variant: Variant) -> "Augment | None":
@@ -160,6 +163,15 @@ def choose_augmentation(params: Params, variant: Variant) -> "Augment | None":
     return lambda images, epoch, indices: augment_images(
         images, seed=params.seed, epoch=epoch, indices=indices, **settings
     )
+
+
+def rebuild_plain(trained: "keras.Model", variant: Variant) -> "keras.Model":
+    """The network as people know it, in float32, with what was learnt."""
+    from cvd.models.plain import build_plain
+
+    model = build_plain(size_px=trained.input_shape[1], dropout=variant.dropout)
+    model.set_weights(trained.get_weights())
+    return model
 
 
 def join_backbone(folder: Path, head: "keras.Model") -> "keras.Model":

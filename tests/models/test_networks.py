@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cvd.models import head as head_module
 from cvd.models import layers as layers_module
@@ -122,3 +123,20 @@ def test_table_tells_shapes_and_parameters() -> None:
         "| `logit` | Dense | n x 1 | 1,281 |\n"
         "| **total** | | | **1,281** |\n| trained | | | 1,281 |\n| frozen | | | 0 |\n"
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_relu_after_pooling_changes_no_bit(dtype: str) -> None:
+    models = [seeded_plain(dtype=dtype, relu_after_pooling=late) for late in (False, True)]
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    labels = np.array([[0.0], [1.0], [1.0]], np.float32)
+    results = []
+    for model in models:
+        with tf.GradientTape() as tape:
+            logits = model(IMAGES, training=True)
+            value = loss(labels, logits)
+        gradients = tape.gradient(value, [weight.value for weight in model.trainable_weights])
+        results.append([logits.numpy(), *(gradient.numpy() for gradient in gradients)])
+    for before, after in zip(*results, strict=True):
+        assert np.array_equal(before, after)
+        assert np.any(before != 0)
