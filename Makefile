@@ -42,7 +42,7 @@ lock: venv ## resolve the dependencies of pyproject.toml anew
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove the environment, caches and half-done trainings; data, runs and results stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training .cvd/locks
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvd.errors import InputError
-from cvd.photos import find_photos, read_photos, report_faults, take_batches
+from cvd.photos import find_photos, name_photos, read_photos, report_faults, take_batches
 from cvd.stage import silence_tensorflow
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ def explain_photos(args: argparse.Namespace) -> int:
     from cvd.vis.overlays import Heat, Row, draw_comparison, limit_size
 
     paths = find_photos(args.photos)
+    names = name_photos(paths, args.photos)
     model = load_model(args.variant)
     layers = choose_grad_cam_layers(model, args.layer)
     n_faults = 0
@@ -119,7 +120,7 @@ def explain_photos(args: argparse.Namespace) -> int:
         rows = [Row(args.variant, says, heats)]
         caption = "Grad-CAM: where a layer's features speak for cat, and for dog"
         sheet = draw_comparison(limit_size(photo.pixels), rows, title=photo.path.name, caption=caption)
-        target = args.out / f"{photo.path.stem}.{args.variant}.png"
+        target = args.out / f"{names[photo.path]}.{args.variant}.png"
         with replace_file(target) as partial:
             write_png(sheet, partial)
         print(f"{photo.path}: {', '.join(says)}: {target}")

@@ -119,11 +119,12 @@ def list_overfitting(metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]
         {
             "variant": name,
             "epochs": found["training"]["epochs"],
-            "saved_epoch": found["training"].get("saved_epoch"),
+            "saved_epoch": found["training"]["details"][0].get("saved_epoch"),
             **{key: found["overfitting"][key] for key in ("best_epoch", "onset_epoch")},
             **{f"{split}_accuracy": found[split]["accuracy"] for split in ("train", "validation", "test")},
             **{f"{split}_loss": found[split]["loss"] for split in ("train", "validation", "test")},
-            **{key: found["overfitting"][key] for key in ("accuracy_gap", "loss_gap", "loss_area")},
+            **{key: found["overfitting"][key] for key in ("accuracy_gap", "loss_gap")},
+            "loss_area": found["overfitting"]["details"][0]["loss_area"],
         }
         for name, found in metrics.items()
     ]

@@ -1,5 +1,11 @@
 """The one kind of error that people are meant to read."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -7,3 +13,33 @@ class InputError(ValueError):
     The message is one line: it names the thing, its value, and what would be accepted. Stages and the
     command line print it alone and end with exit code 2.
     """
+
+
+def describe_faults(faults: "Sequence[ErrorDetails]", keys: Mapping[str, Sequence[str]]) -> str:
+    """The first of pydantic's faults in params.yaml as one line: name, value, what would be accepted.
+
+    Args:
+        faults: at least one.
+        keys: a section's class name -> what the section holds.
+    """
+    # What is unknown is likely a misspelling, which says more than what is missing for it.
+    fault = max(faults, key=lambda each: (each["type"] == "extra_forbidden", len(each["loc"])))
+    name = ".".join(str(part) for part in fault["loc"])
+    others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    if fault["type"] == "extra_forbidden":
+        return f"{name} is unknown: check the spelling against params.yaml{others}"
+    if fault["type"] == "missing":
+        return f"{name} is missing: params.yaml must give it a value{others}"
+    if fault["type"] == "value_error":
+        return f"{name + ': ' if name else ''}{fault['msg'].removeprefix('Value error, ')}{others}"
+    return f"{name or 'params.yaml'} is {fault['input']!r}: {_describe_accepted(fault, keys)}{others}"
+
+
+def _describe_accepted(fault: "ErrorDetails", keys: Mapping[str, Sequence[str]]) -> str:
+    if fault["type"] == "model_type":
+        return f"should be a section with {', '.join(keys[fault['ctx']['class_name']])}"
+    if fault["type"] == "dict_type":
+        return "should be a section of names, each with a block of its own"
+    if fault["type"] == "too_short":
+        return "should hold at least one entry"
+    return fault["msg"][0].lower() + fault["msg"][1:]

@@ -19,6 +19,7 @@ Array = NDArray[Any]
 COLUMNS = ["path", "split", "label", "logit", "probability"]
 SPLITS = ("train", "validation", "test")
 NAMES = ("cat", "dog")
+SHOWN = ("epochs", "precision", "parameters")  # of models/VARIANT.training.json, in DVC's tables
 
 
 def tabulate_predictions(rows: pd.DataFrame, logits: ArrayLike) -> pd.DataFrame:
@@ -128,30 +129,26 @@ def choose_threshold(labels: Array, probabilities: Array) -> float:
     return float(candidates[best])
 
 
-def count_confusion(labels: Array, logits: Array) -> dict[str, int]:
-    """How many images of each label were taken for which: `cat_as_cat`, `cat_as_dog`, `dog_as_cat`, `dog_as_dog`."""
-    counts = np.bincount(2 * labels + (logits > 0), minlength=4)
-    return {f"{NAMES[i // 2]}_as_{NAMES[i % 2]}": int(counts[i]) for i in range(4)}
+def count_confusion(labels: Array, logits: Array) -> list[list[int]]:
+    """Counts of images: rows are what they are, columns what they were taken for; cat first, then dog."""
+    return np.bincount(2 * labels + (logits > 0), minlength=4).reshape(2, 2).tolist()
 
 
-def _measure_classes(confusion: dict[str, int]) -> list[dict[str, Any]]:
+def _measure_classes(confusion: list[list[int]]) -> list[dict[str, Any]]:
     """Precision and recall of each label; precision is None where nothing was called by that name."""
     rows = []
-    for name, other in (NAMES, NAMES[::-1]):
-        right = confusion[f"{name}_as_{name}"]
-        called, present = right + confusion[f"{other}_as_{name}"], right + confusion[f"{name}_as_{other}"]
+    for label, name in enumerate(NAMES):
+        right = confusion[label][label]
+        called, present = sum(row[label] for row in confusion), sum(confusion[label])
         rows.append({"label": name, "precision": right / called if called else None, "recall": right / present})
     return rows
 
 
 def measure_split(frame: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy (0..1) and loss (nats) of the rows of one split."""
+    """Accuracy (0..1) and loss (nats) of the rows of one split; how many they are is in `details`."""
     labels, logits = frame["label"].to_numpy(), frame["logit"].to_numpy()
-    return {
-        "accuracy": float(is_right(labels, logits).mean()),
-        "loss": measure_loss(labels, logits),
-        "n_images": len(frame),
-    }
+    accuracy = float(is_right(labels, logits).mean())
+    return {"accuracy": accuracy, "loss": measure_loss(labels, logits), "details": [{"n_images": len(frame)}]}
 
 
 def measure_test(frame: pd.DataFrame, *, threshold: float, n_bins: int) -> dict[str, Any]:
@@ -163,26 +160,29 @@ def measure_test(frame: pd.DataFrame, *, threshold: float, n_bins: int) -> dict[
         n_bins: bins of the calibration error.
 
     Returns:
-        Plain numbers; `classes` is a list, which `dvc metrics` leaves out of its tables.
+        The main figures as plain numbers; all others in lists, which `dvc metrics` leaves out of its tables.
     """
     labels, logits, probabilities = (frame[name].to_numpy() for name in ("label", "logit", "probability"))
     right = is_right(labels, logits)
     low, high = wilson_interval(right.sum(), len(right))
     confusion = count_confusion(labels, logits)
+    details = {
+        "n_images": len(frame),
+        "average_precision": float(average_precision_score(labels, logits)),
+        "brier": float(brier_score_loss(labels, probabilities)),
+        "threshold": threshold,
+        "accuracy_at_threshold": float(((probabilities > threshold) == (labels == 1)).mean()),
+    }
     return {
         "accuracy": float(right.mean()),
         "accuracy_low": float(low),
         "accuracy_high": float(high),
         "loss": measure_loss(labels, logits),
         "auc": float(roc_auc_score(labels, logits)),
-        "average_precision": float(average_precision_score(labels, logits)),
-        "brier": float(brier_score_loss(labels, probabilities)),
         "ece": measure_ece(labels, probabilities, n_bins),
-        "threshold": threshold,
-        "accuracy_at_threshold": float(((probabilities > threshold) == (labels == 1)).mean()),
         "confusion": confusion,
         "classes": _measure_classes(confusion),
-        "n_images": len(frame),
+        "details": [details],
     }
 
 
@@ -198,6 +198,9 @@ def evaluate_variant(
         n_bins: bins of the calibration error.
         onset_tolerance: see `cvd.overfitting.find_onset`.
 
+    Returns:
+        Sections, in each the main figures as plain values, all others in lists, which `dvc metrics` leaves out.
+
     Raises:
         InputError: a split has no images, or the images of one label only.
     """
@@ -211,6 +214,8 @@ def evaluate_variant(
     validation = splits["validation"]
     threshold = choose_threshold(validation["label"].to_numpy(), validation["probability"].to_numpy())
     train, checked = measure_split(splits["train"]), measure_split(validation)
+    curves = measure_overfitting(history, tolerance=onset_tolerance)
+    loss_area = curves.pop("loss_area")
     return {
         "train": train,
         "validation": checked,
@@ -218,10 +223,12 @@ def evaluate_variant(
         "overfitting": {
             "accuracy_gap": train["accuracy"] - checked["accuracy"],
             "loss_gap": checked["loss"] - train["loss"],
-            **measure_overfitting(history, tolerance=onset_tolerance),
+            **curves,
+            "details": [{"loss_area": loss_area}],
         },
         "training": {
-            name: training[name] for name in ("epochs", "saved_epoch", "precision", "parameters") if name in training
+            **{name: training[name] for name in SHOWN},
+            "details": [{name: value for name, value in training.items() if name not in SHOWN}],
         },
     }
 

@@ -1,6 +1,6 @@
 """Which pictures of the other stages go into the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,15 @@ EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
 )
 
 
-def collect_exports(plots: Path, variants: Sequence[str]) -> list[dict[str, Any]]:
-    """The sections of "what each network sees", for the exports that are there; their pictures share `MOST_BYTES`."""
-    chosen = {name: _choose(plots / name, patterns, variants) for name, _, _, patterns in EXPORTS}
+def collect_exports(plots: Path, variants: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """The sections of "what each network sees", for the exports that are there; their pictures share `MOST_BYTES`.
+
+    Args:
+        plots: folder of the exports' folders.
+        variants: of each export that has a folder for each variant, the variants asked for. Others may lie there from
+            earlier: DVC leaves the outputs of a stage that is gone from its graph.
+    """
+    chosen = {name: _choose(plots / name, patterns, variants.get(name, ())) for name, _, _, patterns in EXPORTS}
     most_bytes = min(LARGEST_BYTES, MOST_BYTES // max(1, sum(map(len, chosen.values()))))
     return [
         {
@@ -43,7 +49,7 @@ def collect_exports(plots: Path, variants: Sequence[str]) -> list[dict[str, Any]
             "heading": heading,
             "text": text,
             "pictures": [_encode(path, plots / name, most_bytes, variant) for path, variant in chosen[name]],
-            "n_all": count_pictures(plots / name),
+            "n_all": sum(count_pictures(plots / name / variant) for variant in variants.get(name, [""])),
         }
         for name, heading, text, _ in EXPORTS
         if chosen[name]

@@ -33,15 +33,20 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(path: str | Path) -> Iterator[Path]:
-    """Like `replace_file`, for a folder, which is created empty; an existing one is replaced as a whole."""
+    """Like `replace_file`, for a folder, which is created empty; an existing one stays until the new one is whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
+    partial, old = _partial(path), path.with_name(f".{path.name}.old.partial")
     _remove(partial)
+    _remove(old)
     partial.mkdir()
     try:
         yield partial
-        _remove(path)
+        if path.exists() or path.is_symlink():
+            path.replace(old)
         partial.replace(path)
     finally:
+        if not path.exists() and old.exists():
+            old.replace(path)
         _remove(partial)
+        _remove(old)

@@ -1,16 +1,30 @@
 """params.yaml as frozen, validated objects. Unknown keys and bad ranges are refused in one line."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
 
-from cvd.errors import InputError
+from cvd.errors import InputError, describe_faults
+
+
+def _check_images(value: object, check: Callable[[object], Any]) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        accepted = "should be a number of images, 1 to 1000, or a list of paths such as [test/cat/cat.0.jpg]"
+        raise PydanticCustomError("images", accepted) from None
+
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=1)]
-Images = Annotated[int, Field(ge=1, le=1000)] | Annotated[list[str], Field(min_length=1)]
+Images = Annotated[
+    Annotated[int, Field(ge=1, le=1000)] | Annotated[list[str], Field(min_length=1)], WrapValidator(_check_images)
+]
 Layers = Annotated[list[str], Field(min_length=1)] | None
 Names = Annotated[list[str], Field(min_length=1)]
 
@@ -177,7 +191,7 @@ class Params(Section):
     backbone: Backbone
     train: Train
     augment: Augment
-    variants: dict[str, Variant]
+    variants: dict[str, Variant] = Field(min_length=1)
     evaluate: Evaluate
     compare: Compare
     augmentations: Augmentations
@@ -196,6 +210,14 @@ class Params(Section):
         return self
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-4 as a number, as YAML 1.2 and DVC do; PyYAML's YAML 1.1 asks for a point and a sign."""
+
+
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
 def load_params(path: str | Path = "params.yaml") -> Params:
     """Reads and validates a params.yaml.
 
@@ -203,7 +225,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         InputError: the file is missing or not YAML, a key is unknown or absent, a value is out of range.
     """
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; run from the project's root folder") from error
     except yaml.YAMLError as error:
@@ -217,26 +239,10 @@ def parse_params(raw: object) -> Params:
     Raises:
         InputError: a key is unknown or absent, a value is out of range.
     """
+    if raw is None:
+        raise InputError(f"params: params.yaml is empty: it should hold the sections {', '.join(Params.model_fields)}")
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise InputError(_describe(error)) from error
-
-
-def _describe(error: ValidationError) -> str:
-    """The first fault as one line: name, value, what would be accepted."""
-    faults = error.errors(include_url=False)
-    # A union reports a fault per member; the one that got furthest says most.
-    fault = max(faults, key=lambda each: (each["type"] == "extra_forbidden", len(each["loc"])))
-    name = ".".join(
-        str(part) for part in fault["loc"] if not str(part).startswith(("constrained", "list[", "int", "function"))
-    )
-    others = f" (and {len(faults) - 1} more)" if len({each["loc"] for each in faults}) > 1 else ""
-    if fault["type"] == "extra_forbidden":
-        return f"params: {name} is unknown: check the spelling against params.yaml{others}"
-    if fault["type"] == "missing":
-        return f"params: {name} is missing: params.yaml must give it a value{others}"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return f"params: {name + ': ' if name else ''}{message}{others}"
-    return f"params: {name} is {fault['input']!r}: {message[0].lower()}{message[1:]}{others}"
+        keys = {each.__name__: list(each.model_fields) for each in Section.__subclasses__()}
+        raise InputError(f"params: {describe_faults(error.errors(include_url=False), keys)}") from error

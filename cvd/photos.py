@@ -54,6 +54,39 @@ def list_photos(folder: Path) -> list[Path]:
     return [path for path in files if not path.name.startswith(".")]
 
 
+def name_photos(paths: Sequence[Path], given: Sequence[Path]) -> dict[Path, Path]:
+    """Where to put what is made of each photo: relative paths, no two photos with the same.
+
+    A photo's own name, ending included. Photos that share it have their path below the given folder; where that is the
+    same too, the folder's name before it; and in the last resort their whole path.
+
+    Args:
+        paths: as of `find_photos`.
+        given: the files and folders that they were found from.
+    """
+    choices = {path: _list_names(path, given) for path in paths}
+    level = dict.fromkeys(choices, 0)
+    while True:
+        names = {path: names[level[path]] for path, names in choices.items()}
+        owners: dict[Path, list[Path]] = {}
+        for path, name in names.items():
+            owners.setdefault(name, []).append(path)
+        # One file, given in two ways, has nothing to be told apart from.
+        shared = [path for group in owners.values() if len({choices[each][-1] for each in group}) > 1 for path in group]
+        longer = [path for path in shared if level[path] < len(choices[path]) - 1]
+        if not longer:
+            return names
+        for path in longer:
+            level[path] += 1
+
+
+def _list_names(path: Path, given: Sequence[Path]) -> list[Path]:
+    """Names for a photo, from short to whole, for `name_photos`."""
+    folder = next((each for each in given if each != path and path.is_relative_to(each)), path.parent)
+    below, whole = path.relative_to(folder), path.absolute()
+    return [Path(path.name), below, Path(folder.absolute().name, below), whole.relative_to(whole.anchor)]
+
+
 def take_batches(items: Iterable[T]) -> Iterator[list[T]]:
     """32 at a time; the last may be fewer."""
     rest = iter(items)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
@@ -121,8 +121,8 @@ def describe_charts(results: Results) -> dict[str, list[str]]:
     return {
         "descriptions": [describe_overfitting(row) for row in rows],
         "confusions": [
-            f"{name}: {n['cat_as_dog']} cats taken for dogs, {n['dog_as_cat']} dogs taken for cats."
-            for name, n in counts.items()
+            f"{name}: {cats_wrong} cats taken for dogs, {dogs_wrong} dogs taken for cats."
+            for name, ((_, cats_wrong), (dogs_wrong, _)) in counts.items()
         ],
         "calibrations": [f"{name}: calibration error {found['ece']:.3f}." for name, found in test.items()],
         "areas": [f"{name}: area {found['auc']:.3f}." for name, found in test.items()],
@@ -183,12 +183,28 @@ def render_report(
         manifest: rows with `split` and `label`.
         plots: folder of the exports' folders; those that are absent are left out of the page.
         provenance: `code`, `versions`, `machine`, as of `cvd.provenance`.
-        params: what params.yaml holds, for the few values named in the text (`seed`, `data.source`, `split.seed`).
+        params: what params.yaml holds, for the few values named in the text (`seed`, `data.source`, `split.seed`), and
+            for the variants whose exports are shown (`activations.variants`, `filters.variants`).
         params_text: params.yaml as it is written.
 
     Returns:
         HTML that needs no other file.
     """
+    return _open_template(results.variants).render(
+        **_tell_results(results),
+        charts=draw_charts(results),
+        **describe_charts(results),
+        exports=collect_exports(plots, {name: params[name]["variants"] for name in ("activations", "filters")}),
+        sheets=collect_sheets(plots / "data"),
+        counts=count_images(manifest),
+        params=params,
+        params_text=params_text,
+        **provenance,
+    )
+
+
+def _open_template(variants: Sequence[str]) -> Template:
+    """The page's template, with its filters: names of variants in colour, figures as people write them."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -197,29 +213,27 @@ def render_report(
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "mark": lambda text: mark_variants(text, results.variants),
+        "mark": lambda text: mark_variants(text, variants),
         "percent": format_percent,
         "points": format_points,
         "p": format_p,
     }
+    return environment.get_template("report.html.j2")
+
+
+def _tell_results(results: Results) -> dict[str, Any]:
+    """What the page says in words, tables and colours of the variants."""
     comparison = results.comparison
-    return environment.get_template("report.html.j2").render(
-        headline=write_headline(comparison),
-        comparison=comparison,
-        rows=tabulate_comparison(comparison).astype(object).where(lambda frame: frame.notna(), None).to_dict("records"),
-        pairs=list_distinct_pairs(comparison["pairs"]),
-        level=LEVEL,
-        twins=find_twins(comparison["pairs"]),
-        metrics=results.metrics,
-        timings=results.timings,
-        charts=draw_charts(results),
-        exports=collect_exports(plots, results.variants),
-        sheets=collect_sheets(plots / "data"),
-        counts=count_images(manifest),
-        light=choose_colours(results.variants, LIGHT),
-        dark=choose_colours(results.variants, DARK),
-        params=params,
-        params_text=params_text,
-        **describe_charts(results),
-        **provenance,
-    )
+    table = tabulate_comparison(comparison).astype(object)
+    return {
+        "headline": write_headline(comparison),
+        "comparison": comparison,
+        "rows": table.where(table.notna(), None).to_dict("records"),
+        "pairs": list_distinct_pairs(comparison["pairs"]),
+        "level": LEVEL,
+        "twins": find_twins(comparison["pairs"]),
+        "metrics": results.metrics,
+        "timings": results.timings,
+        "light": choose_colours(results.variants, LIGHT),
+        "dark": choose_colours(results.variants, DARK),
+    }

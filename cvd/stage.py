@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,9 +11,13 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 from cvd.errors import InputError
+
+
+class TerminatedError(KeyboardInterrupt):
+    """The process was told to end (SIGTERM). It unwinds as for Ctrl-C, so that nothing half-written stays."""
 
 
 @contextmanager
@@ -42,7 +47,7 @@ def lock_stage(name: str) -> Iterator[None]:
 
 
 def run_stage(work: Callable[[], None], name: str) -> None:
-    """Runs a stage's work under its lock and leaves the process: 0, 2 for bad input, 130 for Ctrl-C.
+    """Runs a stage's work under its lock and leaves the process: 0, 2 for bad input, 130 for Ctrl-C, 143 for `kill`.
 
     Args:
         work: the stage, its arguments parsed and bound.
@@ -50,11 +55,14 @@ def run_stage(work: Callable[[], None], name: str) -> None:
     """
     silence_tensorflow()
     try:
-        with lock_stage(os.environ.get("DVC_STAGE", name)):
+        with unwind_when_terminated(), lock_stage(os.environ.get("DVC_STAGE", name)):
             work()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except TerminatedError:
+        print("error: stopped by `kill`; nothing half-written is left", file=sys.stderr)
+        sys.exit(143)
     except KeyboardInterrupt:
         print("error: interrupted; nothing half-written is left", file=sys.stderr)
         sys.exit(130)
@@ -65,6 +73,21 @@ def run_stage(work: Callable[[], None], name: str) -> None:
             f"error: the disk is full at {error.filename or Path.cwd()}: free some space and run again", file=sys.stderr
         )
         sys.exit(2)
+
+
+@contextmanager
+def unwind_when_terminated() -> Iterator[None]:
+    """Turns the first SIGTERM into a TerminatedError, so that whatever is open is closed and cleared."""
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would disturb the clearing
+        raise TerminatedError
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def silence_tensorflow() -> None:

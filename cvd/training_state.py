@@ -51,7 +51,7 @@ class TrainingState:
 LISTS = ("history", "train_seconds", "epoch_seconds", "best_epoch")
 ARRAYS = ("best", "variables", "optimizer")
 # What a result follows from besides its configuration.
-CODE = ("data", "models", "hardware.py", "training.py", "training_state.py")
+CODE = ("data", "models", "hardware.py", "training.py", "training_outputs.py", "training_state.py")
 LIBRARIES = ("keras", "numpy", "opencv-python-headless", "tensorflow")
 
 

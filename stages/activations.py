@@ -49,7 +49,7 @@ def _draw_layers(args: argparse.Namespace, paths: list[str], folder: Path, param
 
     model = load_classifier(args.model)
     layers = choose_activation_layers(model, params.activations.layers)
-    pictures = np.stack([load_image(args.images / path, input_side(model, params.image.size_px)) for path in paths])
+    pictures = np.stack([load_image(args.images / path, input_side(model)) for path in paths])
     activations = compute_activations(model, pictures, layers=layers)
     probabilities = predict_probabilities(model, pictures)
     with tqdm(total=len(paths) * len(layers), desc=f"drawing {args.variant}", unit="layer") as bar:

@@ -17,6 +17,8 @@ from cvd.vis.charts import draw_curves
 from cvd.vis.forests import draw_differences, draw_overfitting
 from cvd.vis.themes import save_figure
 
+FIGURES = ("curves.png", "differences.png")  # for MLflow
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -58,6 +60,18 @@ def work(args: argparse.Namespace) -> None:
         with replace_file(path) as partial:
             partial.write_text(render_json(value), encoding="utf-8")
     print(*comparison["verdict"], *(pair["sentence"] for pair in comparison["pairs"]), sep="\n")
+    track(args, names)
+
+
+def track(args: argparse.Namespace, names: list[str]) -> None:
+    """Adds the figures of all variants to the runs that this experiment has of its own."""
+    from cvd import tracking
+
+    files = [path for name in FIGURES if (path := args.plots / name).is_file()]
+    for name in names:
+        model = args.models / f"{name}.keras"
+        if model.is_file():  # figures can be compared without the models
+            tracking.add_to_run(variant=name, model_path=model, files=files, folder="comparison", only_own=True)
 
 
 def main() -> None:

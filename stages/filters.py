@@ -81,15 +81,21 @@ def _draw_layers(variant: str, model: "keras.Model", layers: list[str], folder: 
 
 def _label(ascent: "Ascent") -> list[str]:
     return [
-        f"{index}: dead" if is_dead else f"{index}: {_round(before)} → {_round(after)}"
+        f"{index}: dead" if is_dead else f"{index}: {round_activation(before)} → {round_activation(after)}"
         for index, before, after, is_dead in zip(
             ascent.filters, ascent.before, ascent.after, ascent.is_dead, strict=True
         )
     ]
 
 
-def _round(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+def round_activation(value: float) -> str:
+    """Two significant digits, or all before the point, without zeros that only fill: 0.00012 is 1.2e-4."""
+    if value == 0:
+        return "0"
+    if abs(value) < 0.001:
+        mantissa, power = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(power)}"
+    return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:#.2g}"
 
 
 def _describe(ascent: "Ascent", n_filters: int) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def _explain_variant(variant: str, images: "dict[str, np.ndarray]", models: Path
 
     model = load_classifier(models / f"{variant}.keras")
     layers = choose_grad_cam_layers(model, params.gradcam.layers)
-    side = input_side(model, params.image.size_px)
+    side = input_side(model)
     logits, evidence = take_gradients(
         model, np.stack([resize_image(image, side) for image in images.values()]), layers=layers
     )

@@ -34,12 +34,15 @@ def main() -> None:
 
 
 def split(args: argparse.Namespace) -> None:
-    """The stage's work; its outputs appear together, at the end."""
+    """The stage's work; its outputs appear together, at the end: the images first, what lists them last."""
     sizes = load_params().split
-    with ExitStack() as stack:
-        images = stack.enter_context(replace_folder(args.images))
-        masks = stack.enter_context(replace_file(args.masks))
+    with ExitStack() as stack:  # which publishes in the opposite order
+        summary_path = stack.enter_context(replace_file(args.summary)) if args.summary else None
+        manifest_path = stack.enter_context(replace_file(args.manifest))
+        quarantine_path = stack.enter_context(replace_file(args.quarantine))
         sheets = stack.enter_context(replace_folder(args.sheets)) if args.sheets else None
+        masks = stack.enter_context(replace_file(args.masks))
+        images = stack.enter_context(replace_folder(args.images))
         placement = place_images(
             args.archive,
             images,
@@ -51,15 +54,14 @@ def split(args: argparse.Namespace) -> None:
             threads=min(8, os.cpu_count() or 1),
             progress=show_progress,
         )
-        write_manifest(placement.rows, args.manifest)
-        write_quarantine(placement.quarantine, args.quarantine)
-        manifest = read_manifest(args.manifest)
+        write_manifest(placement.rows, manifest_path)
+        write_quarantine(placement.quarantine, quarantine_path)
+        manifest = read_manifest(manifest_path)
+        summary = summarise_data(manifest, read_quarantine(quarantine_path))
+        if summary_path:
+            summary_path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         if sheets:
             write_sheets(images, manifest, sheets)
-    summary = summarise_data(manifest, read_quarantine(args.quarantine))
-    if args.summary:
-        with replace_file(args.summary) as partial:
-            partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     report(summary)
 
 

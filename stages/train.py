@@ -1,7 +1,6 @@
 """Train: one variant's network on its examples, kept with its history, its times and a table of its layers."""
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -10,19 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvd import hardware, tracking
-from cvd.data.examples import Examples, read_features, read_files, read_shards
+from cvd.data.examples import Examples, find_input, read_features, read_files, read_shards
 from cvd.data.manifest import read_manifest
 from cvd.errors import InputError
-from cvd.files import replace_file
 from cvd.params import Params, Variant, load_params
 from cvd.stage import run_stage
-from cvd.training_state import digest_arrays, digest_files, make_key, open_state_folder
+from cvd.training_state import digest_files, make_key, open_state_folder
 
 if TYPE_CHECKING:  # TensorFlow is loaded once the stage has quietened it
     import keras
 
     from cvd.data.pipeline import Augment
-    from cvd.training import OnEpoch, Training
+    from cvd.training import OnEpoch
 
 
 def main() -> None:
@@ -30,6 +28,7 @@ def main() -> None:
     parser.add_argument("--variant", required=True, help="a block of params.yaml's `variants`")
     for name in ("reads", "manifest", "backbone", "model", "history", "timing", "training", "layers"):
         parser.add_argument(f"--{name}", type=Path, required=name != "backbone")
+    parser.add_argument("--section", required=True, help="the section of params.yaml that dvc.yaml's graph gives it")
     args = parser.parse_args()
     run_stage(lambda: work(args), f"train@{args.variant}")
 
@@ -41,6 +40,7 @@ def work(args: argparse.Namespace) -> None:
         raise InputError(
             f"variant {args.variant!r} is not in params.yaml: expected one of {', '.join(params.variants)}"
         )
+    check_graph(args, variant)
     hardware.set_threads(params.train.threads)
     precision = choose_precision(params, variant)
     configuration = describe_configuration(params, args.variant)
@@ -63,21 +63,38 @@ def work(args: argparse.Namespace) -> None:
         run.log_model(args.model)
 
 
+def check_graph(args: argparse.Namespace, variant: Variant) -> None:
+    """Compares what dvc.yaml's graph says of the variant with what params.yaml says.
+
+    Raises:
+        InputError: they do not fit together.
+    """
+    name = args.variant
+    if find_input(args.reads) not in (variant.input, None):
+        raise InputError(
+            f"variants.{name}.input is {variant.input!r}, but dvc.yaml's graph gives {name} {args.reads}: "
+            'change its "reads" too'
+        )
+    if variant.augment and args.section != "augment":
+        raise InputError(
+            f"variants.{name}.augment is true, but dvc.yaml's graph gives {name} the section {args.section!r}: "
+            "set `section: augment` for it there"
+        )
+
+
 def train_variant(
     args: argparse.Namespace, params: Params, precision: str, state_folder: Path | None, on_epoch: "OnEpoch"
 ) -> None:
     """Reads the examples, trains, and writes the five outputs."""
     from cvd.training import train_model
+    from cvd.training_outputs import OutputPaths, join_backbone, rebuild_plain, write_outputs
 
     variant = params.variants[args.variant]
     begin = time.perf_counter()
     train, validation = read_examples(args, params, variant)
     load_seconds = time.perf_counter() - begin
-    print(
-        f"{args.variant}: {len(train)} training and {len(validation)} validation images from {args.reads} "
-        f"in {load_seconds:.1f} s; {precision} on {hardware.describe_device()}",
-        flush=True,
-    )
+    images = f"{len(train)} training and {len(validation)} validation images from {args.reads} in {load_seconds:.1f} s"
+    print(f"{args.variant}: {images}; {precision} on {hardware.describe_device()}", flush=True)
     training = train_model(
         choose_network(variant, train),
         train,
@@ -97,8 +114,17 @@ def train_variant(
     if variant.network == "backbone":
         model = join_backbone(args.backbone, training.model)
     else:
-        model = rebuild_plain(training.model, variant)
-    write_outputs(args, params, training, model, precision=precision, load_seconds=load_seconds)
+        model = rebuild_plain(training.model, dropout=variant.dropout)
+    write_outputs(
+        training,
+        model,
+        OutputPaths(args.model, args.history, args.timing, args.training, args.layers),
+        variant=variant.model_dump(),
+        title=args.variant,
+        precision=precision,
+        load_seconds=load_seconds,
+        threads=params.train.threads,
+    )
 
 
 def choose_precision(params: Params, variant: Variant) -> str:
@@ -163,89 +189,6 @@ def choose_augmentation(params: Params, variant: Variant) -> "Augment | None":
     return lambda images, epoch, indices: augment_images(
         images, seed=params.seed, epoch=epoch, indices=indices, **settings
     )
-
-
-def rebuild_plain(trained: "keras.Model", variant: Variant) -> "keras.Model":
-    """The network as people know it, in float32, with what was learnt."""
-    from cvd.models.plain import build_plain
-
-    model = build_plain(size_px=trained.input_shape[1], dropout=variant.dropout)
-    model.set_weights(trained.get_weights())
-    return model
-
-
-def join_backbone(folder: Path, head: "keras.Model") -> "keras.Model":
-    """The backbone with the trained head, after a check that the backbone is what it was."""
-    from cvd.models.backbone import load_backbone
-    from cvd.models.head import attach_head
-
-    model = attach_head(load_backbone(folder), head)
-    names = [layer.name for layer in model.layers if layer.name not in {each.name for each in head.layers}]
-    before, after = (
-        digest_arrays(array for name in names for array in each.get_layer(name).get_weights())
-        for each in (load_backbone(folder), model)
-    )
-    if before != after:
-        raise RuntimeError("the frozen backbone's weights have changed in training")
-    return model
-
-
-def write_outputs(
-    args: argparse.Namespace,
-    params: Params,
-    training: "Training",
-    model: "keras.Model",
-    *,
-    precision: str,
-    load_seconds: float,
-) -> None:
-    """The five files of a training, each whole or not at all."""
-    from cvd.models.layers import count_parameters, format_layers
-    from cvd.models.saving import save_model
-    from cvd.training import write_history
-
-    variant = params.variants[args.variant]
-    figures = {
-        "epochs": len(training.history),
-        "saved_epoch": training.saved_epoch,
-        "precision": precision,
-        "parameters": count_parameters(model.weights),
-        "trainable_parameters": count_parameters(model.trainable_weights),
-        "steps_per_epoch": training.steps_per_epoch,
-        "keep": variant.keep,
-    }
-    timing = {
-        "images_per_second": round(training.images_per_second, 1),
-        "seconds": round(sum(training.epoch_seconds), 3),
-        "seconds_per_epoch": [round(seconds, 3) for seconds in training.epoch_seconds],
-        "load_seconds": round(load_seconds, 3),
-        "device": hardware.describe_device(),
-        "threads": params.train.threads,
-    }
-    write_history(training.history, args.history)
-    write_text(json.dumps(figures, indent=2) + "\n", args.training)
-    write_text(json.dumps(timing, indent=2) + "\n", args.timing)
-    write_text(format_layers(model, title=args.variant, description=describe_variant(variant)), args.layers)
-    save_model(model, args.model)
-    print(f"saved epoch {training.saved_epoch} as {args.model}: {figures['parameters']:,} parameters")
-
-
-def describe_variant(variant: Variant) -> str:
-    """A variant in one line."""
-    network = {"plain": "The plain network", "backbone": "A frozen backbone with a trained head"}[variant.network]
-    source = {"files": "image files", "shards": "TFRecord shards", "features": "the backbone's cached features"}[
-        variant.input
-    ]
-    return (
-        f"{network}, trained on {source}, {'augmented' if variant.augment else 'not augmented'}, "
-        f"dropout {variant.dropout:g}, {variant.optimizer} at {variant.learning_rate:g}, "
-        f"{variant.epochs} epochs of which the {variant.keep} is kept."
-    )
-
-
-def write_text(text: str, path: Path) -> None:
-    with replace_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -130,9 +131,37 @@ def test_explain_draws_a_sheet_for_each_photo(tmp_path: Path, capsys: pytest.Cap
     code, out, _ = run(capsys, "explain", "photos/a.jpg", "--variant", "good", "--layer", "conv1", "--out", tmp_path)
     assert code == 0
     assert out.startswith("photos/a.jpg: dog")
-    sheet = cv2.imread(str(tmp_path / "a.good.png"))
+    sheet = cv2.imread(str(tmp_path / "a.jpg.good.png"))
     assert sheet is not None
-    assert [path.name for path in tmp_path.iterdir()] == ["a.good.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg.good.png"]
+
+
+def test_explain_keeps_photos_of_one_name_apart(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = tmp_path / "given"
+    for name in ("a/1.jpg", "b/1.jpg", "b/x.jpg", "b/x.png"):
+        (given / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(project / "photos/a.jpg", given / name)
+    code, out, _ = run(capsys, "explain", given, "--variant", "good", "--layer", "conv1", "--out", tmp_path / "out")
+    assert code == 0
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")}
+    assert written == {"a/1.jpg.good.png", "b/1.jpg.good.png", "x.jpg.good.png", "x.png.good.png"}
+    assert all(name in out for name in written)
+
+
+def test_photos_are_named_as_shortly_as_tells_them_apart() -> None:
+    def name(*paths: str, given: tuple[str, ...]) -> list[str]:
+        found = photos.name_photos([Path(path) for path in paths], [Path(path) for path in given])
+        return [found[Path(path)].as_posix() for path in paths]
+
+    assert name("p/1.jpg", "p/2.jpg", given=("p",)) == ["1.jpg", "2.jpg"]
+    assert name("p/1.jpg", "p/a/1.jpg", "p/a/2.jpg", given=("p",)) == ["1.jpg", "a/1.jpg", "2.jpg"]
+    assert name("p/a/1.jpg", "q/a/1.jpg", given=("p", "q")) == ["p/a/1.jpg", "q/a/1.jpg"]
+    assert name("p/1.jpg", "q/1.jpg", given=("p/1.jpg", "q/1.jpg")) == ["p/1.jpg", "q/1.jpg"]
+    far = name("/r/s/p/1.jpg", "/t/s/p/1.jpg", given=("/r/s/p", "/t/s/p"))
+    assert far == ["r/s/p/1.jpg", "t/s/p/1.jpg"]
+    assert name("p/1.jpg", "p/1.jpg", given=("p", "p/1.jpg")) == ["1.jpg", "1.jpg"]
 
 
 def test_help_loads_no_tensorflow() -> None:

@@ -1,5 +1,6 @@
 """Differences between variants: tests against SciPy and by hand, coverage by simulation, sentences."""
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from cvd import comparison, intervals, verdict
+from cvd import comparison, intervals, tracking, verdict
 from cvd.errors import InputError
 from cvd.evaluation import evaluate_variant, render_json, tabulate_predictions
 from stages import compare
@@ -204,6 +205,20 @@ def test_stage_writes_all_or_says_what_is_missing(tmp_path: Path, monkeypatch: p
     args.variants.append("nobody")
     with pytest.raises(InputError, match=r"metrics/nobody.json is missing: make it with `dvc repro evaluate@nobody`"):
         compare.work(args)
+
+
+def test_figures_go_to_own_runs_of_the_models_that_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, object]] = []
+    monkeypatch.setattr(tracking, "add_to_run", lambda **arguments: calls.append(arguments))
+    for name in ("models/baseline.keras", "plots/curves.png", "plots/comparison.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    args = argparse.Namespace(models=tmp_path / "models", plots=tmp_path / "plots")
+    compare.track(args, ["baseline", "augmented"])
+    (call,) = calls
+    assert call["only_own"]
+    assert (call["variant"], call["folder"]) == ("baseline", "comparison")
+    assert call["files"] == [tmp_path / "plots/curves.png"]  # of a single variant there are no differences
 
 
 def test_timing_summary() -> None:

@@ -35,6 +35,23 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in target.iterdir()] == ["new"]
 
 
+def test_a_folder_that_cannot_take_its_place_leaves_the_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").touch()
+    replace = Path.replace
+
+    def interrupt(path: Path, to: Path) -> Path:
+        if path.name == ".out.partial":
+            raise KeyboardInterrupt
+        return replace(path, to)
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt), replace_folder(target) as partial:
+        (partial / "new").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["out", "out/old"]
+
+
 def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     left = tmp_path / ".out.partial"
     left.mkdir()

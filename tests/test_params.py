@@ -1,12 +1,14 @@
 """params.yaml is valid, and what is wrong in one is said in one line."""
 
 import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pydantic
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from cvd.errors import InputError
 from cvd.params import load_params, parse_params
@@ -55,6 +57,11 @@ def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
         ("backbone.name", "VGG16", ["torchvision", "VGG16", "imagenet"]),
         ("gradcam.variants", ["residual"], ["gradcam.variants", "'residual'", "baseline"]),
         ("seed", -1, ["seed", "-1"]),
+        ("augment", 3, ["augment is 3: should be a section with rotation_degrees, "]),
+        ("gradcam.images", "x.jpg", ["gradcam.images is 'x.jpg': should be a number of images, 1 to 1000, or a list"]),
+        ("augmentations.images", 0, ["augmentations.images is 0: should be a number of images, 1 to 1000, or a list"]),
+        ("variants", {}, ["variants is {}: should hold at least one entry"]),
+        ("variants", None, ["variants is None: should be a section of names"]),
     ],
 )
 def test_faults_are_named_in_one_line(path: str, value: object, words: list[str]) -> None:
@@ -81,5 +88,27 @@ def test_files_that_are_no_params(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not valid YAML"):
         load_params(broken)
     broken.write_text("")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"params\.yaml is empty: it should hold the sections seed, data, .*gradcam$"):
         load_params(broken)
+    broken.write_text("- seed\n")
+    with pytest.raises(InputError, match=r"params\.yaml is \['seed'\]: should be a section with seed, data"):
+        load_params(broken)
+
+
+@pytest.mark.parametrize("given", ["0.00001", "1e-5", "1e-05", "1.0e-5", "1E-5", ".1e-4", "1.e-5", "+1e-5"])
+def test_small_numbers_stay_numbers_as_dvc_writes_them(tmp_path: Path, given: str) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(tmp_path / "params.yaml", [f"variants.augmented.learning_rate={given}"])
+    assert load_params(tmp_path / "params.yaml").variants["augmented"].learning_rate == 1e-5
+
+
+@pytest.mark.parametrize("written", ["1e-05", "1e-5", "0.00001", "1.0e-05", "10e-06", ".1e-4"])
+def test_small_numbers_by_hand(tmp_path: Path, written: str) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    assert "learning_rate: 1.0e-4" in text
+    (tmp_path / "params.yaml").write_text(text.replace("learning_rate: 1.0e-4", f"learning_rate: {written}"))
+    params = load_params(tmp_path / "params.yaml")
+    assert params.variants["baseline"].learning_rate == pytest.approx(1e-5)
+    assert params.model_copy(update={"variants": {}}) == load_params(ROOT / "params.yaml").model_copy(
+        update={"variants": {}}
+    )

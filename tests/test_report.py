@@ -74,6 +74,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "gradcam/test-cat-1.png",
         "gradcam/baseline/deep.png",
         "activations/baseline/cat.png",
+        "activations/tfrecord/left-from-earlier.png",
         "filters/transfer/conv1.png",
     ):
         write_picture(root / "plots" / name)
@@ -147,6 +148,8 @@ def test_page_tells_the_story(page: str, workspace: Path) -> None:
     assert page.index('id="curves"') < page.index('id="results"') < page.index('id="seen"') < page.index('id="again"')
     assert "test-cat-1" in text
     assert "deep" not in text
+    assert "left-from-earlier" not in text, "params.yaml does not name it any more"
+    assert "1 of 1 in plots/activations/" in text
 
 
 def test_names_are_marked_as_whole_words() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,41 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(capsys: pytest.Captu
     holder.stdout.close()
     with lock_stage("train@x"):
         pass
+
+
+def test_kill_unwinds_and_leaves_nothing(tmp_path: Path) -> None:
+    script = (
+        "import time\nfrom cvd.files import replace_file, replace_folder\nfrom cvd.stage import run_stage\n"
+        "def work():\n"
+        "    with replace_file('out.csv') as file, replace_folder('out') as folder:\n"
+        "        file.write_text('half'), (folder / 'half').touch()\n"
+        "        print('held', flush=True)\n        time.sleep(60)\n"
+        "run_stage(work, 'train@x')"
+    )
+    (tmp_path / "out.csv").write_text("old")
+    stage = subprocess.Popen(
+        [sys.executable, "-c", script], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert stage.stdout is not None
+    assert stage.stdout.readline() == "held\n"
+    assert (tmp_path / ".out.csv.partial").exists()
+    stage.terminate()
+    _, errors = stage.communicate(timeout=20)
+    assert stage.returncode == 143
+    assert errors == "error: stopped by `kill`; nothing half-written is left\n"
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".cvd"] == ["out.csv"]
+    assert (tmp_path / "out.csv").read_text() == "old"
+
+
+def test_the_handler_of_before_comes_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    run_stage(lambda: None, "train@x")
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(SystemExit) as caught:
+        run_stage(lambda: os.kill(os.getpid(), signal.SIGTERM), "train@x")
+    assert caught.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_tensorflow_starts_in_silence() -> None:

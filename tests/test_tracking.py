@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from cvd import tracking
+from cvd.params import load_params
 from cvd.tracking import additions, records, runs, store, sync, view
 from cvd.tracking import gate as gates
 from cvd.tracking import training as live
@@ -129,6 +130,19 @@ def test_params_of_other_variants_and_exports_are_left_out() -> None:
     assert "backbone.name" not in records.name_params(PARAMS, "augmented")
 
 
+def test_params_are_those_that_the_stage_follows_from() -> None:
+    params = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    own = {"seed", "train", "variant"}
+    expected = {
+        "baseline": {"image"},
+        "augmented": {"image", "augment"},
+        "tfrecord": {"image"},
+        "transfer": {"backbone"},
+    }
+    for variant, sections in expected.items():
+        assert {name.split(".")[0] for name in records.name_params(params, variant)} == own | sections
+
+
 def test_gaps_are_train_minus_validation_and_validation_minus_train() -> None:
     full = records.complete_epoch(EPOCH)
     assert full["gap_accuracy"] == pytest.approx(0.2)
@@ -138,7 +152,12 @@ def test_gaps_are_train_minus_validation_and_validation_minus_train() -> None:
 
 def test_metrics_are_numbers_joined_by_slashes() -> None:
     nested = {"test": {"accuracy": 0.7, "confusion": [[1, 2], [3, 4]]}, "note": "text", "ok": True, "n": np.float32(2)}
-    assert runs.name_metrics(nested) == {"test/accuracy": 0.7, "n": 2.0}
+    assert records.name_metrics(nested) == {"test/accuracy": 0.7, "n": 2.0}
+
+
+def test_details_count_as_if_they_stood_outside() -> None:
+    nested = {"test": {"accuracy": 0.7, "classes": [{"recall": 1.0}], "details": [{"brier": 0.2, "note": "text"}]}}
+    assert records.name_metrics(nested) == {"test/accuracy": 0.7, "test/brier": 0.2}
 
 
 def test_run_is_complete_and_linked(place: Path, opened: store.Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +214,13 @@ def test_logged_model_is_the_file_and_loads(place: Path, opened: store.Store) ->
     loaded = mlflow.pyfunc.load_model(uri)
     assert np.array_equal(loaded.predict(pixels), expected)
     assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 8, 8, 3)
+    # A signature knows one type, so that pyfunc refuses uint8, which the model itself takes: the model says so.
+    with pytest.raises(mlflow.MlflowException, match="dtype of input uint8"):
+        loaded.predict(pixels.astype(np.uint8))
+    whole = np.round(pixels).astype(np.uint8)
+    by_keras = mlflow.keras.load_model(uri)
+    assert np.array_equal(by_keras.predict(whole, verbose=0), loaded.predict(whole.astype(np.float32)))
+    assert loaded.metadata.metadata["input"].endswith("float32 or uint8; by mlflow.pyfunc float32 only")
     logged = opened.client.get_logged_model(opened.client.get_run(run_id).outputs.model_outputs[0].model_id)
     folder = Path(logged.artifact_location.removeprefix("file://"))
     assert (folder / "data/model.keras").read_bytes() == model.read_bytes()
@@ -299,6 +325,32 @@ def test_evaluation_in_another_experiment_points_to_its_source(
     assert own.info.status == "FINISHED"
 
 
+def test_what_follows_from_all_variants_goes_only_to_own_runs(
+    place: Path, opened: store.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = save_model(place / "models/baseline.keras", seed=8)
+    trained = train(model=model)
+    picture = tmp_path / "curves.png"
+
+    def compare(text: str) -> None:
+        picture.write_text(text)
+        records.describe_origin.cache_clear()
+        tracking.add_to_run(variant="baseline", model_path=model, files=[picture], folder="comparison", only_own=True)
+
+    def read() -> str:
+        return (place / f"mlartifacts/{trained}/artifacts/comparison/curves.png").read_text()
+
+    compare("first")
+    assert read() == "first"
+    monkeypatch.setenv("DVC_EXP_NAME", "shy-hare")
+    compare("of another experiment")
+    assert not runs.find_runs(opened, {"dvc.exp_name": "shy-hare"})
+    assert read() == "first"
+    monkeypatch.delenv("DVC_EXP_NAME")
+    compare("second")
+    assert read() == "second"
+
+
 def write_workspace(root: Path, variant: str, seed: int) -> Path:
     """What `dvc checkout` leaves of a training, an evaluation and an export."""
     model = save_model(root / f"models/{variant}.keras", seed)
@@ -350,9 +402,13 @@ def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(
         for entry in opened.client.list_artifacts(run.info.run_id, folder)
     }
     assert paths == {"gradcam/a.png", "filters/conv1.png"}
+    shared = [entry.path for entry in opened.client.list_artifacts(run.info.run_id, "comparison")]
+    assert shared == ["comparison/curves.png"]
     assert run.outputs.model_outputs
     assert tracking.sync_workspace(PARAMS) == []
     assert len(runs.find_runs(opened, {"model.sha256": records.hash_file(model)})) == 1
+    (tmp_path / "plots/comparison/curves.png").write_text("another variant was trained since")
+    assert tracking.sync_workspace(PARAMS) == []
 
 
 def test_sync_has_nothing_to_do_after_the_stages(

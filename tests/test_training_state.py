@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cvd.errors import InputError
+from cvd.stage import TerminatedError
 from cvd.training_state import (
     TrainingState,
     digest_arrays,
@@ -54,7 +55,7 @@ def test_no_state_and_a_damaged_one_are_none(tmp_path: Path) -> None:
         assert load_state(path) is None
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), TerminatedError(), OSError(28, "No space left on device")])
 def test_folder_stays_when_the_training_can_go_on(tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)), open_state_folder(tmp_path, "key") as folder:
         assert folder is not None

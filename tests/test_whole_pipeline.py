@@ -222,6 +222,18 @@ def test_an_experiment_reruns_what_depends_on_it_and_is_tracked(project: Path) -
     assert "gentle" in listed
 
 
+def test_an_experiment_in_a_temporary_copy_lands_in_the_same_store(project: Path) -> None:
+    before = set(runs_of(project)["run_id"])
+    run("dvc", "exp", "run", "--temp", "-S", "variants.transfer.dropout=0.3", "--name", "apart", cwd=project)
+    runs = runs_of(project)
+    new = runs[~runs["run_id"].isin(before)]
+    assert list(new["tags.mlflow.runName"]) == ["apart/transfer"]
+    artifacts = Path(new.iloc[0]["artifact_uri"].removeprefix("file://"))
+    assert artifacts.is_relative_to(project / "mlartifacts")
+    assert (artifacts / "gradcam").is_dir()
+    assert not (project / "mlruns").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "stage", "words"),
     [

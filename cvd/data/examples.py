@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from cvd.data.decode import decode_image, limit_opencv_threads, load_image
-from cvd.data.manifest import select_split
-from cvd.data.shards import ShardedSplit, open_split, read_image
+from cvd.data.manifest import SPLITS, select_split
+from cvd.data.shards import INDEX, ShardedSplit, open_split, read_image
 from cvd.errors import InputError
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
@@ -43,6 +43,16 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+
+def find_input(folder: str | Path) -> str | None:
+    """What a folder holds, by its looks: files (images), shards or features; None where it cannot be told."""
+    folder = Path(folder)
+    if not (folder / INDEX).is_file():
+        return "files" if any((folder / split).is_dir() for split in SPLITS) else None
+    if any(folder.glob("*.tfrecord")):
+        return "shards"
+    return "features" if any(folder.glob("*.npy")) else None
 
 
 def read_files(

@@ -17,6 +17,8 @@ from PIL import Image, JpegImagePlugin
 
 from cvd.data import jpeg
 from cvd.data.colours import make_upright_rgb
+from cvd.data.formats import RefusedError as RefusedError
+from cvd.data.formats import find_format
 
 MIN_SIDE_PX = 16
 MAX_PIXELS = 50_000_000
@@ -25,36 +27,7 @@ _ALONE_PIXELS = 4_000_000  # images above are decoded one at a time, whatever th
 _MAX_SCANS = 200  # a progressive JPEG has about 10; thousands are an attack on the processor's time
 _QUALITY = 95
 _FORMATS = {"JPEG": "jpeg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tiff"}
-_READ = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-}
-_NOT_READ = {
-    b"8BPS": "Photoshop",
-    b"\x00\x00\x01\x00": "icon",
-    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\xff\x0a": "JPEG XL",
-    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
-    b"<svg": "SVG",
-    b"qoif": "QOI",
-}
-_NOT_READ_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _alone = threading.Lock()
-
-
-class RefusedError(Exception):
-    """Why an image is not used: a reason of cvd.data.manifest.REASONS, and a detail."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = " ".join(detail.split())[:200]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +52,6 @@ class Intake:
     source_sha256: str
     pixels_digest: str
     thumbnail: NDArray[np.uint8]
-
-
-def find_format(data: bytes) -> str:
-    """The image format that the first bytes (64 are enough) show, by Pillow's name.
-
-    Raises:
-        RefusedError: `empty`, `unsupported` (an image of a kind that is not read) or `not_an_image`.
-    """
-    if not data:
-        raise RefusedError("empty", "no bytes")
-    for magic, name in _READ.items():
-        if data.startswith(magic):
-            return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADERS:
-        return "BMP"
-    if data[4:8] == b"ftyp" and data[8:12] in _NOT_READ_BRANDS:
-        raise RefusedError("unsupported", f"an image of kind {data[8:12].decode()}: convert it to JPEG or PNG")
-    for magic, name in _NOT_READ.items():
-        if data.startswith(magic):
-            raise RefusedError("unsupported", f"a {name} image: convert it to JPEG or PNG")
-    raise RefusedError("not_an_image", f"begins with {data[:16]!r}")
 
 
 def inspect_image(data: bytes) -> Intake:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from cvd.errors import InputError
-from cvd.files import replace_file
 
 LABELS = ("cat", "dog")
 SPLITS = ("train", "validation", "test")
@@ -33,16 +32,13 @@ REASONS = {
 
 
 def write_manifest(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
-    """Writes rows with the keys of COLUMNS, ordered by split, class and natural path, whole or not at all."""
-    ordered = sorted(rows, key=_order)
-    with replace_file(path) as partial:
-        _write_csv(partial, COLUMNS, ordered)
+    """Writes rows with the keys of COLUMNS, ordered by split, class and natural path."""
+    _write_csv(path, COLUMNS, sorted(rows, key=_order))
 
 
 def write_quarantine(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
-    """Writes rows with the keys of QUARANTINE_COLUMNS, ordered by source name, whole or not at all."""
-    with replace_file(path) as partial:
-        _write_csv(partial, QUARANTINE_COLUMNS, sorted(rows, key=lambda row: order_naturally(str(row["source_name"]))))
+    """Writes rows with the keys of QUARANTINE_COLUMNS, ordered by source name."""
+    _write_csv(path, QUARANTINE_COLUMNS, sorted(rows, key=lambda row: order_naturally(str(row["source_name"]))))
 
 
 def read_manifest(path: str | Path) -> pd.DataFrame:
@@ -122,8 +118,8 @@ def _order(row: Mapping[str, object]) -> tuple[object, ...]:
     return place, row["label"], order_naturally(str(row["path"])), order_naturally(str(row["source_name"]))
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+def _write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

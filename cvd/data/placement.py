@@ -13,7 +13,8 @@ import numpy as np
 
 from cvd.data import archives, duplicates, layouts, masks
 from cvd.data.archives import MAX_MEMBER_BYTES, Member, UnreadableError
-from cvd.data.intake import Intake, RefusedError, find_format, inspect_image
+from cvd.data.formats import RefusedError, find_format
+from cvd.data.intake import Intake, inspect_image
 from cvd.data.manifest import LABELS, SPLITS, UNUSED, order_naturally
 from cvd.data.split import assign_splits
 from cvd.errors import InputError

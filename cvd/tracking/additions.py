@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvd.tracking.gate import GATE
-from cvd.tracking.records import Record, describe_origin, digest_of, hash_file, kept_records, name_experiment, now_ms
+from cvd.tracking.records import (
+    Record,
+    describe_origin,
+    digest_of,
+    hash_file,
+    kept_records,
+    name_experiment,
+    name_metrics,
+    now_ms,
+)
 from cvd.tracking.runs import (
     MODEL_HASH,
     digest_files,
@@ -14,7 +23,6 @@ from cvd.tracking.runs import (
     find_runs,
     log_files,
     log_results,
-    name_metrics,
     send_record,
     start_run,
 )
@@ -31,6 +39,7 @@ def add_to_run(
     metrics: Mapping[str, Any] | None = None,
     files: Sequence[str | Path] = (),
     folder: str = "",
+    only_own: bool = False,
 ) -> None:
     """Adds figures and files to the newest run that trained this very model.
 
@@ -43,21 +52,30 @@ def add_to_run(
         metrics: final figures, nested or flat; `{"test": {"accuracy": 0.7}}` becomes `test/accuracy`.
         files: files for the run's artifacts; names are relative to their common parent.
         folder: folder of the artifacts, usually the stage's name.
+        only_own: nothing is done when the model has no run in this experiment: for what changes with other variants.
     """
-    GATE.attempt(lambda store: _add(store, variant, Path(model_path), metrics or {}, list(files), folder))
+    GATE.attempt(
+        lambda store: _add(store, variant, hash_file(model_path), metrics or {}, list(files), folder, only_own=only_own)
+    )
 
 
 def _add(
-    store: Store, variant: str, model_path: Path, metrics: Mapping[str, Any], files: Sequence[str | Path], folder: str
+    store: Store,
+    variant: str,
+    digest: str,
+    metrics: Mapping[str, Any],
+    files: Sequence[str | Path],
+    folder: str,
+    *,
+    only_own: bool,
 ) -> None:
-    digest = hash_file(model_path)
     runs = find_runs(store, {"variant": variant, MODEL_HASH: digest})
     own = next((run for run in runs if run.data.tags.get("dvc.exp_name") == name_experiment()), None)
     if own is None:
         source = find_training(runs) or _send_kept(store, variant, digest)
         if source is not None and source.data.tags.get("dvc.exp_name") == name_experiment():
             own = source
-        elif source is not None and _has_all(source, metrics, files, folder):
+        elif only_own or (source is not None and _has_all(source, metrics, files, folder)):
             return
     run_id = own.info.run_id if own is not None else _start_evaluation(store, variant, digest, source)
     if metrics:

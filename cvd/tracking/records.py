@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from numbers import Real as Number
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +73,37 @@ def flatten(nested: Mapping[str, Any], separator: str = ".", prefix: str = "") -
     return flat
 
 
-COMMON = ("seed", "data", "split", "train")  # sections that every training follows from
-
-
 def name_params(params: Mapping[str, Any], variant: str) -> dict[str, str]:
-    """Flattened parameters of one variant's training.
+    """Flattened parameters that one variant's training stage follows from, and no others.
 
-    The variant's own block becomes `variant.*`, so that variants share columns. Sections that it makes no use of are
-    left out, as are other variants' blocks and the exports' sections.
+    The variant's own block becomes `variant.*`, so that variants share columns. How the data came about is not among
+    them: it may have been changed since without being carried out, and the data's digests say which data they were.
     """
     own = params.get("variants", {}).get(variant, {})
-    sections = [*COMMON, "backbone" if own.get("network") == "backbone" else "image"]
-    sections += ["augment"] * bool(own.get("augment")) + ["shard"] * (own.get("input") == "shards")
+    sections = ["seed", "train", "backbone" if own.get("network") == "backbone" else "image"]
+    sections += ["augment"] * bool(own.get("augment"))
     kept = {name: params[name] for name in sections if name in params} | {"variant": own}
     return {name: str(value) for name, value in flatten(kept).items()}
+
+
+def name_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """{"test": {"accuracy": 0.7}} -> {"test/accuracy": 0.7}; what is not a number is left out.
+
+    The entry of a list `details` counts as if it stood outside: the list only keeps it out of DVC's tables.
+    """
+    flat = flatten(_open_details(metrics), "/").items()
+    return {name: float(value) for name, value in flat if isinstance(value, Number) and not isinstance(value, bool)}
+
+
+def _open_details(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    opened: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if name == "details":
+            for entry in value:
+                opened |= entry
+        else:
+            opened[name] = _open_details(value) if isinstance(value, Mapping) else value
+    return opened
 
 
 def complete_epoch(metrics: Mapping[str, float]) -> dict[str, float]:

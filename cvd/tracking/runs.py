@@ -7,13 +7,12 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from numbers import Real as Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvd.tracking.records import Record, complete_epoch, digest_of, flatten, hash_file, is_dead, now_ms
+from cvd.tracking.records import Record, complete_epoch, digest_of, hash_file, is_dead, name_metrics, now_ms
 from cvd.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -139,6 +138,15 @@ def read_input_shape(model_path: str | Path) -> tuple[int, ...]:
     return tuple(config["config"]["layers"][0]["config"]["batch_shape"][1:])
 
 
+def describe_interface(shape: tuple[int, ...]) -> dict[str, str]:
+    """What a model takes and gives, for people. A signature of MLflow names one type, and pyfunc refuses any other."""
+    sizes = ", ".join(map(str, shape))
+    return {
+        "input": f"(n, {sizes}), pixels 0..255, RGB: float32 or uint8; by mlflow.pyfunc float32 only",
+        "output": "(n, 1), float32, a logit: positive means dog",
+    }
+
+
 def log_model(store: Store, run_id: str, model_path: str | Path, example: "np.ndarray | None" = None) -> None:
     """Logs a `.keras` file, byte by byte, as the run's model.
 
@@ -162,7 +170,8 @@ def log_model(store: Store, run_id: str, model_path: str | Path, example: "np.nd
         Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
         Schema([TensorSpec(np.dtype(np.float32), (-1, 1))]),
     )
-    tags = {"variant": Path(model_path).stem, MODEL_HASH: hash_file(model_path)}
+    notes = describe_interface(example.shape[1:])
+    tags = {"variant": Path(model_path).stem, MODEL_HASH: hash_file(model_path)} | notes
     logged = store.client.create_logged_model(
         store.experiment_id, name=MODEL_NAME, source_run_id=run_id, model_type="keras", tags=tags
     )
@@ -178,6 +187,7 @@ def log_model(store: Store, run_id: str, model_path: str | Path, example: "np.nd
             ),
             signature=signature,
             input_example=example,
+            metadata=notes,
             pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
         )
         store.client.log_model_artifacts(logged.model_id, folder)
@@ -227,9 +237,3 @@ def log_results(store: Store, run_id: str, metrics: Mapping[str, Any]) -> bool:
     )
     log_tags(store, run_id, {"metrics.digest": digest})
     return True
-
-
-def name_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """{"test": {"accuracy": 0.7}} -> {"test/accuracy": 0.7}; what is not a number is left out."""
-    flat = flatten(metrics, "/").items()
-    return {name: float(value) for name, value in flat if isinstance(value, Number) and not isinstance(value, bool)}

@@ -18,6 +18,7 @@ from cvd.tracking.records import (
     hash_file,
     hash_manifest,
     kept_records,
+    name_metrics,
     name_params,
 )
 from cvd.tracking.runs import (
@@ -29,7 +30,6 @@ from cvd.tracking.runs import (
     log_model,
     log_results,
     mark_dead_runs,
-    name_metrics,
     send_record,
 )
 from cvd.tracking.store import Store, state_folder
@@ -44,7 +44,9 @@ RESULTS = {
     "activations": ("plots/activations/{}/*.png",),
     "filters": ("plots/filters/{}/*",),
     "gradcam": ("plots/gradcam/{}/*.png",),
+    "comparison": ("plots/comparison/curves.png", "plots/comparison/differences.png"),
 }
+SHARED = "comparison"  # made of all variants: another one's training changes it
 
 
 def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
@@ -113,6 +115,8 @@ def _sync_results(store: Store, run: "Run", runs: "list[Run]", variant: str) -> 
             log_results(store, run_id, metrics)
             yield f"{name}: figures"
     for folder, files in find_results(variant).items():
+        if folder == SHARED and (run.data.tags.get("restored") != "true" or f"files.{SHARED}" in run.data.tags):
+            continue  # not this run's: its own experiment's comparison may be another
         digest = digest_files(files)
         if not any(other.data.tags.get(f"files.{folder}") == digest for other in runs):
             log_files(store, run_id, files, folder)

@@ -95,7 +95,7 @@ def _draw_reliability(axes: Axes, table: pd.DataFrame, colour: str, theme: Theme
     )
 
 
-def draw_confusion(counts: dict[str, dict[str, int]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
+def draw_confusion(counts: dict[str, list[list[int]]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
     """Confusion matrices: rows are what an image is, columns what it was taken for; shade is the share of the row.
 
     Args:
@@ -107,16 +107,16 @@ def draw_confusion(counts: dict[str, dict[str, int]], *, theme: Theme = LIGHT, t
     figure, grid = _create_row(len(counts), 2.7, theme, tall)
     for axes, (name, found) in zip(grid, counts.items(), strict=True):
         _draw_confusion(axes, found, colours[name], theme)
-        n = sum(found.values())
-        wrong = found["cat_as_dog"] + found["dog_as_cat"]
+        n = sum(map(sum, found))
+        wrong = found[0][1] + found[1][0]
         write_title(axes, name, f"{wrong} of {n} wrong", colour=colours[name], theme=theme)
     return figure
 
 
-def _draw_confusion(axes: Axes, counts: dict[str, int], colour: str, theme: Theme) -> None:
+def _draw_confusion(axes: Axes, counts: list[list[int]], colour: str, theme: Theme) -> None:
     dress_axes(axes, theme)
     axes.grid(False)
-    matrix = np.array([[counts[f"{actual}_as_{taken}"] for taken in ("cat", "dog")] for actual in ("cat", "dog")])
+    matrix = np.array(counts)
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     colours = LinearSegmentedColormap.from_list("shares", [theme.paper, colour])
     axes.imshow(shares, cmap=colours, vmin=-0.08, vmax=1)

@@ -111,9 +111,9 @@ def linearise_output(model: keras.Model) -> Any:
     return scores
 
 
-def input_side(model: keras.Model, otherwise: int) -> int:
-    """Side of the square pictures that a model takes, px; `otherwise` where it takes any."""
-    return int(model.inputs[0].shape[1] or otherwise)
+def input_side(model: keras.Model) -> int:
+    """Side of the square pictures that a saved variant takes, px."""
+    return int(model.inputs[0].shape[1])
 
 
 def predict_probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -35,6 +35,7 @@ LEAST_WIDTH = 720  # room for the header, px
 N_SHOWN = 10  # channels of a layer on the overview
 N_LAYERS = 12  # layers on the overview
 TILE = 88  # of the overview, px
+LEAST_SIDE = 148  # of a filter's picture, px: room for the line under it
 
 
 def standardise_channels(activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -193,7 +194,7 @@ def draw_pictures(
     Returns:
         (H, W, 3), uint8.
     """
-    side, top, line = max(128, pictures.shape[1]), 92, 26
+    side, top, line = max(LEAST_SIDE, pictures.shape[1]), 92, 26
     rows = -(-len(pictures) // columns)
     width = 2 * MARGIN + columns * (side + 8) - 8
     sheet = Sheet(top + rows * (side + line + 6) + MARGIN - 6, width)

@@ -29,6 +29,7 @@ PANEL = 320  # of a single heat map, px
 SPACE = 14  # between pictures, px
 LABEL = 176  # of a row, px
 BAR = "maximum of each map, written under it"
+SHARED_BAR = "larger maximum of the layer's two maps, dog and cat"
 
 
 class Heat(NamedTuple):
@@ -52,9 +53,9 @@ def upsample_map(heat: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(np.asarray(heat, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def normalise_map(heat: np.ndarray) -> np.ndarray:
-    """A map over its largest value, 0..1; an empty map (all 0) stays empty."""
-    largest = float(np.max(heat, initial=0))
+def normalise_map(heat: np.ndarray, *, largest: float | None = None) -> np.ndarray:
+    """A map over its largest value, or over one given that is at least that, 0..1; an empty map (all 0) stays empty."""
+    largest = float(np.max(heat, initial=0)) if largest is None else largest
     return np.asarray(heat, np.float32) / np.float32(largest) if largest > 0 else np.zeros_like(heat, np.float32)
 
 
@@ -63,17 +64,18 @@ def colour_map(heat: np.ndarray) -> np.ndarray:
     return look_up_colours(COLOURS)[np.clip(np.rint(heat * 255), 0, 255).astype(np.uint8)]
 
 
-def overlay_heat(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlay_heat(image: np.ndarray, heat: np.ndarray, *, largest: float | None = None) -> np.ndarray:
     """A photo with heat on it: the more heat the more opaque, so that the photo stays readable.
 
     Args:
         image: (h, w, 3), uint8, at its own size and aspect ratio.
-        heat: (h', w'), >= 0, of any size; shown over its largest value.
+        heat: (h', w'), >= 0, of any size.
+        largest: the value that is shown as hottest, at least the map's largest; None: the map's largest.
 
     Returns:
         (h, w, 3), uint8; the photo, paled, where the map is empty.
     """
-    strength = normalise_map(upsample_map(heat, *image.shape[:2]))[..., None]
+    strength = normalise_map(upsample_map(heat, *image.shape[:2]), largest=largest)[..., None]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     paled = 0.45 * image + 0.55 * grey
     colours = colour_map(0.25 + 0.65 * strength[..., 0]).astype(np.float32)
@@ -118,6 +120,9 @@ def draw_heat(image: np.ndarray, heat: Heat, *, title: str, caption: str) -> np.
 def draw_comparison(image: np.ndarray, rows: Sequence[Row], *, title: str, caption: str) -> np.ndarray:
     """One image, and what networks see in it: a row for each network, a column for each layer and class.
 
+    The classes of a layer share their scale, so that a class for which a network has no evidence to speak of stays
+    dark. Layers and networks do not: logits of different depths and networks have different sizes.
+
     Args:
         image: (h, w, 3), uint8, at its own aspect ratio.
         rows: all with as many heats.
@@ -143,14 +148,23 @@ def draw_comparison(image: np.ndarray, rows: Sequence[Row], *, title: str, capti
         for place, line in enumerate(row.lines):
             sheet.write(shorten_text(line, LABEL - 16, SMALL), MARGIN, y + 26 + 20 * place, size_px=SMALL, ink=FAINT)
         sheet.lay(small, left, y)
+        largest = find_largest(row.heats)
         for heat in row.heats:
             left += step
-            sheet.lay(overlay_heat(small, heat.map), left, y)
+            sheet.lay(overlay_heat(small, heat.map, largest=largest[heat.layer]), left, y)
             sheet.write(shorten_text(heat.layer, TILE, SMALL), left, y + height + 5, size_px=SMALL, ink=FAINT)
             sheet.write(_describe_map(heat.map), left, y + height + 22, size_px=SMALL, ink=FAINT)
     y = top + len(rows) * pitch
-    _lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=BAR, overlaid=True)
+    _lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=SHARED_BAR, overlaid=True)
     return sheet.pixels
+
+
+def find_largest(heats: Sequence[Heat]) -> dict[str, float]:
+    """The largest value of each layer's maps, of all its classes together, in logits."""
+    return {
+        layer: max(float(np.max(heat.map, initial=0)) for heat in heats if heat.layer == layer)
+        for layer in {heat.layer for heat in heats}
+    }
 
 
 def draw_photos(photos: Sequence[tuple[str, np.ndarray, Sequence[Heat]]], *, title: str, caption: str) -> np.ndarray:

@@ -143,20 +143,6 @@ def test_archive_repeats_byte_for_byte_and_holds_the_drawings(tmp_path: Path, dr
         assert archive.testzip() is None
 
 
-def test_a_failure_keeps_the_old_archive_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    target = tmp_path / "drawn.zip"
-    target.write_bytes(b"old")
-
-    def break_off(images: Iterable[object]) -> Iterator[object]:
-        yield next(iter(images))
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_drawn_archive(target, n_per_class=1, seed=0, progress=break_off)
-    assert target.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["drawn.zip"]
-
-
 def test_bad_arguments_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'bird'"):
         draw("bird", 0, 0)

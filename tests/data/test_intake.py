@@ -12,7 +12,8 @@ from photo_samples import encode, make_jpeg, make_picture
 from PIL import Image, ImageCms
 
 from cvd.data import intake as module
-from cvd.data.intake import RefusedError, find_format, inspect_image
+from cvd.data.formats import RefusedError, find_format
+from cvd.data.intake import inspect_image
 
 
 def read(data: bytes) -> np.ndarray:

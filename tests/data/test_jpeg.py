@@ -7,7 +7,8 @@ import pytest
 from photo_samples import encode, make_picture
 from PIL import Image
 
-from cvd.data.intake import RefusedError, inspect_image
+from cvd.data.formats import RefusedError
+from cvd.data.intake import inspect_image
 from cvd.data.jpeg import read_structure
 
 KINDS = [

@@ -6,17 +6,22 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from photo_samples import make_jpeg, make_members, write_zip
 
+from cvd.data import sources
 from cvd.data.manifest import read_manifest
 from cvd.data.sources import Record, Request, fetch_source
 from cvd.errors import InputError
+from stages import split as split_stage
 
 ROOT = Path(__file__).parents[2]
+HEIC = b"\0\0\0\x18ftypheic" + bytes(52)
 
 
 def fetch(source: str, path: Path, out: Path) -> Record:
@@ -55,6 +60,12 @@ def test_refused_sources_leave_nothing(tmp_path: Path) -> None:
     write_zip(tmp_path / "empty.zip", {})
     write_zip(tmp_path / "cats.zip", {"cat.1.jpg": make_jpeg(1)})
     write_zip(tmp_path / "birds.zip", {"bird.1.jpg": make_jpeg(1)})
+    deep = write_zip(tmp_path / "3.zip", make_members(2)).read_bytes()
+    deep = write_zip(tmp_path / "2.zip", {"inner.zip": deep}).read_bytes()
+    write_zip(tmp_path / "deep.zip", {"middle.zip": deep})
+    write_zip(tmp_path / "broken.zip", {"photos.zip": b"PK nothing"})
+    write_zip(tmp_path / "notes.zip", {f"{word}.{i}.txt": b"a note" for word in ("cat", "dog") for i in range(3)})
+    write_zip(tmp_path / "half.zip", {"cat.1.jpg": make_jpeg(1), "dog.1.txt": b"", "dog.2.heic": HEIC})
     (tmp_path / "data").mkdir()
     shutil.copy(whole, tmp_path / "data" / "raw.zip")
     cases = [
@@ -63,8 +74,12 @@ def test_refused_sources_leave_nothing(tmp_path: Path) -> None:
         ("archive", "text.zip", "is neither a zip nor a tar"),
         ("archive", "folder", "use data.source=directory"),
         ("archive", "empty.zip", "is empty"),
-        ("archive", "cats.zip", "only cats among its 1 files, no dogs"),
-        ("archive", "birds.zip", "neither cats nor dogs among its 1 files"),
+        ("archive", "cats.zip", "holds only cats, no dogs by the names of its 1 files"),
+        ("archive", "birds.zip", "holds neither cats nor dogs by the names of its 1 files"),
+        ("archive", "deep.zip", "holds middle.zip/inner.zip, a zip inside a zip inside a zip.*: unpack it"),
+        ("archive", "broken.zip", "holds photos.zip, which is damaged, .*: unpack it"),
+        ("archive", "notes.zip", "no image of a cat that can be read among 3 files so named .cat.0.txt is .*JPEG, PNG"),
+        ("archive", "half.zip", "no image of a dog that can be read among 2 files so named .dog.1.txt is empty"),
         ("archive", "data/raw.zip", "own output"),
         ("directory", "folder", "is empty"),
         ("directory", "good.zip", "use data.source=archive"),
@@ -76,6 +91,28 @@ def test_refused_sources_leave_nothing(tmp_path: Path) -> None:
         assert name in str(caught.value)
         assert ".partial" not in str(caught.value)
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["raw.zip"]
+
+
+def test_an_odd_file_among_photos_is_no_matter(tmp_path: Path) -> None:
+    members = {"cat.txt": b"a note", "dog.9.jpg": b"", "old.zip": b"PK nothing"} | make_members(2)
+    assert fetch("archive", write_zip(tmp_path / "photos.zip", members), tmp_path / "data").members == 7
+
+
+def test_drawing_that_breaks_off_keeps_the_old_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "raw.zip").write_bytes(b"old")
+    seen: list[str] = []
+
+    def break_off(images: Iterable[object], **bar: object) -> Iterator[object]:
+        seen.extend(path.name for path in tmp_path.iterdir())
+        yield next(iter(images))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources, "tqdm", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_source("drawn", Request("", 1, 1), archive=tmp_path / "raw.zip", record=tmp_path / "raw.json")
+    assert sorted(seen) == [".raw.zip.partial", "raw.zip"]
+    assert [path.name for path in tmp_path.iterdir()] == ["raw.zip"]
+    assert (tmp_path / "raw.zip").read_bytes() == b"old"
 
 
 def run_stage(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -137,3 +174,37 @@ def test_bad_input_is_one_line_and_leaves_nothing(project: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("error: cat has 4 usable images, but split asks for")
     assert "Traceback" not in done.stderr
     assert [path.name for path in (project / "data").iterdir()] == ["raw.zip"]
+
+
+def test_split_that_breaks_off_leaves_all_of_the_old(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_zip(project / "raw.zip", make_members(10))
+    monkeypatch.chdir(project)
+    args = Namespace(archive=Path("raw.zip"), **{name: Path(path) for name, path in OUTPUTS.items()})
+    split_stage.split(args)
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+
+    def break_off(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    write_zip(project / "raw.zip", make_members(12))
+    before[project / "raw.zip"] = (project / "raw.zip").read_bytes()
+    # The last of the work: all of the new is there, and none of it in place.
+    monkeypatch.setattr(split_stage, "write_sheets", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        split_stage.split(args)
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+
+
+def test_split_publishes_the_images_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_zip(project / "raw.zip", make_members(10))
+    monkeypatch.chdir(project)
+    order: list[str] = []
+    replace = Path.replace
+
+    def note(path: Path, target: Path) -> Path:
+        order.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", note)
+    split_stage.split(Namespace(archive=Path("raw.zip"), **{name: Path(path) for name, path in OUTPUTS.items()}))
+    assert order == ["images", "masks.zip", "data", "quarantine.csv", "manifest.csv", "data.json"]

@@ -103,7 +103,7 @@ def test_diagnostics_of_one_and_of_five() -> None:
             "n": [10, 30],
         }
     )
-    counts = {"cat_as_cat": 1500, "cat_as_dog": 500, "dog_as_cat": 0, "dog_as_dog": 2000}
+    counts = [[1500, 500], [0, 2000]]
     for names in (["baseline"], ["a", "b", "c", "d", "e"]):
         assert "AUC 0.812" in read_texts(
             diagnostics.draw_roc(dict.fromkeys(names, roc), aucs=dict.fromkeys(names, 0.812))
@@ -111,7 +111,9 @@ def test_diagnostics_of_one_and_of_five() -> None:
         assert "0.100" in read_texts(
             diagnostics.draw_reliability(dict.fromkeys(names, bins), eces=dict.fromkeys(names, 0.1), tall=True)
         )
-        assert "1,500" in read_texts(diagnostics.draw_confusion(dict.fromkeys(names, counts), theme=DARK))
+        confusion = read_texts(diagnostics.draw_confusion(dict.fromkeys(names, counts), theme=DARK))
+        assert "1,500" in confusion
+        assert "500 of 4000 wrong" in confusion
 
 
 def test_colours_are_fixed_legible_and_apart() -> None:

@@ -7,7 +7,19 @@ import pytest
 from PIL import Image
 
 from cvd.errors import InputError
+from stages.filters import round_activation
 from stages.gradcam import read_own_photos
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"), (0.00004321, "4.3e-5"), (0.0003, "3.0e-4"), (-0.00052, "-5.2e-4"), (0.0123, "0.012"), (0.5, "0.50"),
+        (1.26, "1.3"), (9.6, "9.6"), (9.99, "10"), (45.6, "46"), (1234.5, "1234"),
+    ],
+)  # fmt: skip
+def test_activations_keep_two_significant_digits(value: float, text: str) -> None:
+    assert round_activation(value) == text
 
 
 def test_photos_of_a_folder_or_one_of_any_kind(tmp_path: Path) -> None:

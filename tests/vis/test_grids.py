@@ -81,7 +81,8 @@ def test_pictures_of_filters_are_laid_in_rows() -> None:
     pictures = np.random.default_rng(0).uniform(0, 255, (11, 32, 32, 3)).astype(np.float32)
     labels = [f"{i}: 0.1 → 0.2" for i in range(11)]
     sheet = grids.draw_pictures(pictures, labels, np.arange(11) == 3, title="conv1", caption="plain")
-    assert sheet.shape == (92 + 2 * (128 + 26 + 6) + 24 - 6, 2 * 24 + 8 * 136 - 8, 3)
+    side = grids.LEAST_SIDE
+    assert sheet.shape == (92 + 2 * (side + 26 + 6) + 24 - 6, 2 * 24 + 8 * (side + 8) - 8, 3)
 
 
 def test_contrast_is_evened_and_faint_pictures_stay_faint() -> None:

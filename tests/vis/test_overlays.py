@@ -23,6 +23,8 @@ def test_an_upsampled_map_lies_on_the_whole_image() -> None:
 
 def test_a_map_is_shown_over_its_maximum_and_an_empty_one_stays_empty() -> None:
     np.testing.assert_allclose(overlays.normalise_map(np.array([[1.0, 4.0]])), [[0.25, 1]])
+    np.testing.assert_allclose(overlays.normalise_map(np.array([[1.0, 4.0]]), largest=8.0), [[0.125, 0.5]])
+    assert not overlays.normalise_map(np.zeros((3, 3)), largest=0.0).any()
     assert not overlays.normalise_map(np.zeros((3, 3))).any()
     assert overlays.normalise_map(np.array([[1e-40]])).max() <= 1
 
@@ -38,6 +40,24 @@ def test_an_overlay_keeps_size_and_leaves_the_cold_readable(photo: np.ndarray) -
     assert np.abs(overlay[20:28, 20:28].astype(int) - empty[20:28, 20:28]).mean() > 10
     grey = photo.astype(np.float64).mean(axis=2)
     assert np.corrcoef(empty.mean(axis=2).ravel(), grey.ravel())[0, 1] > 0.9
+
+
+def test_the_classes_of_a_layer_share_their_scale(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    scales = []
+    draw = overlays.overlay_heat
+
+    def record(image: np.ndarray, heat: np.ndarray, *, largest: float | None = None) -> np.ndarray:
+        scales.append(largest)
+        return draw(image, heat, largest=largest)
+
+    monkeypatch.setattr(overlays, "overlay_heat", record)
+    sizes = {("early", "dog"): 3.0, ("early", "cat"): 0.5, ("late", "dog"): 0.0098, ("late", "cat"): 0.856}
+    heats = [overlays.Heat(f"{layer} {name}", layer, np.full((3, 3), size)) for (layer, name), size in sizes.items()]
+    overlays.draw_comparison(photo, [overlays.Row("baseline", [], heats)], title="t", caption="c")
+    assert scales[:4] == [3.0, 3.0, 0.856, 0.856]
+    cold = draw(photo, np.zeros((3, 3)))
+    faint = draw(photo, np.full((3, 3), 0.0098), largest=0.856)
+    assert np.abs(faint.astype(int) - cold).mean() < 5 < np.abs(draw(photo, heats[2].map).astype(int) - cold).mean()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (900, 20), (40, 40)])

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from cvd.data.drawn.noise import LABELS
 from cvd.data.drawn.picture import draw
-from cvd.files import replace_file
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 _CHUNK = 16  # images a worker draws at once
@@ -33,13 +32,13 @@ def write_drawn_archive(
     seed: int,
     progress: Callable[[Iterable[Members]], Iterable[Members]] | None = None,
 ) -> None:
-    """Draws a whole set into an uncompressed zip, in parallel, all or nothing.
+    """Draws a whole set into an uncompressed zip, in parallel.
 
     Members: `cat/cat.0.jpg` ... `dog/dog.N.jpg`, and for each `masks/animal/cat.0.png`,
     `masks/head/cat.0.png` (8-bit grey, 0 or 255).
 
     Args:
-        path: the zip to write.
+        path: the zip to write; on an error a part of it stays, so give one that is not final.
         n_per_class: cats, and as many dogs, >= 1.
         seed: number of the set, >= 0.
         progress: wraps the stream of finished images, as tqdm does.
@@ -49,7 +48,7 @@ def write_drawn_archive(
     """
     if n_per_class < 1 or seed < 0:
         raise ValueError(f"need n_per_class >= 1 and seed >= 0, got n_per_class={n_per_class}, seed={seed}")
-    with replace_file(os.fspath(path)) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         images: Iterable[Members] = _draw_in_parallel(n_per_class, seed)
         for members in progress(images) if progress else images:
             for name, data in members:

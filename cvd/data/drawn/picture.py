@@ -20,7 +20,7 @@ from cvd.data.drawn.occlusion import paint_foreground
 from cvd.data.drawn.scene import paint_scene
 from cvd.data.drawn.traits import choose_traits
 
-HARD_SHARE = 0.12  # of both classes
+HARD_SHARE = 0.25  # of both classes
 MIN_SIDE_PX, MAX_SIDE_PX = 200, 320
 STREAMS = ("layout", "scene", "coat", "traits", "pose", "strokes", "foreground", "camera", "jpeg")
 
@@ -96,7 +96,7 @@ def choose_layout(rng: np.random.Generator) -> Layout:
     _, area, right, below = POSES[pose]
     is_hard = bool(rng.random() < HARD_SHARE)
     share = rng.uniform(0.2, 0.36) if is_hard else rng.uniform(0.3, 0.62)
-    low, high = (0.12, 0.2) if is_hard else (0.18, 0.37)
+    low, high = (0.12, 0.2) if is_hard else (0.18, 0.35)
     scale = float(np.clip(np.sqrt(share * h * w / area), low * min(h, w), high * min(h, w)))
     mirror = bool(rng.random() < 0.5)
     turn = float(np.clip(rng.normal(0, 0.33), -0.7, 0.7))
