@@ -68,7 +68,7 @@ def test_masks_are_binary_and_nested_and_of_fair_size(drawings: list[Drawing]) -
     animal = np.array([(d.animal > 0).mean() for d in drawings])
     head = np.array([(d.head > 0).mean() for d in drawings])
     assert animal.min() > 0.08
-    assert animal.max() < 0.7
+    assert animal.max() < 0.75  # a quarter is always scene
     assert np.mean((animal > 0.15) & (animal < 0.6)) > 0.95
     assert head.min() > 0.03
     assert 0.1 < np.median(head) < 0.3
