@@ -116,7 +116,7 @@ def explain_photos(args: argparse.Namespace) -> int:
             for layer in layers
             for label, sign in zip(LABELS, (-1, 1), strict=True)
         ]
-        says = [LABELS[int(logit > 0)], f"dog {expit(logit):.1%}", f"logit {logit:+.2f}"]
+        says = [f"P(dog) {expit(logit):.3f}", f"says {LABELS[int(logit > 0)]}"]
         rows = [Row(args.variant, says, heats)]
         caption = "Grad-CAM: where a layer's features speak for cat, and for dog"
         sheet = draw_comparison(limit_size(photo.pixels), rows, title=photo.path.name, caption=caption)

@@ -242,9 +242,9 @@ def test_an_experiment_in_a_temporary_copy_lands_in_the_same_store(project: Path
         ({"augment": {"rotation": 3}}, "split", ["augment.rotation", "unknown"]),
         ({"split": {"train": 500}}, "split", ["split", "500", "14"]),
         ({"gradcam": {"layers": ["conv9"]}}, "gradcam", ["conv9"]),
-        ({"activations": {"layers": ["conv9"]}}, "activations", ["conv9"]),
-        ({"filters": {"layers": ["conv9"]}}, "filters", ["conv9"]),
-        ({"activations": {"images": ["test/cat/nobody.jpg"]}}, "activations", ["test/cat/nobody.jpg"]),
+        ({"activations": {"layers": ["conv9"]}}, "activations@baseline", ["conv9"]),
+        ({"filters": {"layers": ["conv9"]}}, "filters@baseline", ["conv9"]),
+        ({"activations": {"images": ["test/cat/nobody.jpg"]}}, "activations@baseline", ["test/cat/nobody.jpg"]),
         ({"gradcam": {"photos": "nowhere"}}, "gradcam", ["nowhere"]),
     ],
 )
