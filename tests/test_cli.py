@@ -130,7 +130,8 @@ def test_without_models_it_says_what_to_do(
 def test_explain_draws_a_sheet_for_each_photo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "explain", "photos/a.jpg", "--variant", "good", "--layer", "conv1", "--out", tmp_path)
     assert code == 0
-    assert out.startswith("photos/a.jpg: dog")
+    assert out.startswith("photos/a.jpg: P(dog) 0.")
+    assert ", says dog: " in out
     sheet = cv2.imread(str(tmp_path / "a.jpg.good.png"))
     assert sheet is not None
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg.good.png"]
