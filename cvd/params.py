@@ -1,183 +1,31 @@
 """params.yaml as frozen, validated objects. Unknown keys and bad ranges are refused in one line."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationError, model_validator
 
 from cvd.errors import InputError, describe_faults
-
-
-def _check_images(value: object, check: Callable[[object], Any]) -> Any:
-    try:
-        return check(value)
-    except ValidationError:
-        accepted = "should be a number of images, 1 to 1000, or a list of paths such as [test/cat/cat.0.jpg]"
-        raise PydanticCustomError("images", accepted) from None
-
-
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Count = Annotated[int, Field(ge=1)]
-Images = Annotated[
-    Annotated[int, Field(ge=1, le=1000)] | Annotated[list[str], Field(min_length=1)], WrapValidator(_check_images)
-]
-Layers = Annotated[list[str], Field(min_length=1)] | None
-Names = Annotated[list[str], Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """A section of params.yaml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Drawn(Section):
-    """How many images the project draws, and which."""
-
-    n_per_class: int = Field(ge=10, le=100_000)
-    seed: Seed
-
-
-class Data(Section):
-    """Where the photos come from."""
-
-    source: Literal["drawn", "directory", "archive"]
-    path: str
-    drawn: Drawn
-
-
-class Split(Section):
-    """How many images of each class go where."""
-
-    train: Count | None
-    validation: Count
-    test: Count
-    seed: Seed
-
-
-class Image(Section):
-    """The pictures that the networks read."""
-
-    size_px: int = Field(ge=64, le=512)
-
-
-class Shard(Section):
-    """How TFRecord shards are written."""
-
-    encoding: Literal["raw", "jpeg"]
-    size_mb: int = Field(ge=1, le=2048)
-
-
-class Backbone(Section):
-    """The pretrained network of `transfer`."""
-
-    name: Literal["MobileNetV2", "VGG16", "InceptionV3", "Xception"]
-    weights: str
-    size_px: int = Field(ge=75, le=512)
-
-    @model_validator(mode="after")
-    def _check_weights(self) -> Self:
-        if self.weights == "torchvision" and self.name != "MobileNetV2":
-            raise ValueError(
-                f"weights 'torchvision' exist for MobileNetV2 only, not {self.name}: use 'imagenet' or 'random'"
-            )
-        return self
-
-
-class Train(Section):
-    """What all trainings share."""
-
-    batch_size: int = Field(ge=1, le=1024)
-    precision: Literal["auto", "float32", "mixed_bfloat16"]
-    threads: int = Field(ge=1, le=256)
-    memory_share: float = Field(ge=0, le=0.9)
-
-
-class Augment(Section):
-    """How far training images are moved at random."""
-
-    rotation_degrees: float = Field(ge=0, le=180)
-    shift_fraction: float = Field(ge=0, le=1)
-    shear_degrees: float = Field(ge=0, le=80)
-    zoom_fraction: float = Field(ge=0, le=0.9)
-    horizontal_flip: bool
-
-
-class Variant(Section):
-    """A network and how it is trained."""
-
-    input: Literal["files", "shards", "features"]
-    network: Literal["plain", "backbone"]
-    augment: bool
-    dropout: float = Field(ge=0, le=0.95)
-    optimizer: Literal["rmsprop", "adam", "sgd"]
-    learning_rate: float = Field(ge=1e-7, le=1)
-    epochs: int = Field(ge=1, le=10_000)
-    keep: Literal["last", "best"]
-
-    @model_validator(mode="after")
-    def _check_input(self) -> Self:
-        if (self.input == "features") != (self.network == "backbone"):
-            raise ValueError(
-                f"input {self.input!r} does not fit network {self.network!r}: features and backbone go together"
-            )
-        if self.input == "features" and self.augment:
-            raise ValueError("augment true needs images, but input 'features' is computed once: set augment to false")
-        return self
-
-
-class Evaluate(Section):
-    """How a trained network is measured."""
-
-    calibration_bins: int = Field(ge=2, le=100)
-    onset_tolerance: float = Field(ge=0, le=10)
-
-
-class Compare(Section):
-    """How the variants are held against one another."""
-
-    n_bootstrap: int = Field(ge=100, le=1_000_000)
-    seed: Seed
-
-
-class Augmentations(Section):
-    """The augmentation preview."""
-
-    images: Images
-    n_samples: int = Field(ge=1, le=50)
-
-
-class Activations(Section):
-    """The export of intermediate activations."""
-
-    variants: Names
-    images: Images
-    layers: Layers
-
-
-class Filters(Section):
-    """The export of what each filter looks for."""
-
-    variants: Names
-    layers: Layers
-    n_filters: int = Field(ge=1, le=4096)
-    size_px: int = Field(ge=32, le=512)
-    steps: int = Field(ge=1, le=5000)
-    recipe: Literal["crisp", "plain"]
-
-
-class GradCam(Section):
-    """The export of Grad-CAM heat maps."""
-
-    variants: Names
-    images: Images
-    layers: Layers
-    photos: str
-    top: int = Field(ge=1, le=10)
+from cvd.sections import (
+    Activations,
+    Augment,
+    Augmentations,
+    Backbone,
+    Compare,
+    Data,
+    Evaluate,
+    Filters,
+    GradCam,
+    Image,
+    Section,
+    Seed,
+    Shard,
+    Split,
+    Train,
+    Variant,
+)
 
 
 class Params(Section):

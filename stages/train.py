@@ -12,7 +12,8 @@ from cvd import hardware, tracking
 from cvd.data.examples import Examples, find_input, read_features, read_files, read_shards
 from cvd.data.manifest import read_manifest
 from cvd.errors import InputError
-from cvd.params import Params, Variant, load_params
+from cvd.params import Params, load_params
+from cvd.sections import Variant
 from cvd.stage import run_stage
 from cvd.training_state import digest_files, make_key, open_state_folder
 
