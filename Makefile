@@ -9,7 +9,7 @@ export PATH := $(BIN):$(PATH)
 MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock; }
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format ui bench lock clean venv
+.PHONY: help repro test story lint format ui bench lock clean venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,29 +20,33 @@ repro: venv ## build everything that is not up to date: data, networks, pictures
 test: venv ## run the tests
 	@pytest
 
+story: venv ## test that the default run tells its story from three seeds; about ten minutes
+	@pytest -m story
+
 lint: venv ## check style, imports and types
 	@ruff check . && ruff format --check . && mypy
 
 format: venv ## lay out the code and mend what can be mended
 	@ruff check --fix . && ruff format .
 
-ui: venv ## browse and compare the runs in MLflow on 127.0.0.1; PORT= changes the port
-	@case "$$MLFLOW_TRACKING_URI" in http*) echo "MLflow is at $$MLFLOW_TRACKING_URI: browse it there"; exit ;; esac; \
-	test -n "$$MLFLOW_TRACKING_URI" -o -f mlflow.db || { echo "error: there are no runs yet: make repro" >&2; exit 2; }; \
-	echo "Curves and gaps: http://127.0.0.1:$(PORT)/#/experiments/1/runs?viewStateShareKey=overfitting&compareRunsMode=CHART"; \
+ui: venv ## browse and compare the runs in MLflow on 127.0.0.1; PORT= changes the port, EXPERIMENT= shows one
+	@test -n "$$MLFLOW_TRACKING_URI" -o -f mlflow.db || { echo "error: there are no runs yet: make repro" >&2; exit 2; }; \
+	page=$$(cvd runs --page $(EXPERIMENT)) || exit 2; \
+	case "$$MLFLOW_TRACKING_URI" in http*) echo "Curves and gaps: $${MLFLOW_TRACKING_URI%/}$$page"; exit ;; esac; \
+	echo "Curves and gaps: http://127.0.0.1:$(PORT)$$page"; \
 	echo "Ctrl-C ends the server"; \
 	MLFLOW_DISABLE_TELEMETRY=true exec mlflow ui --host 127.0.0.1 --port $(PORT) \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --default-artifact-root mlartifacts
 
-bench: venv ## time the parts side by side; minutes
-	@for each in benchmarks/bench_*.py; do python -m benchmarks.$$(basename $$each .py) || exit 1; done
+bench: venv ## time the parts side by side with what people use today; a quarter of an hour
+	@python -m benchmarks
 
 lock: venv ## resolve the dependencies of pyproject.toml anew
 	@uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
-clean: ## remove the environment, caches and half-done trainings; data, runs and results stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training
+clean: ## remove the environment, caches, half-done trainings and downloads; data, runs and results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training .cvd/downloads
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contest import print_rates, time_contenders
+from benchmarks.contest import Goal, divide, print_conditions, print_goals, print_rates, time_contenders
+from benchmarks.workload import BATCH, SIZE
 from cvd.stage import silence_tensorflow
 
-SIZE, BATCH = 150, 20
 RANGES: dict[str, Any] = {
     "rotation_degrees": 40.0,
     "shift_fraction": 0.2,
@@ -21,6 +21,7 @@ RANGES: dict[str, Any] = {
     "horizontal_flip": True,
 }
 GENERATOR, LAYERS = "ImageDataGenerator", "five Keras layers"
+PIPELINE = "ours, in the pipeline"
 
 
 def main() -> None:
@@ -32,7 +33,15 @@ def main() -> None:
     images = np.random.default_rng(0).integers(0, 256, (args.images, SIZE, SIZE, 3), dtype=np.uint8)
     contenders = make_peers(images) | make_ours(images)
     rates = time_contenders(contenders, repeats=args.repeats)
-    print_rates(f"Augmentation of {args.images:,} images at {SIZE} px", rates, peers=[GENERATOR, LAYERS])
+    data = f"{args.images:,} images of {SIZE} px in memory, batches of {BATCH}"
+    print_conditions("Augmentation", data=data, precision="ours uint8; the peers float32")
+    print_rates(rates, peers=[GENERATOR, LAYERS])
+    print_goals(
+        [
+            Goal(f"augmentation vs {peer}", asked, divide(rates[PIPELINE], rates[peer]))
+            for peer, asked in ((GENERATOR, 10), (LAYERS, 6))
+        ]
+    )
 
 
 def make_peers(images: np.ndarray) -> dict[str, Callable[[], int]]:
@@ -114,7 +123,7 @@ def make_ours(images: np.ndarray) -> dict[str, Callable[[], int]]:
     return {
         "TensorFlow's fused op": run_fused,
         "ours, one thread": run_alone,
-        "ours, in the pipeline": run_pipeline,
+        PIPELINE: run_pipeline,
     }
 
 

@@ -57,6 +57,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
     sync = commands.add_parser("sync", help="bring results that MLflow lacks (restored, pulled, unsent) into it")
     sync.set_defaults(work=sync_results)
+
+    runs = commands.add_parser("runs", help="MLflow's runs of an experiment, or all")
+    runs.add_argument("experiment", nargs="?", help="DVC's name of it, as in `dvc exp show`, or workspace")
+    runs.add_argument("--page", action="store_true", help="only the page in MLflow's UI that shows them")
+    runs.set_defaults(work=print_runs)
     return parser.parse_args(arguments)
 
 
@@ -138,6 +143,30 @@ def sync_results(_: argparse.Namespace) -> int:
     if lines is None:
         return 1
     print(*(lines or [f"MLflow at {place} has everything that is here"]), sep="\n")
+    return 0
+
+
+def print_runs(args: argparse.Namespace) -> int:
+    """Prints a table of runs and the page that shows them in MLflow's UI.
+
+    Raises:
+        InputError: there is no such experiment, or it has no runs.
+    """
+    from cvd.tracking import find_root, list_runs, store_uri
+
+    with contextlib.chdir(find_root()):
+        listing = list_runs(args.experiment)
+        server = store_uri().rstrip("/")
+    if listing is None:
+        return 1
+    if args.experiment and not listing.rows:
+        if args.experiment in listing.experiments:
+            hint = f"`dvc exp apply {args.experiment}`, then `cvd sync`"
+            raise InputError(f"experiment {args.experiment} has no runs in MLflow: {hint}")
+        known = ", ".join(listing.experiments) or "none yet"
+        raise InputError(f"experiment {args.experiment!r} is not known: there are {known}")
+    address = server if server.startswith("http") else "`make ui`, then http://127.0.0.1:5000"
+    print(listing.page if args.page else f"{listing.format_table()}\n\nTheir curves: {address}{listing.page}")
     return 0
 
 

@@ -105,7 +105,8 @@ def read_photos(paths: Sequence[Path]) -> Iterator[Photo]:
 def read_photo(path: Path) -> Photo:
     """Reads a photo as intake does for training: checked in full, upright, RGB, first frame, whatever its format."""
     from cvd.data.decode import decode_image
-    from cvd.data.intake import RefusedError, inspect_image
+    from cvd.data.formats import RefusedError
+    from cvd.data.intake import inspect_image
 
     try:
         return Photo(path, decode_image(inspect_image(path.read_bytes()).data))

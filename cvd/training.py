@@ -5,7 +5,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +17,12 @@ from cvd.data.examples import Examples
 from cvd.data.pipeline import Augment, make_evaluation_dataset, make_training_dataset, reveal_input_errors
 from cvd.errors import InputError
 from cvd.files import replace_file
+from cvd.models.optimizers import OPTIMIZERS
 from cvd.training_progress import TrainingProgress
-from cvd.training_state import Arrays, TrainingState, load_state, save_state
+from cvd.training_state import Arrays, StateWriter, TrainingState, load_state
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
-OPTIMIZERS: Mapping[str, Callable[[float], keras.Optimizer]] = {
-    "rmsprop": lambda rate: keras.optimizers.RMSprop(rate),
-    "adam": lambda rate: keras.optimizers.Adam(rate),
-    "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
-}
-
+STEPS_AT_ONCE = 10  # at most; half a second of the plain network
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch (1-based) with the history's row, without `epoch`, and `images_per_second`."""
 
@@ -94,14 +90,14 @@ def train_model(
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(seed)
         model = build(precision)
-        _compile(model, optimizer, learning_rate)
         course = _Course(train, epochs, batch_size, keep, state_folder, on_epoch)
+        _compile(model, optimizer, learning_rate, course.steps_per_epoch)
         first_epoch = course.resume(model)
         if first_epoch < epochs:
             batches = make_training_dataset(
                 train, batch_size=batch_size, seed=seed, epochs=epochs, first_epoch=first_epoch, augment=augment
             )
-            with course.show_progress(name):
+            with course.keep_books(name):
                 model.fit(
                     batches,
                     initial_epoch=first_epoch,
@@ -115,12 +111,14 @@ def train_model(
     return course.finish(model)
 
 
-def _compile(model: keras.Model, optimizer: str, learning_rate: float) -> None:
+def _compile(model: keras.Model, optimizer: str, learning_rate: float, steps_per_epoch: int) -> None:
     model.compile(
         optimizer=OPTIMIZERS[optimizer](learning_rate),
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
         jit_compile=False,  # XLA takes twice as long on processors
+        # No bit changes, and less Python runs between steps. A call must not reach into the next epoch.
+        steps_per_execution=max(n for n in range(1, STEPS_AT_ONCE + 1) if steps_per_epoch % n == 0),
     )
     model.optimizer.build(model.trainable_variables)
 
@@ -136,13 +134,13 @@ class _Course(keras.callbacks.Callback):
         self.epochs = epochs
         self.steps_per_epoch = math.ceil(len(train) / batch_size)
         self.keeps_best = keep == "best"
-        self.state_path = folder / "state.npz" if folder else None
+        self.writer = StateWriter(folder / "state.npz") if folder else None
         self.on_epoch = on_epoch or (lambda epoch, metrics: None)
         self.state = TrainingState()
 
     def resume(self, model: keras.Model) -> int:
         """Goes to where an interrupted training was, if one was; returns how many epochs are finished."""
-        state = load_state(self.state_path) if self.state_path else None
+        state = load_state(self.writer.path) if self.writer else None
         if state:
             self.state = state
             _write_variables(model.variables, state.variables)
@@ -152,18 +150,23 @@ class _Course(keras.callbacks.Callback):
                 self._tell(row, seconds)
         return self.state.epochs
 
-    def show_progress(self, name: str) -> TrainingProgress:
+    @contextmanager
+    def keep_books(self, name: str) -> Iterator[None]:
+        """Shows the progress and writes the states, the last one to its end."""
         self.progress = TrainingProgress(
             name=name, epochs=self.epochs, steps_per_epoch=self.steps_per_epoch, first_epoch=self.state.epochs
         )
         self.epoch_end = time.perf_counter()
-        return self.progress
+        with self.progress, self.writer or nullcontext():
+            yield
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self.steps_begin = time.perf_counter()
+        self.steps_done = 0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        self.progress.advance()
+        self.progress.advance(batch + 1 - self.steps_done)
+        self.steps_done = batch + 1
 
     def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
         self.steps_end = time.perf_counter()
@@ -177,13 +180,12 @@ class _Course(keras.callbacks.Callback):
         self.epoch_end = now
         state.history.append(row)
         state.variables = _read_variables(self.model.variables)
-        if self.keeps_best and row["val_loss"] < min(
-            (each["val_loss"] for each in state.history[:-1]), default=math.inf
-        ):
+        earlier = [each["val_loss"] for each in state.history[:-1]]
+        if self.keeps_best and row["val_loss"] < min(earlier, default=math.inf):
             state.best_epoch, state.best = epoch + 1, state.variables
-        if self.state_path:
+        if self.writer:
             state.optimizer = _read_variables(self.model.optimizer.variables)
-            save_state(state, self.state_path)
+            self.writer.write(state)
         rate = self._tell(row, state.train_seconds[-1])
         self.progress.report_epoch(row, images_per_second=rate, seconds=state.epoch_seconds)
 

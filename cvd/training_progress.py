@@ -34,9 +34,9 @@ class TrainingProgress:
             dynamic_ncols=True,
         )
 
-    def advance(self) -> None:
-        """A step is done."""
-        self._bar.update()
+    def advance(self, n_steps: int) -> None:
+        """So many more steps are done."""
+        self._bar.update(n_steps)
 
     def report_epoch(self, row: Mapping[str, float], *, images_per_second: float, seconds: Sequence[float]) -> None:
         """An epoch is done: `row` of the history, and the seconds of all epochs so far."""

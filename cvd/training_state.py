@@ -7,11 +7,13 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
@@ -63,6 +65,49 @@ def save_state(state: TrainingState, path: Path) -> None:
         np.savez(file, lists=lists, **arrays)
         file.flush()
         os.fsync(file.fileno())
+
+
+class StateWriter:
+    """Writes states to a file in a thread, so that the training goes on meanwhile; for use in a `with` block.
+
+    At the block's end the last state is in the file, whatever the reason for leaving. An earlier one stays there until
+    a later one is whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pending: Future[None] | None = None
+
+    def write(self, state: TrainingState) -> None:
+        """Begins to write a state, which may then change, but for the values of its arrays.
+
+        Raises:
+            OSError: the state before this one could not be written.
+        """
+        self._wait()
+        shot = replace(
+            state,
+            history=list(state.history),
+            train_seconds=list(state.train_seconds),
+            epoch_seconds=list(state.epoch_seconds),
+        )
+        self._pending = self._pool.submit(save_state, shot, self.path)
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="state")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+        if error is None:
+            self._wait()
 
 
 def load_state(path: Path) -> TrainingState | None:

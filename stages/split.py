@@ -57,7 +57,7 @@ def split(args: argparse.Namespace) -> None:
         write_manifest(placement.rows, manifest_path)
         write_quarantine(placement.quarantine, quarantine_path)
         manifest = read_manifest(manifest_path)
-        summary = summarise_data(manifest, read_quarantine(quarantine_path))
+        summary = summarise_data(manifest, read_quarantine(quarantine_path), n_masks=placement.n_masks)
         if summary_path:
             summary_path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         if sheets:
@@ -79,6 +79,8 @@ def report(summary: dict[str, Any]) -> None:
     near = summary["near_duplicates"]
     if near["groups"]:
         print(f"near-duplicates: {near['images']:,} images in {near['groups']:,} groups, each kept within one split")
+    if near["of_both_classes"]:
+        print(f"groups in which images of the same photo are called cat and dog: {near['of_both_classes']:,}")
     if near["left_out"]:
         print(f"left out because their group did not fit into its split: {near['left_out']:,}")
 

@@ -175,9 +175,7 @@ def choose_network(variant: Variant, train: Examples) -> "Callable[[str], keras.
         return lambda dtype: build_head(n_features=train.shape[0], dropout=variant.dropout, dtype=dtype)
     from cvd.models.plain import build_plain
 
-    return lambda dtype: build_plain(
-        size_px=train.shape[0], dropout=variant.dropout, dtype=dtype, relu_after_pooling=True
-    )
+    return lambda dtype: build_plain(size_px=train.shape[0], dropout=variant.dropout, dtype=dtype, for_training=True)
 
 
 def choose_augmentation(params: Params, variant: Variant) -> "Augment | None":

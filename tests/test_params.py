@@ -48,6 +48,12 @@ def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
         ("augment.rotation_degrees", "much", ["augment.rotation_degrees", "'much'", "number"]),
         ("augment.horizontal_flip", 3, ["augment.horizontal_flip", "3", "boolean"]),
         ("data.source", "kagle", ["data.source", "'kagle'", "drawn"]),
+        ("data.source", "url", ["data: source 'url' needs data.url, which is null"]),
+        ("data.url", "ftp://host/a.zip", ["data.url", "'ftp://host/a.zip'"]),
+        ("data.url", "https:///a.zip", ["data.url", "'https:///a.zip'"]),
+        ("data.url", "https://host/a b.zip", ["data.url", "'https://host/a b.zip'"]),
+        ("data.sha256", "b7974bd0", ["data.sha256", "'b7974bd0'"]),
+        ("data.sha256", "g" * 64, ["data.sha256", "g" * 64]),
         ("split.validation", 0, ["split.validation", "0", "1"]),
         ("split.validation", None, ["split.validation", "None"]),
         ("variants.augmented.dropout", 1.0, ["variants.augmented.dropout", "0.95"]),
@@ -71,6 +77,17 @@ def test_faults_are_named_in_one_line(path: str, value: object, words: list[str]
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_sources_of_the_net() -> None:
+    address, sha256 = "http://127.0.0.1:8000/a.zip?x=1", "0aF" * 21 + "0"
+    given = {"source": "url", "url": address, "sha256": sha256}
+    data = parse_params(changed("data", RAW["data"] | given)).data
+    assert (data.source, data.url, data.sha256) == ("url", address, sha256)
+    with pytest.raises(InputError, match=r"source .url. needs data\.sha256, which is null"):
+        parse_params(changed("data", RAW["data"] | given | {"sha256": None}))
+    for source in ("microsoft", "filtered", "kaggle"):
+        assert parse_params(changed("data.source", source)).data.url is None
 
 
 def test_absent_keys_are_named() -> None:

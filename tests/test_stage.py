@@ -102,9 +102,13 @@ def test_the_handler_of_before_comes_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_tensorflow_starts_in_silence() -> None:
+@pytest.mark.parametrize("first", ["keras", "tensorflow"])
+def test_tensorflow_starts_in_silence_without_what_nothing_uses(first: str) -> None:
     script = (
-        "import sys; from cvd.stage import silence_tensorflow; silence_tensorflow(); import keras;"
+        f"import sys; from cvd.stage import silence_tensorflow; silence_tensorflow(); import {first};"
+        "assert {'keras', 'tensorflow'} < set(sys.modules);"
+        "assert not {'sklearn', 'matplotlib'} & set(sys.modules);"
+        "import matplotlib, sklearn;"  # are there for whoever asks afterwards
         "print('said', file=sys.stderr)"
     )
     env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}

@@ -73,10 +73,9 @@ def assert_same_bits(one: Training, other: Training) -> None:
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
 
 
-def kill_in_epoch_4(images: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
+def kill_after_epoch_3(epoch: int, metrics: dict[str, float]) -> None:
     if epoch == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return flip(images, epoch, indices)
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +118,14 @@ def test_training_killed_midway_ends_in_the_same_bits(undisturbed: Training, tmp
         import sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_training import kill_in_epoch_4, train
-        train(augment=kill_in_epoch_4, state_folder=Path({str(tmp_path)!r}))
+        from test_training import kill_after_epoch_3, train
+        train(on_epoch=kill_after_epoch_3, state_folder=Path({str(tmp_path)!r}))
     """
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     state = load_state(tmp_path / "state.npz")
     assert state is not None
-    assert 1 <= state.epochs < EPOCHS
+    assert state.epochs in (2, 3)  # the third may have been on its way to the disk
     told: list[int] = []
     resumed = train(state_folder=tmp_path, on_epoch=lambda epoch, metrics: told.append(epoch))
     assert_same_bits(resumed, undisturbed)

@@ -1,5 +1,6 @@
 """The state of a training on disk, its folder, and the digests that key it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from cvd.errors import InputError
 from cvd.stage import TerminatedError
 from cvd.training_state import (
+    StateWriter,
     TrainingState,
     digest_arrays,
     digest_files,
@@ -53,6 +55,33 @@ def test_no_state_and_a_damaged_one_are_none(tmp_path: Path) -> None:
     for damaged in (whole[: len(whole) // 2], b"", whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]):
         path.write_bytes(damaged)
         assert load_state(path) is None
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), InputError("loss is nan")])
+def test_last_state_is_written_whatever_ends_the_training(tmp_path: Path, error: BaseException | None) -> None:
+    state, writer = make_state(), StateWriter(tmp_path / "state.npz")
+    with pytest.raises(type(error)) if error else nullcontext(), writer:
+        for epoch in range(2, 6):
+            state.history.append({"epoch": epoch, "loss": 1 / epoch})
+            state.train_seconds.append(epoch)
+            writer.write(state)
+        state.history.append({"epoch": 6, "loss": 0.0})  # no part of what was written
+        if error:
+            raise error
+    loaded = load_state(writer.path)
+    assert loaded is not None
+    assert loaded.history == state.history[:-1]
+    assert loaded.train_seconds == state.train_seconds
+    np.testing.assert_array_equal(loaded.variables, state.variables)
+
+
+def test_state_that_cannot_be_written_stops_the_training(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), StateWriter(tmp_path / "file" / "state.npz") as writer:
+        writer.write(make_state())
+        writer.write(make_state())
+    with pytest.raises(FileExistsError), StateWriter(tmp_path / "file" / "state.npz") as writer:
+        writer.write(make_state())
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), TerminatedError(), OSError(28, "No space left on device")])

@@ -1,13 +1,10 @@
 """The whole pipeline through DVC, as a user runs it, on a tiny configuration of drawn images."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,65 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tiny_project import N_PER_CLASS, VARIANTS, commit, ran_stages, run, tiny_params
 
 pytestmark = pytest.mark.pipeline
 
-ROOT = Path(__file__).parent.parent
-VARIANTS = ["baseline", "augmented", "tfrecord", "transfer"]
-N_PER_CLASS = 14
-
-
-def run(*command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "GIT_"))}
-    env = kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "true"}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done
-
-
-def ran_stages(done: subprocess.CompletedProcess[str]) -> set[str]:
-    return set(re.findall(r"Running stage '([^']+)'", done.stdout))
-
-
-def tiny_params() -> dict[str, Any]:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["data"]["drawn"]["n_per_class"] = N_PER_CLASS
-    params["split"] |= {"train": 7, "validation": 3, "test": 3}
-    params["image"]["size_px"] = 64
-    params["backbone"] |= {"weights": "random", "size_px": 75}
-    params["train"]["batch_size"] = 4
-    for variant in params["variants"].values():
-        variant["epochs"] = 2
-    params["augmentations"] |= {"images": 2, "n_samples": 2}
-    params["activations"] |= {"images": 1}
-    params["filters"] |= {"n_filters": 4, "size_px": 40, "steps": 2}
-    params["gradcam"] |= {"images": 2}
-    return params
-
-
-def clone(target: Path) -> None:
-    """The working tree's files, committed or not, in a repository of their own."""
-    listed = run("git", "ls-files", "-co", "--exclude-standard", cwd=ROOT).stdout.splitlines()
-    for name in listed:
-        if (ROOT / name).is_file() and name != "dvc.lock":
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    (target / "params.yaml").write_text(yaml.safe_dump(tiny_params()))
-    run("git", "init", "-q", "-b", "main", cwd=target)
-    run("git", "config", "user.email", "test@example.org", cwd=target)
-    run("git", "config", "user.name", "test", cwd=target)
-    run("git", "add", "-A", cwd=target)
-    run("git", "commit", "-q", "-m", "start", cwd=target)
-
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    target = tmp_path_factory.mktemp("project")
-    clone(target)
-    done = run("dvc", "repro", cwd=target)
-    assert ran_stages(done) >= {"download", "split", "shard", "report", *(f"train@{each}" for each in VARIANTS)}
-    yield target
-    shutil.rmtree(target)
+def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Moved after it was made: nothing may hang on the folder's place."""
+    return Path(shutil.copytree(prepared, tmp_path_factory.mktemp("whole") / "project", symlinks=True))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -200,8 +147,7 @@ def test_training_again_gives_the_same_bits(project: Path) -> None:
 
 
 def test_an_experiment_reruns_what_depends_on_it_and_is_tracked(project: Path) -> None:
-    run("git", "add", "-A", cwd=project)
-    run("git", "commit", "-q", "-m", "results", cwd=project)
+    commit(project, "results")
     before = runs_of(project)
     done = run("dvc", "exp", "run", "-S", "augment.rotation_degrees=15", "--name", "gentle", cwd=project)
     followers = {

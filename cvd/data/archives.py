@@ -20,6 +20,7 @@ from cvd.errors import InputError
 
 MAX_MEMBER_BYTES = 32 * 2**20  # of an image; the largest of the 25,000 photos has 0.2 MB
 MAX_NESTED_BYTES = 8 * 2**30  # of a zip inside the archive; Kaggle's train.zip has 0.6 GB
+MAX_NESTED = 100  # zips inside the archive; each takes a file handle
 MAX_MEMBERS = 200_000
 MAX_DIRECTORY_BYTES = 32 * 2**20  # of a zip's table of contents, which is read as a whole
 MAX_RATIO = 50  # of a zip inside the archive, unpacked to packed; photos give 1, bombs 1,000
@@ -62,8 +63,10 @@ class Member:
         """At most `limit` bytes from its start, whatever it declares.
 
         Raises:
-            UnreadableError: damaged, or compressed in an unknown way.
+            UnreadableError: damaged, encrypted, or compressed in an unknown way.
         """
+        if self.info.flag_bits & 1:
+            raise UnreadableError("encrypted")
         try:
             with self.archive.open(self.info) as file:
                 return file.read(limit)
@@ -79,7 +82,7 @@ def open_archive(path: str | Path) -> Iterator[list[Member]]:
         Members in the archive's order, readable while the context lasts.
 
     Raises:
-        InputError: no zip, damaged, encrypted, or with more than MAX_MEMBERS members.
+        InputError: no zip, damaged, encrypted, or with more than MAX_MEMBERS members or MAX_NESTED zips.
     """
     path = Path(path)
     with ExitStack() as stack:
@@ -94,33 +97,35 @@ def open_archive(path: str | Path) -> Iterator[list[Member]]:
             raise InputError(f"{path} is not a readable zip archive: {' '.join(str(error).split())}") from error
         members: list[Member] = []
         names: set[str] = set()
-        spent = 0
+        spent = n_nested = 0
         for info in archive.infolist():
+            _check_encryption(info, path)
             if not _is_folder(info):
                 nested = None if spent > MAX_NESTED_BYTES else _open_nested(info, archive, stack, path)
                 if nested is None:
                     members.append(_describe(info, archive, "", names))
                 else:
                     spent += info.file_size
+                    n_nested += 1
+                    if n_nested > MAX_NESTED:
+                        raise InputError(f"{path} holds more than {MAX_NESTED} zips: unpack them and give the folder")
                     prefix = f"{clean_name(info.filename)}/"
                     inner = (each for each in nested.infolist() if not _is_folder(each))
                     members += [_describe(each, nested, prefix, names) for each in inner]
             if len(members) > MAX_MEMBERS:
                 raise InputError(f"{path} has more than {MAX_MEMBERS} members: that is no set of photos")
-        _check_encryption(members, path)
         yield members
 
 
-def _check_encryption(members: list[Member], path: Path) -> None:
-    for member in members:
-        if member.info.flag_bits & 1:
-            raise InputError(
-                f"{path} is encrypted (member {member.name!r}): unpack it with its password and give the folder"
-            )
+def _check_encryption(info: zipfile.ZipInfo, path: Path) -> None:
+    """Of the archive itself only: what is encrypted in a zip inside it is a member that cannot be read."""
+    if info.flag_bits & 1:
+        name = clean_name(info.filename)
+        raise InputError(f"{path} is encrypted (member {name!r}): unpack it with its password and give the folder")
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:
-    return info.filename.endswith(("/", "\\"))
+    return info.filename.endswith(("/", "\\")) and not info.file_size
 
 
 def _describe(info: zipfile.ZipInfo, archive: zipfile.ZipFile, prefix: str, names: set[str]) -> Member:

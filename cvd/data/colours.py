@@ -30,7 +30,7 @@ def make_upright_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         The image, and words for what was done (see cvd.data.intake); none when it was plain.
 
     Raises:
-        ValueError: pixels that are no colours (floating point).
+        ValueError: pixels that are no colours (32 bits, floating point).
     """
     words = ["first_frame"] if getattr(image, "is_animated", False) else []
     profile, turn = image.info.get("icc_profile"), _find_turn(image)
@@ -60,8 +60,8 @@ def _find_turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _reduce_depth(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    if image.mode == "F":
-        raise ValueError("unsupported: floating-point pixels")
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise ValueError("32-bit pixels, of which nobody says what is white")
     if image.mode == "1":
         return image.convert("L"), []
     if not image.mode.startswith("I"):
@@ -80,11 +80,14 @@ def _lay_on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
     if not image.has_transparency_data:
         return image, words
     mode = "L" if image.mode in ("L", "LA") else "RGB"
-    image = image.convert("RGBA")
-    if image.getchannel("A").getextrema() == (255, 255):
+    if image.mode != "RGBA":
+        image = image.convert("RGBA")
+    alpha = image.getchannel("A")
+    if alpha.getextrema() == (255, 255):
         return image.convert(mode), words
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert(mode), [*words, "transparency"]
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=alpha)  # in place: an image may fill a fifth of the memory there is
+    return white.convert(mode) if mode == "L" else white, [*words, "transparency"]
 
 
 def _convert_profile(image: Image.Image, profile: bytes) -> Image.Image | None:

@@ -9,7 +9,9 @@ from cvd.errors import InputError
 
 
 def decode_image(jpeg: bytes | bytearray | memoryview | str | Path) -> np.ndarray:
-    """Decodes an image to RGB, turned upright as its EXIF orientation says.
+    """Decodes an image to RGB, its pixels as they are stored, as TensorFlow's decode_jpeg does.
+
+    Intake has turned every image upright. An EXIF orientation that is left is a broken one, on which decoders disagree.
 
     Args:
         jpeg: the encoded bytes, or the path of a file; JPEG, PNG and whatever else OpenCV reads.
@@ -29,7 +31,7 @@ def decode_image(jpeg: bytes | bytearray | memoryview | str | Path) -> np.ndarra
     else:
         buffer = np.frombuffer(jpeg, np.uint8)
         name = f"of {buffer.size} bytes"
-    image = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB) if buffer.size else None
+    image = cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION) if buffer.size else None
     if image is None:
         raise InputError(f"cannot decode image {name}: it must be a whole JPEG or PNG file")
     return image

@@ -4,7 +4,9 @@ Near-duplicates are proposed by a perceptual hash (64 bits: which of the thumbna
 above their median, as in Zauner 2010) and confirmed on the thumbnails. Measured on 4,000 photos of the competition and
 2,002 of them in their original size: all 2,002 are found, and nothing else but two real pairs. The same photo resized,
 re-compressed (quality 10) or mirrored is at most 6 bits away and correlates above .992; different photos within 12 bits
-correlate at most .82 (drawn images .69), their detail at most .71. Of photos cropped by 5% in all, 86% are found.
+correlate at most .82 (drawn images .69), their detail at most .71. Also found, of 200 photos: grey, noisy, brighter or
+darker by a quarter 99% and more; cropped by 2% at each side 98%; turned by 2 degrees 88%; cropped by 5% at each side,
+letterboxed or captioned a tenth. Each image is compared with each: 2 s of processor for 25,000, 5 s for 50,000.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,7 @@ MIN_CORRELATION = 0.95
 MIN_DETAIL_CORRELATION = 0.85
 MAX_DIFFERENCE = 48.0  # mean absolute difference of colour, 0..255: another colour is another photo
 MIN_DETAIL = 24.0  # norm of a thumbnail's detail; below, an image is too plain to be told from others of its kind
-_BLOCK = 128  # images compared with all others at once; bounds the memory to 10 bytes x _BLOCK x n
+_BLOCK, _TILE = 64, 4096  # hashes compared with hashes at once: few enough to stay in the processor's cache
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _COARSE = 3  # the lowest 3x3 coefficients are the picture's lighting; the others its detail
 
@@ -95,7 +97,8 @@ def _describe(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArr
 
 def _propose(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs i < j whose hashes differ in at most MAX_BITS bits."""
-    found = list(_compare_blocks(hashes, others))
+    none = np.zeros(0, np.int64)
+    found = [(none, none), *_compare_blocks(hashes, others)]
     return np.concatenate([i for i, _ in found]), np.concatenate([j for _, j in found])
 
 
@@ -104,10 +107,13 @@ def _compare_blocks(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     for start in range(0, len(hashes), _BLOCK):
         block = hashes[start : start + _BLOCK, None]
-        near = np.bitwise_count(block ^ others[None, start:]) <= MAX_BITS
-        i, j = np.nonzero(near)
-        later = j > i
-        yield i[later] + start, j[later] + start
+        for tile in range(start, len(others), _TILE):
+            near = np.bitwise_count(block ^ others[None, tile : tile + _TILE]) <= MAX_BITS
+            if near.any():
+                i, j = np.nonzero(near)
+                i, j = i + start, j + tile
+                later = j > i
+                yield i[later], j[later]
 
 
 def _confirm(

@@ -17,6 +17,9 @@ _NOT_READ = {
     b"\x00\x00\x00\x0cJXL ": "JPEG XL",
     b"<svg": "SVG",
     b"qoif": "QOI",
+    b"P4\n": "PNM",
+    b"P5\n": "PNM",
+    b"P6\n": "PNM",
 }
 _NOT_READ_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -50,5 +53,7 @@ def find_format(data: bytes) -> str:
         raise RefusedError("unsupported", f"an image of kind {data[8:12].decode()}: convert it to JPEG or PNG")
     for magic, name in _NOT_READ.items():
         if data.startswith(magic):
-            raise RefusedError("unsupported", f"a {name} image: convert it to JPEG or PNG")
+            raise RefusedError("unsupported", f"an image of kind {name}: convert it to JPEG or PNG")
+    if data.startswith(b"PK\x03\x04"):
+        raise RefusedError("not_an_image", "a zip that is damaged, too dense for photos, or in a zip inside the source")
     raise RefusedError("not_an_image", f"begins with {data[:16]!r}")

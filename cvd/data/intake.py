@@ -9,16 +9,16 @@ for JPEGs `trimmed` and `closed`, see cvd.data.jpeg.
 import hashlib
 import io
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
 from cvd.data import jpeg
 from cvd.data.colours import make_upright_rgb
-from cvd.data.formats import RefusedError as RefusedError
-from cvd.data.formats import find_format
+from cvd.data.formats import RefusedError, find_format
 
 MIN_SIDE_PX = 16
 MAX_PIXELS = 50_000_000
@@ -26,6 +26,7 @@ THUMBNAIL_PX = 16
 _ALONE_PIXELS = 4_000_000  # images above are decoded one at a time, whatever the number of threads, to bound the memory
 _MAX_SCANS = 200  # a progressive JPEG has about 10; thousands are an attack on the processor's time
 _QUALITY = 95
+_BITS_PER_SAMPLE = 258  # a TIFF's tag
 _FORMATS = {"JPEG": "jpeg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tiff"}
 _alone = threading.Lock()
 
@@ -67,10 +68,8 @@ def inspect_image(data: bytes) -> Intake:
         words, body = _repair(data) if kind == "JPEG" else ([_FORMATS[kind]], data)
         image = _open(body, kind)
         _check_size(image)
-        if image.width * image.height > _ALONE_PIXELS:
-            with _alone:
-                return _take(image, kind, body, data, words)
-        return _take(image, kind, body, data, words)
+        with _alone if image.width * image.height > _ALONE_PIXELS else nullcontext():
+            return _take(image, kind, body, data, words)
     except RefusedError:
         raise
     except Image.DecompressionBombError as error:
@@ -87,7 +86,7 @@ def _take(image: Image.Image, kind: str, body: bytes, source: bytes, words: list
     if kind == "JPEG":
         _check_scan(image, body, words)
     upright, more = make_upright_rgb(image)
-    if kind == "PNG" and body[24] == 16 and "16-bit" not in more:
+    if _is_16_bit(image, kind, body) and "16-bit" not in more:
         more = ["16-bit", *more]
     if more or kind != "JPEG":
         words = [*words, *more]
@@ -125,6 +124,13 @@ def _check_size(image: Image.Image) -> None:
         raise RefusedError("too_small", f"{size}, a side below {MIN_SIDE_PX} px")
 
 
+def _is_16_bit(image: Image.Image, kind: str, body: bytes) -> bool:
+    """Whether there were 16 bits a channel, of which Pillow has kept the upper 8."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
+    return kind == "PNG" and body[24] == 16
+
+
 def _decode(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(_open(data, "JPEG"), np.uint8)
 
@@ -134,19 +140,22 @@ def _repair(data: bytes) -> tuple[list[str], bytes]:
     structure = jpeg.read_structure(data)
     if structure.n_scans > _MAX_SCANS:
         raise RefusedError("unsupported", f"a JPEG of more than {_MAX_SCANS} scans")
+    if not structure.n_scans and structure.end is None:
+        raise RefusedError("truncated", "the JPEG ends before its pixels begin")
+    if structure.n_scans and not structure.has_all_scans:
+        raise RefusedError("truncated", f"the JPEG ends before the last of its scans, with {structure.n_scans}")
     if structure.end is not None:
         if structure.end == len(data):
             return [], data
         return ["trimmed"], jpeg.drop_index(data[: structure.end])
-    if not structure.n_scans:
-        raise RefusedError("truncated", "the JPEG ends before its pixels begin")
     body = data.removesuffix(b"\xff")
     return ["closed"], body + b"\xff\xd9"
 
 
 def _check_scan(image: Image.Image, body: bytes, words: list[str]) -> None:
     """Applies the third rule: a JPEG whose scan lacks data is refused."""
-    box = (max(0, image.width - 4), max(0, image.height - 4), image.width, image.height)
-    suspect = "closed" in words or jpeg.has_grey_end(np.asarray(image.crop(box), np.uint8))
+    last = np.asarray(image.crop((image.width - 1, image.height - 1, image.width, image.height)), np.uint8)
+    # Of a progressive one, the last scan only refines: what is missing shows as blur, not as grey.
+    suspect = "closed" in words or "progression" in image.info or jpeg.has_grey_end(last)
     if suspect and not jpeg.is_complete(body[:-2], _decode):
         raise RefusedError("truncated", "a part of the JPEG's pixels is missing")

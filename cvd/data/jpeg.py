@@ -3,9 +3,9 @@
 The one rule for damaged JPEGs. A JPEG ends at the end-of-image marker (FFD9) after its last scan.
 1. Bytes behind that marker are cut off (`trimmed`), also a camera's second picture. No pixel changes.
 2. A missing marker is added (`closed`) when the scans before it are complete. No pixel changes.
-3. Where a part of a scan is missing, the image is `truncated` and not used, also when a marker follows: decoders fill
-   the missing part with grey, which no network should learn from. Not noticed: a loss within the last block, and the
-   loss of a progressive JPEG's finest detail when a marker follows.
+3. Where a scan or a part of the last one is missing, the image is `truncated` and not used, also when a marker
+   follows: decoders fill the missing part with grey or blur, which no network should learn from. Not noticed: a loss
+   within the last block, and flipped bits that still decode.
 """
 
 import re
@@ -18,7 +18,10 @@ from numpy.typing import NDArray
 _SCAN_END = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RST0-7, SOI
 _SOS, _EOI = 0xDA, 0xD9
-_GREY = 128  # what libjpeg puts where data is missing
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # frames; the three others are tables
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_N_COEFFICIENTS = 64
+_GREY, _NEARLY = 128, 16  # what libjpeg puts where data is missing
 _EXTRA = (b"\x00" * 64, b"\x5a" * 64)
 
 Decode = Callable[[bytes], NDArray[np.uint8]]
@@ -26,34 +29,58 @@ Decode = Callable[[bytes], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Structure:
-    """`end`: the offset just behind the end-of-image marker, None when there is none; `n_scans`: scans before it."""
+    """What the markers of a JPEG tell.
+
+    Attributes:
+        end: the offset just behind the end-of-image marker, None when there is none.
+        n_scans: scans before it.
+        is_progressive: whether scans refine one another.
+        has_all_scans: whether they bring every coefficient of every component to full precision.
+    """
 
     end: int | None
     n_scans: int
+    is_progressive: bool
+    has_all_scans: bool
 
 
 def read_structure(data: bytes) -> Structure:
     """Walks the markers of the JPEG at the start of `data` (ITU T.81, annex B)."""
-    at, n_scans = 2, 0
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 1 >= len(data):
-            return Structure(None, n_scans)
+    at, n_scans, end = 2, 0, None
+    frame, is_progressive = b"", False
+    complete: set[tuple[int, int]] = set()
+    while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
         marker = data[at + 1]
         if marker == 0xFF:
             at += 1
         elif marker == _EOI:
-            return Structure(at + 2, n_scans)
+            end = at + 2
+            break
         elif marker in _NO_LENGTH or marker == 0:
             at += 2
         else:
-            at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
-            if marker == _SOS:
+            start, at = at + 4, at + 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+            if marker in _SOF:
+                frame, is_progressive = data[start:at], marker in _PROGRESSIVE
+            elif marker == _SOS:
                 n_scans += 1
+                complete |= _list_completed(data[start:at], is_progressive)
                 found = _SCAN_END.search(data, at)
                 if not found:
-                    return Structure(None, n_scans)
+                    break
                 at = found.start()
+    needed = {(component, k) for component in frame[6::3] for k in range(_N_COEFFICIENTS)}
+    return Structure(end, n_scans, is_progressive, needed <= complete)
+
+
+def _list_completed(header: bytes, is_progressive: bool) -> set[tuple[int, int]]:
+    """The (component, coefficient) pairs that a scan with this header brings to full precision."""
+    n = header[0] if header else 0
+    if len(header) < 2 * n + 4:
+        return set()
+    first, last, approximation = header[2 * n + 1 : 2 * n + 4] if is_progressive else (0, _N_COEFFICIENTS - 1, 0)
+    coefficients = range(first, min(last, _N_COEFFICIENTS - 1) + 1) if approximation & 15 == 0 else ()
+    return {(component, k) for component in header[1 : 2 * n + 1 : 2] for k in coefficients}
 
 
 def drop_index(data: bytes) -> bytes:
@@ -80,10 +107,10 @@ def is_complete(data: bytes, decode: Decode) -> bool:
     return np.array_equal(first, second)
 
 
-def has_grey_end(pixels: NDArray[np.uint8]) -> bool:
-    """Whether an image's end looks as libjpeg leaves it where data is missing: flat mid-grey; a cheap first sign.
+def has_grey_end(last: NDArray[np.uint8]) -> bool:
+    """Whether an image's last pixel looks as libjpeg leaves it where data is missing: mid-grey; a cheap first sign.
 
     Args:
-        pixels: (h, w) or (h, w, c) uint8, the last few rows and columns as decoded.
+        last: the pixel, (1, 1) or (1, 1, c) uint8; a little of what is above shows in it, where colour is coarse.
     """
-    return bool((np.abs(pixels.astype(int) - _GREY) <= 2).all())
+    return bool((np.abs(last.astype(int) - _GREY) <= _NEARLY).all())

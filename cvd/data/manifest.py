@@ -18,7 +18,7 @@ QUARANTINE_COLUMNS = ("source_name", "reason", "detail")
 REASONS = {
     "not_an_image": "its content is of no image format",
     "empty": "no bytes",
-    "unreadable": "the archive cannot give its bytes: wrong checksum, broken compression",
+    "unreadable": "the archive cannot give its bytes: wrong checksum, broken compression, a password",
     "truncated": "a part of the image is missing",
     "damaged": "begins like an image, but cannot be decoded",
     "unsupported": "an image of a format or kind that is not read",
@@ -108,9 +108,14 @@ def choose_images(manifest: pd.DataFrame, images: int | Sequence[str]) -> list[s
 
 
 def order_naturally(text: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key by which cat.2 comes before cat.10."""
+    """A sort key by which cat.2 comes before cat.10; of numbers of any length, which `int` would refuse."""
     parts = re.split(r"([0-9]+)", text)
-    return tuple((0, int(part), part) if i % 2 else (1, 0, part) for i, part in enumerate(parts))
+    return tuple(_order_number(part) if i % 2 else (1, 0, part) for i, part in enumerate(parts))
+
+
+def _order_number(digits: str) -> tuple[int, int, str]:
+    significant = digits.lstrip("0")
+    return 0, len(significant), f"{significant} {digits}"
 
 
 def _order(row: Mapping[str, object]) -> tuple[object, ...]:

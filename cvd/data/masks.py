@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cvd.data import layouts
-from cvd.data.archives import MAX_MEMBER_BYTES, Member
+from cvd.data.archives import MAX_MEMBER_BYTES, Member, UnreadableError
 
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -20,7 +20,7 @@ def part_masks(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
     return masks, [member for member in members if member.name not in names]
 
 
-def write_masks(masks: Sequence[Member], paths: Mapping[str, str], target: str | Path) -> int:
+def write_masks(masks: Sequence[Member], paths: Mapping[str, str], target: str | Path) -> list[tuple[Member, str]]:
     """Copies the masks of placed images into a zip, `animal/test/cat/cat.3.png`, sorted.
 
     Args:
@@ -29,7 +29,7 @@ def write_masks(masks: Sequence[Member], paths: Mapping[str, str], target: str |
         target: the zip to write; empty when there are no masks.
 
     Returns:
-        How many were written.
+        Masks that the archive cannot give, and why.
     """
     by_stem: dict[str, str] = {}
     for name, path in paths.items():
@@ -41,9 +41,13 @@ def write_masks(masks: Sequence[Member], paths: Mapping[str, str], target: str |
         if stem in by_stem:
             named[f"{kind}/{by_stem[stem]}.png"] = member
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        broken = []
         for name in sorted(named):
-            archive.writestr(zipfile.ZipInfo(name, _FIXED_DATE), named[name].read(MAX_MEMBER_BYTES))
-    return len(named)
+            try:
+                archive.writestr(zipfile.ZipInfo(name, _FIXED_DATE), named[name].read(MAX_MEMBER_BYTES))
+            except UnreadableError as error:
+                broken.append((named[name], str(error)))
+    return broken
 
 
 def _read_name(mask: Member) -> tuple[str, str]:

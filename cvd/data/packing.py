@@ -6,8 +6,9 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from cvd.data.archives import (
     BROKEN,
@@ -21,6 +22,8 @@ from cvd.data.archives import (
 from cvd.errors import InputError
 
 MAX_TAR_BYTES = 64 * 2**30  # unpacked; all of Kaggle's photos have 0.9 GB
+_MAX_NOTE_BYTES = 2**20  # of a long name or pax header, which tarfile reads as a whole
+_NOTES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -42,20 +45,37 @@ def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int
     with zipfile.ZipFile(path, "w") as archive:
         for file in files:
             name = make_unique(clean_name(file.relative_to(folder).as_posix()), names)
-            mode = file.lstat().st_mode
-            if stat.S_ISREG(mode):
-                try:
-                    with file.open("rb") as source:
-                        _store(archive, name, stat.S_IFREG, source, file.lstat().st_size)
-                except OSError as error:
-                    if error.errno == errno.ENOSPC:
-                        raise
-                    raise InputError(f"cannot read {file}: {error.strerror}") from error
-            else:
-                _store(archive, name, stat.S_IFMT(mode), None, 0)
+            try:
+                found = file.lstat()
+                with file.open("rb") if stat.S_ISREG(found.st_mode) else nullcontext() as source:
+                    _store(archive, name, stat.S_IFMT(found.st_mode), source, found.st_size)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    raise
+                raise InputError(f"cannot read {file}: {error.strerror}") from error
             if progress:
                 progress(1)
     return len(files)
+
+
+class _StrictHeader(tarfile.TarInfo):
+    """A tar's header; a damaged one is an error, where tarfile takes it, or a missing end, for the end of the tar."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} at byte {tar.offset:,}: it is damaged or cut off") from error
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _NOTES and header.size > _MAX_NOTE_BYTES:
+            raise tarfile.ReadError(f"a name or note of {header.size:,} bytes")
+        return header
 
 
 def repack_tar(tar_path: str | Path, path: str | Path, *, progress: Callable[[int], object] | None = None) -> int:
@@ -67,18 +87,19 @@ def repack_tar(tar_path: str | Path, path: str | Path, *, progress: Callable[[in
     Raises:
         InputError: damaged, or with more than MAX_MEMBERS members or MAX_TAR_BYTES.
     """
-    n = n_bytes = 0
+    n = n_headers = n_bytes = 0
     names: set[str] = set()
     try:
-        with tarfile.open(tar_path, "r:*") as tar, zipfile.ZipFile(path, "w") as archive:
+        with tarfile.open(tar_path, "r:*", tarinfo=_StrictHeader) as tar, zipfile.ZipFile(path, "w") as archive:
             for info in tar:
                 tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps every header
+                n_headers += 1
+                n_bytes += info.size
+                if n_headers > MAX_MEMBERS or n_bytes > MAX_TAR_BYTES:
+                    raise InputError(f"{tar_path} has over {MAX_MEMBERS} members or 64 GiB: that is no set of photos")
                 if info.isdir():
                     continue
                 n += 1
-                n_bytes += info.size
-                if n > MAX_MEMBERS or n_bytes > MAX_TAR_BYTES:
-                    raise InputError(f"{tar_path} has over {MAX_MEMBERS} members or 64 GiB: that is no set of photos")
                 name = make_unique(clean_name(info.name), names)
                 if info.isreg():
                     _store(archive, name, stat.S_IFREG, tar.extractfile(info), info.size)
@@ -97,8 +118,12 @@ def repack_tar(tar_path: str | Path, path: str | Path, *, progress: Callable[[in
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Files and links below a folder, sorted, links to folders not entered."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+
     n = 0
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=refuse):
         folders.sort()
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
         for name in sorted([*files, *links]):

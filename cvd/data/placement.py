@@ -52,7 +52,7 @@ class Placement:
         quarantine: rows of the quarantine list.
         n_near_pairs: pairs of near-duplicates found.
         n_parted: images unused because their group was larger than the room left.
-        n_masks: masks placed.
+        n_masks: members that are masks of an image, neither in `rows` nor in `quarantine`.
     """
 
     rows: list[Row]
@@ -109,8 +109,10 @@ def place_images(
         rows = _make_rows(candidates, groups, assignment.splits)
         paths = {each.member.name: str(row["path"]) for each, row in zip(candidates, rows, strict=True) if row["path"]}
         _write_images(candidates, paths, spool, images, wrap)
-        n_masks = masks.write_masks(mask_members, paths, masks_path)
-    return Placement(rows, [*quarantine, *copies], len(pairs), assignment.n_parted, n_masks)
+        broken = masks.write_masks(mask_members, paths, masks_path)
+        lost = [_refuse(member, "unreadable", why) for member, why in broken]
+    n_masks = len(mask_members) - len(lost)
+    return Placement(rows, [*quarantine, *copies, *lost], len(pairs), assignment.n_parted, n_masks)
 
 
 def _inspect_all(
@@ -203,7 +205,7 @@ def _make_rows(candidates: Sequence[Candidate], groups: Sequence[str], splits: S
     for each, group, split in zip(candidates, groups, splits, strict=True):
         label, intake = LABELS[each.label], each.intake
         stem = layouts.make_stem(each.member.name, label)
-        if stem.lower() in taken:
+        while stem.lower() in taken:
             stem = f"{stem}-{intake.source_sha256[:12]}"
         taken.add(stem.lower())
         rows.append(

@@ -5,22 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cvd.tracking import outbox
+from cvd.tracking.experiments import name_experiment
 from cvd.tracking.gate import GATE
-from cvd.tracking.records import (
-    Record,
-    describe_origin,
-    digest_of,
-    hash_file,
-    kept_records,
-    name_experiment,
-    name_metrics,
-    now_ms,
-)
+from cvd.tracking.model import MODEL_HASH
+from cvd.tracking.outbox import Addition
+from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, hash_file, name_metrics, now_ms
 from cvd.tracking.runs import (
-    MODEL_HASH,
-    digest_files,
     end_run,
     find_runs,
+    find_training,
+    join_group,
     log_files,
     log_results,
     send_record,
@@ -44,7 +39,8 @@ def add_to_run(
     """Adds figures and files to the newest run that trained this very model.
 
     In another experiment than the one that trained it, they go into a run of their own, of kind `evaluation`, whose tag
-    `source_run_id` points to the training; unless the training's run has them already, unchanged.
+    `source_run_id` points to the training; unless the training's run has them already, unchanged: then that run joins
+    the experiment's group.
 
     Args:
         variant: the model's variant.
@@ -52,64 +48,65 @@ def add_to_run(
         metrics: final figures, nested or flat; `{"test": {"accuracy": 0.7}}` becomes `test/accuracy`.
         files: files for the run's artifacts; names are relative to their common parent.
         folder: folder of the artifacts, usually the stage's name.
-        only_own: nothing is done when the model has no run in this experiment: for what changes with other variants.
+        only_own: nothing is added when the model has no run in this experiment: for what changes with other variants.
     """
-    GATE.attempt(
-        lambda store: _add(store, variant, hash_file(model_path), metrics or {}, list(files), folder, only_own=only_own)
+    addition = Addition(
+        variant,
+        hash_file(model_path),
+        name_experiment(),
+        now_ms(),
+        tags=describe_origin() | {"dvc.stage": os.environ.get("DVC_STAGE", "evaluate")},
+        metrics=name_metrics(metrics or {}),
+        folder=folder,
+        only_own=only_own,
+        files=[Path(file) for file in files],
     )
+    if not GATE.attempt(lambda store: send_addition(store, addition)):
+        outbox.keep(addition)
 
 
-def _add(
-    store: Store,
-    variant: str,
-    digest: str,
-    metrics: Mapping[str, Any],
-    files: Sequence[str | Path],
-    folder: str,
-    *,
-    only_own: bool,
-) -> None:
-    runs = find_runs(store, {"variant": variant, MODEL_HASH: digest})
-    own = next((run for run in runs if run.data.tags.get("dvc.exp_name") == name_experiment()), None)
+def send_addition(store: Store, addition: Addition) -> str:
+    """Brings an addition to where it belongs; returns the run's id. What is there already is not sent again."""
+    runs = find_runs(store, {"variant": addition.variant, MODEL_HASH: addition.model})
+    own = next((run for run in runs if run.data.tags.get("dvc.exp_name") == addition.experiment), None)
     if own is None:
-        source = find_training(runs) or _send_kept(store, variant, digest)
-        if source is not None and source.data.tags.get("dvc.exp_name") == name_experiment():
+        source = find_training(runs) or _send_kept_training(store, addition)
+        if source is not None and source.data.tags.get("dvc.exp_name") == addition.experiment:
             own = source
-        elif only_own or (source is not None and _has_all(source, metrics, files, folder)):
-            return
-    run_id = own.info.run_id if own is not None else _start_evaluation(store, variant, digest, source)
-    if metrics:
-        log_results(store, run_id, metrics)
-    if files:
-        log_files(store, run_id, files, folder)
+        elif source is not None and (addition.only_own or _has_all(source, addition)):
+            join_group(store, source, addition.experiment)
+            return str(source.info.run_id)
+        elif addition.only_own:
+            return "nowhere"
+    run_id = own.info.run_id if own is not None else _start_evaluation(store, addition, source)
+    if addition.metrics:
+        log_results(store, run_id, addition.metrics)
+    if addition.files:
+        log_files(store, run_id, addition.files, addition.folder)
+    return run_id
 
 
-def find_training(runs: "Sequence[Run]") -> "Run | None":
-    """The newest that trained; one that only evaluates points to it, or to nothing."""
-    return next((run for run in runs if run.data.tags.get("kind") == "training"), None)
-
-
-def _send_kept(store: Store, variant: str, digest: str) -> "Run | None":
+def _send_kept_training(store: Store, addition: Addition) -> "Run | None":
     """The training may have run while the server was down, and wait to be sent."""
-    for path, record in kept_records():
-        if record.variant == variant and record.tags.get(MODEL_HASH) == digest:
-            run_id = send_record(store, record)
-            path.unlink()
+    for folder, item in outbox.list_kept():
+        if isinstance(item, Record) and (item.variant, item.tags.get(MODEL_HASH)) == (addition.variant, addition.model):
+            run_id = send_record(store, item)
+            outbox.drop(folder)
             return store.client.get_run(run_id)
     return None
 
 
-def _has_all(run: "Run", metrics: Mapping[str, Any], files: Sequence[str | Path], folder: str) -> bool:
+def _has_all(run: "Run", addition: Addition) -> bool:
     tags = run.data.tags
-    return (not metrics or tags.get("metrics.digest") == digest_of(name_metrics(metrics))) and (
-        not files or tags.get(f"files.{folder}") == digest_files(files)
+    return (not addition.metrics or tags.get("metrics.digest") == digest_of(addition.metrics)) and (
+        not addition.files or tags.get(f"files.{addition.folder}") == digest_files(addition.files)
     )
 
 
-def _start_evaluation(store: Store, variant: str, digest: str, source: "Run | None") -> str:
+def _start_evaluation(store: Store, addition: Addition, source: "Run | None") -> str:
     """A finished run that trained nothing, with its source's parameters so that tables compare."""
-    record = Record(variant=variant, experiment=name_experiment(), kind="evaluation", start_ms=now_ms())
-    record.tags = describe_origin() | {"dvc.stage": os.environ.get("DVC_STAGE", "evaluate"), MODEL_HASH: digest}
+    record = Record(addition.variant, addition.experiment, "evaluation", addition.start_ms)
+    record.tags = addition.tags | {MODEL_HASH: addition.model}
     if source is not None:
         record.tags["source_run_id"] = source.info.run_id
         record.params = dict(source.data.params)

@@ -7,7 +7,9 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-from cvd.tracking.store import Store, describe_error, held_file, is_server, load_mlflow, open_store, probe, store_uri
+from cvd.tracking.address import is_local, show_uri, store_uri
+from cvd.tracking.probes import describe_error, held_file, probe
+from cvd.tracking.store import Store, load_mlflow, open_store
 
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ class Gate:
 
     def _spend(self, work: Callable[[], T], patient: bool) -> T:
         """Does `work` within what is left of a server's budget; without limit for files on this machine."""
-        if patient or not is_server(store_uri()):
+        if patient or is_local(store_uri()):
             return work()
         begin = time.monotonic()
         try:
@@ -58,12 +60,12 @@ class Gate:
         self.is_open = False
         uri = store_uri()
         print(
-            f"warning: MLflow at {uri} cannot be used ({describe_error(error)}); going on without it: "
+            f"warning: MLflow at {show_uri(uri)} cannot be used ({describe_error(error)}); going on without it: "
             "`cvd sync` sends what is missing later",
             file=sys.stderr,
         )
-        if isinstance(error, TimeoutError) and is_server(uri):
-            held_file().write_text(uri, encoding="utf-8")
+        if isinstance(error, TimeoutError) and not is_local(uri):
+            held_file().write_text(show_uri(uri), encoding="utf-8")
 
 
 GATE = Gate()  # one per process: a dead server is asked once

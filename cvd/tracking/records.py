@@ -1,21 +1,18 @@
-"""What is known of a run, as plain data: filled while it goes on or read from files, kept when it cannot be sent."""
+"""What is known of a run, as plain data: filled while it goes on, or read from files."""
 
 import hashlib
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from numbers import Real as Number
 from pathlib import Path
 from typing import Any
 
-from cvd.files import replace_file
-from cvd.tracking.store import state_folder
+from cvd.tracking.experiments import ask_git, name_experiment
 
 # Stages write these; they do not make a tree dirty.
 OUTPUTS = ("metrics", "plots", "predictions", "models", "data", "dvc.lock")
@@ -23,7 +20,7 @@ OUTPUTS = ("metrics", "plots", "predictions", "models", "data", "dvc.lock")
 
 @dataclass
 class Record:
-    """One run. Times are milliseconds since 1970; `epochs` holds (epoch, time, metrics)."""
+    """One run. Times are milliseconds since 1970; `epochs` holds (epoch, time, metrics), `files` those of a folder."""
 
     variant: str
     experiment: str
@@ -36,16 +33,13 @@ class Record:
     run_id: str | None = None
     end_ms: int | None = None
     status: str = "RUNNING"
+    model: Path | None = None
+    files: dict[str, list[Path]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """EXPERIMENT/VARIANT."""
         return f"{self.experiment}/{self.variant}"
-
-
-def hash_manifest(path: str | Path) -> str:
-    """The digest of a file by name and content, as the training stage gives it."""
-    return hashlib.sha256(f"{Path(path).name} {hash_file(path)}\n".encode()).hexdigest()
 
 
 def now_ms() -> int:
@@ -57,6 +51,27 @@ def hash_file(path: str | Path, algorithm: str = "sha256") -> str:
     """The file's digest in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def hash_data(path: str | Path) -> str:
+    """The digest of a file or a folder by names and contents, as the training stage gives it."""
+    digest, path = hashlib.sha256(), Path(path)
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(f"{file.relative_to(path.parent).as_posix()} {hash_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def arrange_files(files: Sequence[str | Path]) -> dict[str, Path]:
+    """Names inside a run's folder: relative to the files' common parent."""
+    paths = [Path.cwd() / path for path in files]
+    parent = os.path.commonpath([path.parent for path in paths]) if paths else ""
+    return {path.relative_to(parent).as_posix(): path for path in paths}
+
+
+def digest_files(files: Sequence[str | Path]) -> str:
+    """Names and contents in one digest."""
+    return digest_of({name: hash_file(path) for name, path in arrange_files(files).items()})
 
 
 def digest_of(value: object) -> str:
@@ -114,20 +129,6 @@ def complete_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
     if {"loss", "val_loss"} <= full.keys():
         full["gap_loss"] = full["val_loss"] - full["loss"]
     return full
-
-
-def name_experiment() -> str:
-    """DVC's name of the experiment that runs this process; `workspace` outside of `dvc exp run`."""
-    return os.environ.get("DVC_EXP_NAME") or "workspace"
-
-
-def ask_git(*arguments: str) -> str:
-    """Git's answer, or "" without git or a repository."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
 
 
 @cache
@@ -189,23 +190,3 @@ def is_dead(tags: Mapping[str, str]) -> bool:
     except PermissionError:
         pass
     return _started(pid) != tags.get("process.started")
-
-
-def keep_record(record: Record) -> None:
-    """Keeps a run that could not be sent for `cvd sync`; on a full disk one line says that it is lost."""
-    name = record.run_id or f"{record.experiment.replace('/', '_')}-{record.variant}-{record.start_ms}-{os.getpid()}"
-    try:
-        with replace_file(state_folder() / "unsent" / f"{name}.json") as partial:
-            partial.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
-    except OSError as error:
-        print(f"warning: the unsent run {record.name} cannot be kept: {error.strerror}", file=sys.stderr)
-
-
-def kept_records() -> list[tuple[Path, Record]]:
-    """Runs that wait to be sent, with their files, oldest first."""
-    found = []
-    for path in (state_folder() / "unsent").glob("[!.]*.json"):
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        fields["epochs"] = [(int(epoch), int(moment), metrics) for epoch, moment, metrics in fields["epochs"]]
-        found.append((path, Record(**fields)))
-    return sorted(found, key=lambda pair: pair[1].start_ms)

@@ -1,25 +1,31 @@
 """What is done to runs of an open store: make, find, fill, end."""
 
 import json
-import os
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cvd.tracking.records import Record, complete_epoch, digest_of, hash_file, is_dead, name_metrics, now_ms
-from cvd.tracking.store import Store
+from cvd.tracking.experiments import WORKSPACE
+from cvd.tracking.model import log_model
+from cvd.tracking.records import (
+    Record,
+    arrange_files,
+    complete_epoch,
+    digest_files,
+    digest_of,
+    is_dead,
+    name_metrics,
+    now_ms,
+)
+from cvd.tracking.store import Store, lock_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-MODEL_HASH = "model.sha256"
-MODEL_NAME = "model"  # mlflow.keras.load_model("runs:/RUN_ID/model")
+GROUPS = "groups"  # the experiments that a run belongs to: that of its own, and those that use its model untouched
+MOST_GROUPS = 100  # MLflow keeps 8,000 characters
 BATCH = 900  # metrics in one request; MLflow takes 1,000
 
 
@@ -38,10 +44,39 @@ def _quote(value: str) -> str:
     return f'"{value}"' if "'" in value else f"'{value}'"
 
 
+def find_training(runs: "Sequence[Run]") -> "Run | None":
+    """The newest that trained; one that only evaluates points to it, or to nothing."""
+    return next((run for run in runs if run.data.tags.get("kind") == "training"), None)
+
+
+def join_group(store: Store, run: "Run", experiment: str) -> None:
+    """Lets a run stand with those of an experiment that uses its model untouched: in the tag `groups`, newest first."""
+    with lock_store():  # experiments run at once
+        names = store.client.get_run(run.info.run_id).data.tags.get(GROUPS, "").split()
+        if experiment not in names:
+            kept = [experiment, *names][:MOST_GROUPS]
+            store.client.set_tag(run.info.run_id, GROUPS, format_groups(kept))
+
+
+def format_groups(names: Sequence[str]) -> str:
+    """Names between blanks, so that `tags.groups LIKE "% NAME %"` finds whole ones."""
+    return f" {' '.join(names)} "
+
+
+def describe_run(record: Record) -> str:
+    """The run's description: how to get from it to the experiment."""
+    baseline = f"commit `{record.tags.get('dvc.baseline_rev', 'unknown')[:7]}`"
+    if record.experiment == WORKSPACE:
+        return f"Made by `dvc repro` on {baseline}."
+    name = record.experiment
+    return f"DVC experiment `{name}` on {baseline}. Its files: `dvc exp apply {name}`. Its runs: `cvd runs {name}`."
+
+
 def start_run(store: Store, record: Record) -> str:
     """Makes the record's run, with its tags, parameters and data set; returns its id and keeps it in the record."""
     client = store.client
-    tags = record.tags | {"variant": record.variant, "kind": record.kind}
+    tags = record.tags | {"variant": record.variant, "kind": record.kind, GROUPS: format_groups([record.experiment])}
+    tags["mlflow.note.content"] = describe_run(record)
     run = client.create_run(store.experiment_id, start_time=record.start_ms, tags=tags, run_name=record.name)
     record.run_id = run.info.run_id
     _log_inputs(store, record)
@@ -77,6 +112,17 @@ def log_epochs(store: Store, run_id: str, epochs: Sequence[tuple[int, int, Mappi
         store.client.log_batch(run_id, metrics=points[first : first + BATCH], synchronous=True)
 
 
+def find_steps(store: Store, run_id: str) -> set[int]:
+    """The epochs whose metrics a run has."""
+    return {point.step for point in store.client.get_metric_history(run_id, "loss")}
+
+
+def has_model(store: Store, run_id: str) -> bool:
+    """Whether a run has a whole model."""
+    outputs = store.client.get_run(run_id).outputs
+    return bool(outputs and outputs.model_outputs)
+
+
 def log_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
     """Sets tags, all in one request."""
     from mlflow.entities import RunTag
@@ -104,8 +150,12 @@ def send_record(store: Store, record: Record) -> str:
         if not store.client.get_run(record.run_id).data.params:
             _log_inputs(store, record)
     run_id = str(record.run_id)
-    sent = {point.step for point in store.client.get_metric_history(run_id, "loss")}
+    sent = find_steps(store, run_id)
     log_epochs(store, run_id, [entry for entry in record.epochs if entry[0] not in sent])
+    if record.model is not None and not has_model(store, run_id):
+        log_model(store, run_id, record.model)
+    for folder, files in record.files.items():
+        log_files(store, run_id, files, folder)
     end_run(store, run_id, record.status if record.status != "RUNNING" else "KILLED", record.end_ms)
     return run_id
 
@@ -119,93 +169,6 @@ def mark_dead_runs(store: Store) -> list[str]:
             end_run(store, run.info.run_id, "KILLED")
             names.append(run.info.run_name)
     return names
-
-
-class _SavedModel:
-    """Stands for a model that is saved already: MLflow's Keras flavour calls only `save`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def save(self, path: str) -> None:
-        shutil.copyfile(self.path, path)
-
-
-def read_input_shape(model_path: str | Path) -> tuple[int, ...]:
-    """The shape of one input of a saved model, without loading it: (150, 150, 3)."""
-    with zipfile.ZipFile(model_path) as archive:
-        config = json.loads(archive.read("config.json"))
-    return tuple(config["config"]["layers"][0]["config"]["batch_shape"][1:])
-
-
-def describe_interface(shape: tuple[int, ...]) -> dict[str, str]:
-    """What a model takes and gives, for people. A signature of MLflow names one type, and pyfunc refuses any other."""
-    sizes = ", ".join(map(str, shape))
-    return {
-        "input": f"(n, {sizes}), pixels 0..255, RGB: float32 or uint8; by mlflow.pyfunc float32 only",
-        "output": "(n, 1), float32, a logit: positive means dog",
-    }
-
-
-def log_model(store: Store, run_id: str, model_path: str | Path, example: "np.ndarray | None" = None) -> None:
-    """Logs a `.keras` file, byte by byte, as the run's model.
-
-    The file is copied, not loaded, so that this takes a fraction of a second and the logged model is the file.
-
-    Args:
-        store: the open store.
-        run_id: the run that trained it.
-        model_path: the `.keras` file; pixels or features -> (n, 1) logits.
-        example: (n, ...) an input as example, its first row is kept; None: grey pixels.
-    """
-    import mlflow.keras
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types.schema import Schema, TensorSpec
-
-    if example is None:
-        example = np.full((1, *read_input_shape(model_path)), 128.0)
-    example = np.asarray(example, np.float32)[:1]
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1, 1))]),
-    )
-    notes = describe_interface(example.shape[1:])
-    tags = {"variant": Path(model_path).stem, MODEL_HASH: hash_file(model_path)} | notes
-    logged = store.client.create_logged_model(
-        store.experiment_id, name=MODEL_NAME, source_run_id=run_id, model_type="keras", tags=tags
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        mlflow.keras.save_model(
-            _SavedModel(Path(model_path)),
-            folder,
-            mlflow_model=Model(
-                artifact_path=logged.artifact_location,
-                model_uuid=logged.model_id,
-                run_id=run_id,
-                model_id=logged.model_id,
-            ),
-            signature=signature,
-            input_example=example,
-            metadata=notes,
-            pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
-        )
-        store.client.log_model_artifacts(logged.model_id, folder)
-    store.client.finalize_logged_model(logged.model_id, "READY")
-    store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    log_tags(store, run_id, {MODEL_HASH: tags[MODEL_HASH]})
-
-
-def arrange_files(files: Sequence[str | Path]) -> dict[str, Path]:
-    """Names inside a run's folder: relative to the files' common parent."""
-    paths = [Path.cwd() / path for path in files]
-    parent = os.path.commonpath([path.parent for path in paths]) if paths else ""
-    return {path.relative_to(parent).as_posix(): path for path in paths}
-
-
-def digest_files(files: Sequence[str | Path]) -> str:
-    """Names and contents in one digest."""
-    return digest_of({name: hash_file(path) for name, path in arrange_files(files).items()})
 
 
 def log_files(store: Store, run_id: str, files: Sequence[str | Path], folder: str) -> bool:
@@ -228,6 +191,8 @@ def log_results(store: Store, run_id: str, metrics: Mapping[str, Any]) -> bool:
     from mlflow.entities import Metric
 
     figures = name_metrics(metrics)
+    if not figures:
+        return False
     digest = digest_of(figures)
     if store.client.get_run(run_id).data.tags.get("metrics.digest") == digest:
         return False

@@ -1,59 +1,49 @@
 """Completing MLflow from files: what DVC restored without running code, and what could not be sent."""
 
-import csv
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvd.tracking.additions import find_training
+from cvd.tracking import outbox
+from cvd.tracking.additions import send_addition
+from cvd.tracking.address import state_folder
+from cvd.tracking.experiments import list_experiments, name_applied, read_lock
 from cvd.tracking.gate import GATE
-from cvd.tracking.records import (
-    Record,
-    ask_git,
-    describe_origin,
-    digest_of,
-    hash_file,
-    hash_manifest,
-    kept_records,
-    name_metrics,
-    name_params,
-)
+from cvd.tracking.model import MODEL_HASH, MODEL_MD5, log_model
+from cvd.tracking.outbox import Addition
+from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, hash_file, name_metrics, now_ms
 from cvd.tracking.runs import (
-    MODEL_HASH,
-    digest_files,
+    GROUPS,
     find_runs,
+    find_steps,
+    find_training,
+    has_model,
+    join_group,
     log_epochs,
     log_files,
-    log_model,
     log_results,
+    log_tags,
     mark_dead_runs,
     send_record,
 )
-from cvd.tracking.store import Store, state_folder
+from cvd.tracking.store import Store
+from cvd.tracking.workspace import find_results, read_epochs, read_record
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-# What each stage adds to a run, as it calls `log_files` and `add_to_run`: by folder of the run's artifacts.
-RESULTS = {
-    "training": ("models/{}.history.csv", "models/{}.timing.json", "models/{}.training.json", "models/{}.layers.md"),
-    "evaluation": ("metrics/{}.json", "predictions/{}.csv", "plots/evaluation/{}.png"),
-    "activations": ("plots/activations/{}/*.png",),
-    "filters": ("plots/filters/{}/*",),
-    "gradcam": ("plots/gradcam/{}/*.png",),
-    "comparison": ("plots/comparison/curves.png", "plots/comparison/differences.png"),
-}
+EVALUATION = "evaluation"
 SHARED = "comparison"  # made of all variants: another one's training changes it
 
 
 def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
     """Brings into MLflow what the working folder holds and MLflow lacks; a second time there is nothing to do.
 
-    Runs kept in `.cvd/unsent/` are sent first. Then each `models/VARIANT.keras` gets its training run, with curves from
-    its history, model, figures and pictures, unless a run with this very model has them.
+    What is kept in `.cvd/unsent/` is sent first. Then each `models/VARIANT.keras` gets its training run, with curves
+    from its history, model, figures and pictures, unless a run with this very model has them. Last, each of DVC's
+    experiments has its group completed by the runs whose models it holds.
 
     Args:
         params: all parameters, nested, as in params.yaml: those of the models here.
@@ -69,12 +59,16 @@ def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
 def _sync(store: Store, params: Mapping[str, Any]) -> Iterator[str]:
     for name in mark_dead_runs(store):
         yield f"{name}: its process is gone, marked KILLED"
-    for path, record in kept_records():
-        send_record(store, record)
-        path.unlink()
-        yield f"{record.name}: sent what was kept"
+    for folder, item in outbox.list_kept():
+        if isinstance(item, Record):
+            send_record(store, item)
+        else:
+            send_addition(store, item)
+        outbox.drop(folder)
+        yield f"{item.name}: sent what was kept of {getattr(item, 'folder', 'the training') or 'the figures'}"
     for model_path in sorted(Path("models").glob("*.keras")):
         yield from _sync_variant(store, model_path, params)
+    yield from _sync_groups(store)
 
 
 def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any]) -> Iterator[str]:
@@ -90,112 +84,62 @@ def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any]) -> 
         run = store.client.get_run(send_record(store, record))
         yield f"{run.info.run_name}: made from its files, {len(record.epochs)} epochs"
         runs = [run, *(other for other in runs if other.info.run_id != run.info.run_id)]
-    elif missing := _missing_epochs(store, run, model_path):
-        log_epochs(store, run.info.run_id, missing)
-        yield f"{run.info.run_name}: {len(missing)} epochs"
-    if not (run.outputs and run.outputs.model_outputs):
+    else:
+        sent = find_steps(store, run.info.run_id)
+        if missing := [entry for entry in read_epochs(model_path) if entry[0] not in sent]:
+            log_epochs(store, run.info.run_id, missing)
+            yield f"{run.info.run_name}: {len(missing)} epochs"
+    if not has_model(store, run.info.run_id):
         log_model(store, run.info.run_id, model_path)
         yield f"{run.info.run_name}: model"
+    elif MODEL_MD5 not in run.data.tags:
+        log_tags(store, run.info.run_id, {MODEL_MD5: hash_file(model_path, "md5")})
     yield from _sync_results(store, run, runs, variant)
 
 
-def _missing_epochs(store: Store, run: "Run", model_path: Path) -> list[tuple[int, int, dict[str, float]]]:
-    sent = {point.step for point in store.client.get_metric_history(run.info.run_id, "loss")}
-    return [entry for entry in read_epochs(model_path) if entry[0] not in sent]
-
-
 def _sync_results(store: Store, run: "Run", runs: "list[Run]", variant: str) -> Iterator[str]:
-    """Figures and files, each unless one of the model's runs has it unchanged."""
-    name, run_id = run.info.run_name, run.info.run_id
-    metrics_path = Path("metrics", f"{variant}.json")
-    if metrics_path.exists():
-        metrics = json.loads(metrics_path.read_text(encoding="utf-8"))
-        digest = digest_of(name_metrics(metrics))
-        if not any(other.data.tags.get("metrics.digest") == digest for other in runs):
-            log_results(store, run_id, metrics)
-            yield f"{name}: figures"
+    """Figures and files, each unless one of the model's runs has it unchanged.
+
+    Where the training's run has others, these go to a run of the experiment that made them.
+    """
+    applied = name_applied()
+    has_own = applied == run.data.tags.get("dvc.exp_name")
     for folder, files in find_results(variant).items():
         if folder == SHARED and (run.data.tags.get("restored") != "true" or f"files.{SHARED}" in run.data.tags):
             continue  # not this run's: its own experiment's comparison may be another
-        digest = digest_files(files)
-        if not any(other.data.tags.get(f"files.{folder}") == digest for other in runs):
-            log_files(store, run_id, files, folder)
-            yield f"{name}: {len(files)} files of {folder}"
+        metrics = _read_figures(files, variant) if folder == EVALUATION else {}
+        tags = {f"files.{folder}": digest_files(files)} | ({"metrics.digest": digest_of(metrics)} if metrics else {})
+        known = {tag: {other.data.tags.get(tag) for other in runs} for tag in tags}
+        missing = {tag for tag in tags if tag not in run.data.tags or tags[tag] not in known[tag]}
+        if not missing:
+            continue
+        yield f"{run.info.run_name}: {len(files)} files of {folder}{', figures' * ('metrics.digest' in missing)}"
+        if has_own or not missing & run.data.tags.keys():
+            log_results(store, run.info.run_id, metrics)
+            log_files(store, run.info.run_id, files, folder)
+        else:
+            model = run.data.tags[MODEL_HASH]
+            origin = describe_origin() | {"dvc.exp_name": applied, "group": applied}
+            send_addition(store, Addition(variant, model, applied, now_ms(), origin, metrics, folder, files=files))
 
 
-def find_results(variant: str) -> dict[str, list[Path]]:
-    """A variant's files in the working folder, by the folder that they have in a run's artifacts."""
-    found = {}
-    for folder, patterns in RESULTS.items():
-        paths = (path for pattern in patterns for path in Path().glob(pattern.format(variant)))
-        found[folder] = sorted(path for path in paths if path.is_file())
-    return {folder: files for folder, files in found.items() if files}
+def _read_figures(files: list[Path], variant: str) -> dict[str, float]:
+    path = Path("metrics", f"{variant}.json")
+    return name_metrics(json.loads(path.read_text(encoding="utf-8"))) if path in files else {}
 
 
-def read_epochs(model_path: Path) -> list[tuple[int, int, dict[str, float]]]:
-    """Curves from `models/VARIANT.history.csv`, with images per second from the timing; [] when there is no history."""
-    history = model_path.with_name(f"{model_path.stem}.history.csv")
-    if not history.exists():
-        return []
-    with history.open(encoding="utf-8", newline="") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    timing = _read_timing(model_path)
-    seconds = [float(each) for each in timing.get("seconds_per_epoch", [])]
-    seconds = seconds if len(seconds) == len(rows) else [0.0] * len(rows)
-    mean_s = sum(seconds) / max(len(seconds), 1)
-    moment = int(model_path.stat().st_mtime * 1000) - int(sum(seconds) * 1000)
-    epochs = []
-    for row, taken_s in zip(rows, seconds, strict=True):
-        moment += int(taken_s * 1000)
-        epoch = int(row.pop("epoch"))
-        if taken_s and "images_per_second" in timing:
-            row["images_per_second"] = timing["images_per_second"] * mean_s / taken_s
-        epochs.append((epoch, moment, row))
-    return epochs
-
-
-def _read_timing(model_path: Path) -> dict[str, Any]:
-    path = model_path.with_name(f"{model_path.stem}.timing.json")
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def read_record(model_path: Path, params: Mapping[str, Any]) -> Record:
-    """A training's record from its files and the parameters beside them."""
-    variant = model_path.stem
-    experiment, commit = find_experiment(model_path)
-    end_ms = int(model_path.stat().st_mtime * 1000)
-    start_ms = end_ms - int(float(_read_timing(model_path).get("seconds", 0)) * 1000)
-    kept = name_params(params, variant)
-    manifest = Path("data/manifest.csv")
-    data = {"manifest": hash_manifest(manifest)} if manifest.exists() else {}
-    record = Record(variant, experiment, "training", start_ms, params=kept, data=data, end_ms=end_ms)
-    record.epochs, record.status = read_epochs(model_path), "FINISHED"
-    record.tags = describe_origin() | {f"data.{name}": digest for name, digest in data.items()}
-    record.tags |= {"dvc.stage": f"train@{variant}", "dvc.exp_name": experiment, "group": experiment}
-    record.tags |= {"params.digest": digest_of(kept), MODEL_HASH: hash_file(model_path), "restored": "true"}
-    record.tags |= {"mlflow.source.name": "stages.train"}
-    if commit:
-        record.tags |= {"git.commit": commit, "mlflow.source.git.commit": commit, "git.dirty": "false"}
-    device = _read_timing(model_path).get("device")
-    if device:
-        record.tags["processor"] = str(device)
-    training = model_path.with_name(f"{variant}.training.json")
-    if training.exists():
-        record.tags["precision"] = str(json.loads(training.read_text(encoding="utf-8")).get("precision", "unknown"))
-    return record
-
-
-def find_experiment(model_path: Path) -> tuple[str, str]:
-    """The DVC experiment whose dvc.lock names this very model, and its commit; ("workspace", "") when none does.
-
-    $DVC_EXP_NAME goes first, then HEAD, then the experiments, newest first.
-    """
-    if name := os.environ.get("DVC_EXP_NAME"):
-        return name, ""
-    md5 = hash_file(model_path, "md5")
-    if md5 in ask_git("show", "HEAD:./dvc.lock"):
-        return "workspace", ask_git("rev-parse", "HEAD")
-    for ref in ask_git("for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/exps").split():
-        if ref.count("/") >= 4 and md5 in ask_git("show", f"{ref}:./dvc.lock"):
-            return ref.rsplit("/", 1)[1], ask_git("rev-parse", ref)
-    return "workspace", ""
+def _sync_groups(store: Store) -> Iterator[str]:
+    """Untouched variants, and experiments that DVC restored from its cache, by the models that dvc.lock names."""
+    trained, runs = {}, find_runs(store, {"kind": "training"})
+    for run in reversed(runs):  # the newest of a model counts
+        trained[run.data.tags.get("variant"), run.data.tags.get(MODEL_MD5)] = run
+    for experiment in list_experiments():
+        models = read_lock(experiment.ref).items()
+        found = [run for variant, model in models if (run := trained.get((variant, model.md5))) is not None]
+        own = {(each.data.tags.get("variant"), each.data.tags.get("dvc.exp_name")) for each in runs}
+        found = [run for run in found if (run.data.tags.get("variant"), experiment.name) not in own]
+        joining = [run for run in found if experiment.name not in run.data.tags.get(GROUPS, "").split()]
+        for run in joining:
+            join_group(store, run, experiment.name)
+        if joining:
+            yield f"{experiment.name}: {', '.join(run.info.run_name for run in joining)} joined its group"

@@ -9,25 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from cvd.tracking import outbox
+from cvd.tracking.address import is_local, store_uri
+from cvd.tracking.experiments import name_experiment
 from cvd.tracking.gate import GATE
+from cvd.tracking.model import MODEL_HASH, log_model
 from cvd.tracking.records import (
     Record,
     describe_origin,
     describe_process,
     digest_of,
     hash_file,
-    keep_record,
-    name_experiment,
     name_params,
     now_ms,
 )
 from cvd.tracking.runs import (
-    MODEL_HASH,
     end_run,
     find_runs,
+    find_steps,
     log_epochs,
     log_files,
-    log_model,
     log_tags,
     mark_dead_runs,
     start_run,
@@ -35,6 +36,7 @@ from cvd.tracking.runs import (
 from cvd.tracking.store import Store
 
 SHARE = 0.02  # of the time may go into sending epochs: quick ones are sent several at once
+LAG = 0.1  # of the time so far is between two sendings to a server: its budget is to last for a training of days
 
 
 class TrainingRun:
@@ -42,9 +44,10 @@ class TrainingRun:
 
     def __init__(self, record: Record, resume_key: str | None) -> None:
         self.record = record
-        self._n_sent = 0
+        self._sent: set[int] = set()
+        self._began = time.monotonic()
         self._next_send = 0.0
-        self._is_complete = self._attempt(lambda store: _begin(store, record, resume_key))
+        self._is_complete = self._attempt(lambda store: self._sent.update(_begin(store, record, resume_key)))
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Metrics after an epoch (1-based), plus `gap_accuracy` and `gap_loss`."""
@@ -54,6 +57,7 @@ class TrainingRun:
 
     def log_model(self, model_path: str | Path, example: np.ndarray | None = None) -> None:
         """The saved model, with signature and an input example (n, ...) of which the first is kept."""
+        self.record.model = Path(model_path).absolute()
         self.set_tags({MODEL_HASH: hash_file(model_path)})
         if GATE.is_open:
             import mlflow.keras  # noqa: F401 - seconds, where TensorFlow is not loaded yet, that no server's budget should bear
@@ -61,6 +65,7 @@ class TrainingRun:
 
     def log_files(self, paths: Sequence[str | Path], folder: str) -> None:
         """Files into a folder of the run's artifacts."""
+        self.record.files[folder] = [Path(path).absolute() for path in paths]
         self._attempt(lambda store: log_files(store, self.run_id, paths, folder))
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
@@ -80,17 +85,18 @@ class TrainingRun:
         self._send_epochs()
         self._attempt(lambda store: end_run(store, self.run_id, status, self.record.end_ms))
         if not self._is_complete:
-            keep_record(self.record)
+            outbox.keep(self.record)
 
     def _send_epochs(self) -> None:
-        waiting = self.record.epochs[self._n_sent :]
+        waiting = [entry for entry in self.record.epochs if entry[0] not in self._sent]
         if not waiting:
             return
         begin = time.monotonic()
         if self._attempt(lambda store: log_epochs(store, self.run_id, waiting)):
-            self._n_sent += len(waiting)
+            self._sent |= {epoch for epoch, _, _ in waiting}
         end = time.monotonic()
-        self._next_send = end + (end - begin) / SHARE
+        lag = 0.0 if is_local(store_uri()) else LAG * (end - self._began)
+        self._next_send = end + max((end - begin) / SHARE, lag)
 
     def _attempt(self, work: Callable[[Store], object]) -> bool:
         done = GATE.attempt(lambda store: (work(store),)) is not None
@@ -98,8 +104,12 @@ class TrainingRun:
         return done
 
 
-def _begin(store: Store, record: Record, resume_key: str | None) -> None:
-    """Marks dead runs, then goes on in the interrupted run of the same key, or makes a new one."""
+def _begin(store: Store, record: Record, resume_key: str | None) -> set[int]:
+    """Marks dead runs, then goes on in the interrupted run of the same key, or makes a new one.
+
+    Returns:
+        the epochs that the run has: a resumed training tells of them again.
+    """
     mark_dead_runs(store)
     if resume_key is not None:
         record.tags["resume_key"] = resume_key
@@ -109,8 +119,9 @@ def _begin(store: Store, record: Record, resume_key: str | None) -> None:
             record.run_id = interrupted.info.run_id
             store.client.update_run(record.run_id, status="RUNNING", name=record.name)
             log_tags(store, record.run_id, record.tags | {"resumed": "true", "process.lost": "false"})
-            return
+            return find_steps(store, record.run_id)
     start_run(store, record)
+    return set()
 
 
 @contextmanager

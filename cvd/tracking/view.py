@@ -6,17 +6,19 @@ version that does not know it shows its usual page.
 
 import base64
 import json
+import re
 import zlib
 from typing import Any
 
 DESCRIPTION = """\
-**Over-fitting, and what cures it.** A run is one training: `EXPERIMENT/VARIANT`, EXPERIMENT being DVC's name
-(`dvc exp show`) or `workspace` for a plain `dvc repro`.
+**Start with *Views*, "Over-fitting" (top right), then the chart icon**: the curves with their gaps, then the figures.
 
-* **Start with *Views*, "Over-fitting"** (top right), then the chart icon: the curves with their gaps, then the figures.
-  `accuracy` against `val_accuracy` shows the over-fitting; `gap_accuracy` and `gap_loss` are its size (train minus
+* A run is one training, `EXPERIMENT/VARIANT`; EXPERIMENT is DVC's name (`dvc exp show`), or `workspace` for a plain
+  `dvc repro`. `dvc exp apply EXPERIMENT` brings its files back; `cvd runs EXPERIMENT` lists its runs.
+* `accuracy` against `val_accuracy` shows the over-fitting; `gap_accuracy` and `gap_loss` are its size (train minus
   validation accuracy, validation minus train loss), by epoch, the same names in every variant.
-* **The four variants side by side**: filter `tags.group = "EXPERIMENT"`.
+* **The variants of an experiment side by side**, with those that it left untouched: filter
+  `tags.groups LIKE "% EXPERIMENT %"`, or `cvd runs EXPERIMENT`, which makes a view of it.
 * **One variant over experiments**: filter `tags.variant = "augmented"`, add the columns `augment.*` and
   `test/accuracy`, or *Group by* tag `variant`.
 * `train/...`, `validation/...`, `test/...`: the saved model on clean images; `overfitting/...`: its gap.
@@ -40,11 +42,26 @@ FIGURES = ("test/accuracy", "overfitting/accuracy_gap", "validation/accuracy", "
 OTHERS = ("learning_rate", "images_per_second")
 
 
-def describe_view() -> str:
-    """The tag's value."""
+def describe_experiment() -> dict[str, str]:
+    """The experiment's tags. Its kind opens the UI on runs and charts, not on traces of language models."""
+    return {
+        "mlflow.note.content": DESCRIPTION,
+        "mlflow.experimentKind": "custom_model_development",
+        TAG: describe_view(),
+    }
+
+
+def name_view(experiment: str) -> tuple[str, str]:
+    """Key and tag of the view of one experiment."""
+    key = f"experiment-{re.sub(r'[^A-Za-z0-9-]', '-', experiment)}"
+    return key, f"mlflow.sharedViewState.{key}"
+
+
+def describe_view(experiment: str | None = None) -> str:
+    """The tag's value: all runs, or those of one experiment."""
     sections = ("Over-fitting, epoch by epoch", "The saved models, on clean images", "How it was trained")
     state = {
-        "searchFilter": "",
+        "searchFilter": f'tags.groups LIKE "% {experiment} %"' if experiment else "",
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "startTime": "ALL",
@@ -70,7 +87,8 @@ def describe_view() -> str:
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    return json.dumps({"name": TITLE, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
+    name = f"{experiment}: {TITLE.lower()}" if experiment else TITLE
+    return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
 
 
 def _draw_lines(metrics: tuple[str, ...], section: str) -> dict[str, Any]:

@@ -65,6 +65,20 @@ def test_zip_in_zip_is_opened_once(tmp_path: Path) -> None:
         assert members[0].read(9) == b"0"
 
 
+def test_too_many_zips_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_NESTED", 3)
+    inner = write_zip(tmp_path / "i.zip", {"cat.0.jpg": b"0"}).read_bytes()
+    assert len(list_names(write_zip(tmp_path / "o.zip", {f"{i}.zip": inner for i in range(3)}))) == 3
+    with pytest.raises(InputError, match="more than 3 zips"):
+        list_names(write_zip(tmp_path / "o.zip", {f"{i}.zip": inner for i in range(4)}))
+
+
+def test_folder_with_bytes_is_a_file(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", {"cats/": b"", "cats/1.jpg/": b"1"})
+    with open_archive(path) as (member,):
+        assert (member.name, member.read(9)) == ("cats/1.jpg/", b"1")
+
+
 def test_packed_bomb_is_not_opened(tmp_path: Path) -> None:
     bomb = write_zip(tmp_path / "b.zip", {"cat.0.jpg": b"\0" * 10_000_000}).read_bytes()
     outer = write_zip(tmp_path / "o.zip", {"train.zip": bomb}, zipfile.ZIP_DEFLATED)
@@ -186,6 +200,59 @@ def test_tar_is_repacked(tmp_path: Path, mode: str) -> None:
         "device": "a device, pipe or folder",
         "train/cat.0.jpg#2": b"abc",
     }
+
+
+def test_tar_that_ends_or_breaks_between_members_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write_tar(path, "w")
+    whole = path.read_bytes()
+    at = whole.index(b"../dog.0.jpg")
+    damaged = whole[: at + 150] + b"\x99" + whole[at + 151 :]
+    no_end = whole.rstrip(b"\0")
+    for data in (whole[:at], whole[: at + 100], damaged, no_end + bytes(-len(no_end) % 512)):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"is not a readable tar archive.*damaged or cut off"):
+            packing.repack_tar(path, tmp_path / "a.zip")
+
+
+def test_tar_bombs_of_headers_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = tarfile.TarInfo("note")
+    note.type, note.size = tarfile.XHDTYPE, 2**30
+    (tmp_path / "note.tar").write_bytes(note.tobuf(tarfile.USTAR_FORMAT) + bytes(1024))
+    with pytest.raises(InputError, match="a name or note of"):
+        packing.repack_tar(tmp_path / "note.tar", tmp_path / "a.zip")
+    monkeypatch.setattr(packing, "MAX_MEMBERS", 10)
+    folder = tarfile.TarInfo("folder")
+    folder.type = tarfile.DIRTYPE
+    (tmp_path / "folders.tar").write_bytes(folder.tobuf() * 20 + bytes(1024))
+    with pytest.raises(InputError, match="over 10 members"):
+        packing.repack_tar(tmp_path / "folders.tar", tmp_path / "a.zip")
+
+
+def test_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos" / "closed").mkdir(parents=True)
+    listed = os.scandir
+
+    def deny(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(InputError, match=r"cannot read .*closed: Permission denied"):
+        packing.pack_folder(tmp_path / "photos", tmp_path / "1.zip")
+
+
+def test_file_that_goes_away_is_named(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "photos" / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=r"cannot read .*b\.jpg: No such file"):
+        packing.pack_folder(
+            tmp_path / "photos",
+            tmp_path / "1.zip",
+            progress=lambda n: (tmp_path / "photos" / "b.jpg").unlink(missing_ok=True),
+        )
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])

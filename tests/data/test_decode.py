@@ -39,12 +39,12 @@ def test_encode_then_decode_is_near(tmp_path: Path) -> None:
     assert np.abs(decode_image(encode_jpeg(image)).astype(int) - image).max() <= 6
 
 
-def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+def test_pixels_are_as_stored_whatever_the_exif_says(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: rows become columns
+    exif[0x0112] = 6  # intake obeys it; where one is left, it is a broken one
     path = tmp_path / "turned.jpg"
     Image.fromarray(gradient(20, 50)).save(path, exif=exif)
-    assert decode_image(path).shape == (50, 20, 3)
+    assert decode_image(path).shape == (20, 50, 3)
 
 
 def test_grey_and_png_become_rgb(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import struct
 import warnings
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from photo_samples import encode, make_jpeg, make_picture
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from cvd.data import intake as module
+from cvd.data.decode import decode_image
 from cvd.data.formats import RefusedError, find_format
 from cvd.data.intake import inspect_image
 
@@ -139,6 +141,50 @@ def test_animation_gives_its_first_frame() -> None:
     assert_looks_like(intake.data, frames[0], 20)
 
 
+def test_a_broken_exif_turns_nothing() -> None:
+    """Decoders disagree on these; what training reads must be what intake saw."""
+    picture, exif = make_picture(2), Image.Exif()
+    exif[0x0112] = 6
+    data = encode(picture, quality=95, exif=exif)
+    start = data.index(b"Exif")
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        broken = bytearray(data)
+        for at in start + rng.integers(6, 32, 2):
+            broken[at] = rng.choice([0, 1, 255])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            intake = inspect_image(bytes(broken))
+        pixels = decode_image(intake.data)
+        assert pixels.shape == (intake.height, intake.width, 3)
+        expected = picture.transpose(Image.Transpose.ROTATE_270) if intake.words else picture
+        assert np.abs(pixels.astype(int) - np.asarray(expected)).mean() < 12
+
+
+def test_ycck() -> None:
+    """Photoshop's: inverted CMYK as luma, chroma and black."""
+    picture = make_picture(9)
+    inverted = np.asarray(ImageOps.invert(picture).convert("YCbCr"))
+    stored = 255 - np.dstack([inverted, np.full(inverted.shape[:2], 255, np.uint8)])
+    data = bytearray(encode(make_cmyk(stored), quality=95))
+    data[data.index(b"Adobe") + 11] = 2
+    intake = inspect_image(bytes(data))
+    assert intake.words == "cmyk"
+    assert_looks_like(intake.data, picture)
+
+
+def make_cmyk(pixels: np.ndarray) -> Image.Image:
+    return Image.merge("CMYK", [Image.fromarray(np.ascontiguousarray(pixels[..., i])) for i in range(4)])
+
+
+def test_16_bit_colour_tiff() -> None:
+    pixels = np.asarray(make_picture(3))
+    _, data = cv2.imencode(".tif", pixels[..., ::-1].astype(np.uint16) * 257)
+    intake = inspect_image(data.tobytes())
+    assert intake.words == "tiff 16-bit"
+    assert_looks_like(intake.data, make_picture(3), 20)
+
+
 def make_wide_profile() -> bytes:
     """A profile whose description is not sRGB: Lab is refused for RGB, so take sRGB and rename it."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -183,6 +229,7 @@ def test_second_picture_behind_the_first_is_cut_off() -> None:
         (encode(make_picture(1), "PNG")[:-200], "truncated"),
         (encode(make_picture(1, width=15), "PNG"), "too_small"),
         (encode(Image.new("F", (40, 40)), "TIFF"), "unsupported"),
+        (encode(Image.new("I", (40, 40)), "TIFF"), "unsupported"),
     ],
 )
 def test_refusals(data: bytes, reason: str) -> None:

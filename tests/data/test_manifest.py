@@ -9,6 +9,7 @@ from cvd.data.manifest import (
     COLUMNS,
     REASONS,
     choose_images,
+    order_naturally,
     read_manifest,
     read_quarantine,
     select_split,
@@ -91,6 +92,23 @@ def test_unknown_split_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(text)
     with pytest.raises(InputError, match="exam"):
         read_manifest(tmp_path / "manifest.csv")
+
+
+def test_natural_order_of_numbers_of_any_length() -> None:
+    names = ["cat.0", "cat.1", "cat.01", "cat.2", "cat.10", f"cat.{'9' * 5000}", "cat.x"]
+    assert sorted(names, key=order_naturally) == ["cat.0", "cat.01", *names[1:2], *names[3:]]
+
+
+@pytest.mark.parametrize(
+    "name", ['a"b,c.jpg', "NULL", " cat.1.jpg ", "=1+1.jpg", "\u732b \u00e4.jpg", "'", '""', "", "-", "1e5", "a\\nb"]
+)
+def test_odd_names_read_back_exactly(tmp_path: Path, name: str) -> None:
+    write_manifest([{**make_rows()[0], "source_name": name}], tmp_path / "m.csv")
+    assert list(read_manifest(tmp_path / "m.csv")["source_name"]) == [name]
+    write_quarantine([{"source_name": name, "reason": "empty", "detail": name}], tmp_path / "q.csv")
+    assert read_quarantine(tmp_path / "q.csv").to_dict("records") == [
+        {"source_name": name, "reason": "empty", "detail": name}
+    ]
 
 
 def test_quarantine_round_trip(tmp_path: Path) -> None:

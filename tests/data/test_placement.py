@@ -47,6 +47,12 @@ def make_bomb() -> bytes:
     return bytes(data)
 
 
+def cut_progressive(seed: int) -> bytes:
+    """Half of a progressive JPEG with an end marker, as a broken-off download that was "repaired"."""
+    data = encode(make_picture(seed), progressive=True)
+    return data[: len(data) // 2] + b"\xff\xd9"
+
+
 def make_zoo() -> dict[str, tuple[bytes, str]]:
     """Member -> its bytes and what must become of it: a quarantine reason, or `normalised` words of the manifest."""
     photo, png = make_jpeg(500), encode(make_picture(501), "PNG")
@@ -110,6 +116,12 @@ def make_zoo() -> dict[str, tuple[bytes, str]]:
         "/cats/absolute.jpg": (make_jpeg(533), "unsafe"),
         "C:\\cats\\drive.jpg": (make_jpeg(534), "unsafe"),
         "cats/inner.zip": (b"PK\x03\x04 but no zip", "not_an_image"),
+        "cats/blurred.jpg": (cut_progressive(535), "truncated"),
+        f"cats/{'9' * 5000}.jpg": (make_jpeg(536), ""),
+        f"cats/{'long ' * 60}.jpg": (make_jpeg(537), ""),
+        "cats/sensor.tif": (encode(Image.new("I", (40, 40)), "TIFF"), "unsupported"),
+        "cats/netpbm.jpg": (encode(make_picture(538), "PPM"), "unsupported"),
+        "cats/folder.jpg/": (make_jpeg(539), ""),
     }
 
 
@@ -219,7 +231,39 @@ def test_masks_travel_beside(tmp_path: Path) -> None:
         names = found.namelist()
         assert names == sorted(f"{kind}/{path[:-4]}.png" for kind in ("animal", "head") for path in placed)
         assert found.read(f"head/{min(placed)[:-4]}.png") == f"head {placed[min(placed)]}".encode()
-    assert placement.n_masks == 2 * len(placed) == 16
+    assert len(names) == 2 * len(placed) == 16
+    assert placement.n_masks == 24  # unused images have some too
+    with open_archive(archive) as listed:
+        assert len(placement.rows) + len(placement.quarantine) + placement.n_masks == len(listed)
+
+
+def test_broken_mask_is_accounted_for(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", make_members(6) | {"masks/animal/cat.1.png": b"the mask"})
+    archive.write_bytes(archive.read_bytes().replace(b"the mask", b"tha mask"))
+    placement = place(archive, tmp_path / "out")
+    assert [(row["source_name"], row["reason"]) for row in placement.quarantine] == [
+        ("masks/animal/cat.1.png", "unreadable")
+    ]
+    assert placement.n_masks == 0
+    assert len(placement.rows) == 12
+
+
+def test_names_that_clash_never_share_a_file(tmp_path: Path) -> None:
+    photo = make_jpeg(600)
+    digest = hashlib.sha256(photo).hexdigest()[:12]
+    names = {"Cats/x.jpg": make_jpeg(601), "a/cats/X.jpg": photo, f"cats/x-{digest}.jpg": make_jpeg(602)}
+    placement = place(write_zip(tmp_path / "a.zip", make_members(6) | names), tmp_path / "out")
+    assert len(placement.rows) == 15
+    assert len(list_files(tmp_path / "out" / "images")) == 15
+
+
+def test_encrypted_zip_inside_is_accounted_for(tmp_path: Path) -> None:
+    inner = bytearray(write_zip(tmp_path / "i.zip", {"cats/secret.jpg": b"x"}).read_bytes())
+    inner[inner.rindex(b"PK\x01\x02") + 8] |= 1
+    placement = place(write_zip(tmp_path / "a.zip", make_members(6) | {"inner.zip": bytes(inner)}), tmp_path / "out")
+    assert [tuple(row.values()) for row in placement.quarantine] == [
+        ("inner.zip/cats/secret.jpg", "unreadable", "encrypted")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import pytest
 import yaml
 from photo_samples import make_jpeg, make_members, write_zip
 
-from cvd.data import sources
+from cvd.data import origins
 from cvd.data.manifest import read_manifest
-from cvd.data.sources import Record, Request, fetch_source
+from cvd.data.origins import Request
+from cvd.data.sources import Record, fetch_source
 from cvd.errors import InputError
 from stages import split as split_stage
 
@@ -37,7 +38,9 @@ def test_zip_is_copied(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "data" / "raw.json").read_text())
     assert written["sha256"] == record.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (written["members"], written["bytes"]) == (4, path.stat().st_size)
-    assert (written["source"], written["path"]) == ("archive", str(path))
+    assert (written["source"], written["path"], written["url"]) == ("archive", str(path), None)
+    assert (written["fetched_sha256"], written["fetched_bytes"]) == (record.sha256, record.bytes)
+    assert written["redistributable"] is False
     assert written["fetched_at"].endswith("+00:00")
     assert "redistribution" in written["licence"]
 
@@ -49,7 +52,21 @@ def test_directory_and_tar(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "photos.tgz", "w:gz") as tar:
         tar.add(tmp_path / "photos", "photos")
     assert fetch("directory", tmp_path / "photos", tmp_path / "a").members == 4
-    assert fetch("archive", tmp_path / "photos.tgz", tmp_path / "b").members == 4
+    record = fetch("archive", tmp_path / "photos.tgz", tmp_path / "b")
+    assert record.members == 4
+    assert record.fetched_sha256 == hashlib.sha256((tmp_path / "photos.tgz").read_bytes()).hexdigest()
+    assert record.sha256 == hashlib.sha256((tmp_path / "b" / "raw.zip").read_bytes()).hexdigest()
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    members = make_members(2)
+    inner = write_zip(tmp_path / "train.zip", members)
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        for name, data in make_members(1).items():
+            (tmp_path / "one.jpg").write_bytes(data)
+            tar.add(tmp_path / "one.jpg", f"more/{name}")
+        tar.add(inner, "train.zip")
+    assert fetch("archive", tmp_path / "all.tar", tmp_path / "data").members == 6
 
 
 def test_refused_sources_leave_nothing(tmp_path: Path) -> None:
@@ -107,7 +124,7 @@ def test_drawing_that_breaks_off_keeps_the_old_archive(tmp_path: Path, monkeypat
         yield next(iter(images))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sources, "tqdm", break_off)
+    monkeypatch.setattr(origins, "tqdm", break_off)
     with pytest.raises(KeyboardInterrupt):
         fetch_source("drawn", Request("", 1, 1), archive=tmp_path / "raw.zip", record=tmp_path / "raw.json")
     assert sorted(seen) == [".raw.zip.partial", "raw.zip"]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cvd.data.manifest import COLUMNS, QUARANTINE_COLUMNS
-from cvd.data.summary import summarise_data, tile_images, write_sheets
+from cvd.data.summary import stack_rows, summarise_data, tile_images, write_sheets
 
 
 def make_manifest() -> pd.DataFrame:
@@ -24,10 +24,11 @@ def test_summary_counts() -> None:
     quarantine = pd.DataFrame(
         [("x", "empty", ""), ("y", "empty", ""), ("z", "no_label", "")], columns=QUARANTINE_COLUMNS
     )
-    assert summarise_data(make_manifest(), quarantine) == {
+    assert summarise_data(make_manifest(), quarantine, n_masks=5) == {
         "members": 7,
         "images": 4,
         "quarantined": 3,
+        "masks": 5,
         "splits": {
             "train": {"cat": 1, "dog": 1},
             "validation": {"cat": 0, "dog": 0},
@@ -63,9 +64,28 @@ def test_sheets(tmp_path: Path) -> None:
     manifest = make_manifest()
     for path in manifest["path"][:3]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(tmp_path / path), np.full((20, 20, 3), 7, np.uint8))
+        cv2.imwrite(str(tmp_path / path), np.full((20, 20, 3), (10, 120, 250), np.uint8))
     written = write_sheets(tmp_path, manifest, tmp_path)
     assert [path.name for path in written] == [
-        f"{split}_{name}.png" for split in ("train", "validation", "test") for name in ("cat", "dog")
+        *(f"{split}_{name}.png" for split in ("train", "validation", "test") for name in ("cat", "dog")),
+        "near_duplicates.png",
     ]
-    assert all(cv2.imread(str(path)) is not None for path in written)
+    sheets = {path.stem: cv2.imread(str(path)) for path in written}
+    assert np.abs(sheets["train_cat"][50, 50].astype(int) - (10, 120, 250)).max() < 4
+    assert sheets["near_duplicates"].shape == (98 + 2, 2 * 98 + 2, 3)  # the one group, whose two images are placed
+
+
+def test_groups_have_a_row_each() -> None:
+    dark = np.zeros((9, 9, 3), np.uint8)
+    sheet = stack_rows([[dark, dark, dark], [dark, dark]])
+    assert sheet.shape == (2 * 98 + 2, 3 * 98 + 2, 3)
+    filled = [[bool((sheet[row * 98 + 50, column * 98 + 50] == 0).all()) for column in range(3)] for row in range(2)]
+    assert filled == [[True, True, True], [True, True, False]]
+
+
+def test_no_sheet_without_near_duplicates(tmp_path: Path) -> None:
+    manifest = make_manifest().assign(group=["g1", "g2", "g3", "g4"])
+    for path in manifest["path"][:3]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / path), np.zeros((20, 20, 3), np.uint8))
+    assert not [path for path in write_sheets(tmp_path, manifest, tmp_path) if path.stem == "near_duplicates"]

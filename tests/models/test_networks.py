@@ -1,5 +1,6 @@
 """The networks: their size, their interface, and what joins and parts them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 from cvd.models import head as head_module
 from cvd.models import layers as layers_module
 from cvd.models import plain as plain_module
+from cvd.models.optimizers import OPTIMIZERS
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(0, 256, (3, 50, 50, 3), dtype=np.uint8)
@@ -126,8 +128,8 @@ def test_table_tells_shapes_and_parameters() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_relu_after_pooling_changes_no_bit(dtype: str) -> None:
-    models = [seeded_plain(dtype=dtype, relu_after_pooling=late) for late in (False, True)]
+def test_the_network_that_is_trained_has_the_same_bits(dtype: str) -> None:
+    models = [seeded_plain(dtype=dtype, for_training=is_trained) for is_trained in (False, True)]
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     labels = np.array([[0.0], [1.0], [1.0]], np.float32)
     results = []
@@ -140,3 +142,38 @@ def test_relu_after_pooling_changes_no_bit(dtype: str) -> None:
     for before, after in zip(*results, strict=True):
         assert np.array_equal(before, after)
         assert np.any(before != 0)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_rectified_pooling_is_relu_and_pooling_where_values_tie_and_vanish(dtype: tf.DType) -> None:
+    values = tf.constant(
+        RNG.integers(-2, 3, (4, 9, 8, 5)), dtype
+    )  # few values: windows of ties, of zeros, all negative
+    upstream = tf.constant(RNG.integers(-3, 4, (4, 4, 4, 5)), dtype)
+
+    def differentiate(pool: Callable[[tf.Tensor], tf.Tensor]) -> list[np.ndarray]:
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            pooled = pool(values)
+        gradient = tape.gradient(pooled, values, output_gradients=upstream)
+        return [tf.cast(each, tf.float32).numpy() for each in (pooled, gradient)]
+
+    found = differentiate(plain_module.rectify_and_pool)
+    expected = differentiate(lambda inputs: tf.nn.max_pool2d(tf.nn.relu(inputs), 2, 2, "VALID"))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.any(found[0] == 0)
+
+
+def test_fused_rmsprop_steps_as_keras_own() -> None:
+    gradients = RNG.normal(size=(6, 30)).astype(np.float32) * np.float32([[1], [1e-3], [0], [10], [1e-8], [1]])
+    found = {}
+    for optimizer in (OPTIMIZERS["rmsprop"](1e-2), keras.optimizers.RMSprop(1e-2)):
+        variable = keras.Variable(np.ones(30, np.float32))
+        for gradient in gradients:
+            optimizer.apply([tf.constant(gradient)], [variable])
+        found[type(optimizer)] = [variable.numpy(), *(each.numpy() for each in optimizer.variables)]
+    ours, peers = found.values()
+    for one, other in zip(ours, peers, strict=True):  # the same state, too
+        np.testing.assert_allclose(one, other, rtol=2e-6)
+    assert np.ptp(ours[0]) > 0

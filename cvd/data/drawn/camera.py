@@ -15,11 +15,11 @@ Rng = np.random.Generator
 def expose(picture: Image, light: tuple[float, float], rng: Rng, *, is_hard: bool) -> NDArray[np.uint8]:
     """Photographs a picture: lighting, tone, blur and noise; RGB 0..1 to uint8. A hard one is dimmer and noisier."""
     shape = (picture.shape[0], picture.shape[1])
-    gain = _illuminate(shape, light, rng) * np.float32(rng.uniform(0.7, 1.15) if is_hard else rng.uniform(0.95, 1.35))
+    gain = _illuminate(shape, light, rng) * np.float32(rng.uniform(0.85, 1.2) if is_hard else rng.uniform(0.95, 1.35))
     warmth = rng.normal(0, 0.09)
     balance = np.array([1 + warmth, 1 + rng.normal(0, 0.02), 1 - warmth], np.float32)
     contrast, middle = (
-        np.float32(rng.uniform(0.65, 1.0) if is_hard else rng.uniform(0.95, 1.25)),
+        np.float32(rng.uniform(0.95, 1.2) if is_hard else rng.uniform(1.0, 1.35)),
         np.float32(rng.uniform(0.42, 0.55)),
     )
     image = picture * merge([gain * (b * contrast) for b in balance]) + middle * (1 - contrast)

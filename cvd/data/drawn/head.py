@@ -39,7 +39,7 @@ class Face:
 def paint_ears(face: Face, *, behind: bool) -> None:
     """Paints the ears that stand behind the skull, or those that hang before it."""
     kind = face.traits.ears
-    hangs = kind in ("floppy", "long", "button", "folded")
+    hangs = kind in ("floppy", "long", "button")
     for side in (-1.0, 1.0):
         turned_away = face.pose.turn([[side, 0.0, 0.0]])[0, 2] < -0.25
         if (hangs and not turned_away) == behind:
@@ -76,8 +76,8 @@ def smooth_path(corners: np.ndarray) -> np.ndarray:
 
 def _paint_hanging_ear(face: Face, side: float) -> None:
     t, s = face.traits, face.traits.ear_size
-    drop = {"floppy": 0.75, "long": 1.35, "button": 0.12, "folded": -0.22}[t.ears] * s
-    wide = {"floppy": 0.5, "long": 0.5, "button": 0.45, "folded": 0.4}[t.ears] * s
+    drop = {"floppy": 0.75, "long": 1.35, "button": 0.12}[t.ears] * s
+    wide = {"floppy": 0.5, "long": 0.5, "button": 0.45}[t.ears] * s
     x0, x1 = 0.5, 0.82 * t.ear_spread
     low = -0.45 + drop
     control = np.array([

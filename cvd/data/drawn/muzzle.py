@@ -94,20 +94,25 @@ def _paint_dog_muzzle(face: Face) -> None:
     canvas.paint(face.furry(jaw, 0.4), _fur(face) * np.float32(0.8), relief=0.4, edge=0.35, is_head=True)
     if t.has_tongue:
         _paint_tongue(face, z)
-    snout = hull(_disc(face, (0, 0.22, 0.55), (0.92 * w, 0.42)), _disc(face, (0, 0.48, z - 0.12), (0.86 * w, 0.3)))
+    snout = hull(_disc(face, (0, 0.36, 0.55), (0.86 * w, 0.32)), _disc(face, (0, 0.48, z - 0.12), (0.86 * w, 0.3)))
     canvas.darken(shift(snout, 0, 0.06 * unit), 0.3, 0.05 * unit)
-    canvas.paint(snout, _fur(face), relief=0.5, edge=0.3, is_head=True)
-    for side in (-1, 1):
+    canvas.paint(face.furry(snout, 0.3), _fur(face), relief=0.5, edge=0.3, is_head=True)
+    for side in _find_near_lips(face):
         jowl = _disc(face, (side * 0.42 * w, 0.56, z - 0.1), (0.52 * w, 0.26))
         canvas.paint(jowl, _fur(face), relief=0.35, edge=0.22, is_head=True)
     _paint_freckles(face, z)
     _paint_dog_nose(face, z)
 
 
+def _find_near_lips(face: Face) -> list[int]:
+    """The sides of a snout that the viewer sees, -1 and 1: of one in profile the nearer alone."""
+    return [side for side in (-1, 1) if face.pose.turn([[0.6 * side, 0.0, 0.8]])[0, 2] > 0.3]
+
+
 def _paint_freckles(face: Face, z: float) -> None:
     """The dark dots on a dog's lips, where its short bristles grow."""
     w = face.traits.muzzle_width
-    for side in (-1, 1):
+    for side in _find_near_lips(face):
         for x, y in ((0.45, 0.5), (0.68, 0.46), (0.58, 0.6), (0.82, 0.58)):
             dot = _disc(face, (side * x * w, y, z - 0.12 * x), (0.035, 0.03), n=8)
             face.canvas.paint(dot, _LINE, relief=0, edge=0, opacity=0.75, is_head=True)

@@ -39,7 +39,7 @@ def paint_foreground(
         elif kind == "fence":
             _fence(canvas, head_px, radius_px, rng)
         elif kind == "box":
-            _box(canvas, head_px[1] + radius_px * rng.uniform(0.95, 2.2), rng)
+            _box(canvas, head_px[1] + radius_px * rng.uniform(0.95, 2.2), radius_px * rng.uniform(0.5, 0.9), rng)
         elif kind == "leaves":
             _leaves(canvas, head_px, radius_px, rng)
         elif kind == "hand":
@@ -80,17 +80,22 @@ def _fence(canvas: Canvas, head_px: tuple[float, float], radius_px: float, rng: 
         )
 
 
-def _box(canvas: Canvas, top_px: float, rng: Rng) -> None:
+def _box(canvas: Canvas, top_px: float, board_px: float, rng: Rng) -> None:
+    """A crate or a wall of boards."""
     h, w = canvas.shape
     top = max(top_px, 0.5 * h)
     slope = rng.normal(0, 0.05) * w
     colour = muted_colour(rng, 0.2, 0.85)
+    colour = colour.mean() + 0.6 * (colour - colour.mean())  # it may fill half of the picture
     corners = np.array([[-5, top - slope], [w + 5, top + slope], [w + 5, h + 5], [-5, h + 5]])
     if rng.random() < 0.5:
         corners[:, 0] = np.clip(corners[:, 0], *np.sort(rng.uniform(-0.2, 1.2, 2) * w))
     if np.ptp(corners[:, 0]) > 10:
         canvas.paint(corners, colour, relief=0.2, edge=0.15)
         canvas.stroke(shift(corners[:2], 0, 3), np.clip(colour * 1.25, 0, 1), 3, opacity=0.6)
+        for down in np.arange(board_px, h - top + abs(slope), board_px):
+            canvas.stroke(shift(corners[:2], 0, down), colour * 0.45, 1.6, opacity=0.7)
+            canvas.stroke(shift(corners[:2], 0, down + 2), np.clip(colour * 1.2, 0, 1), 1.2, opacity=0.4)
 
 
 def _leaves(canvas: Canvas, head_px: tuple[float, float], radius_px: float, rng: Rng) -> None:

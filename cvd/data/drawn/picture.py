@@ -20,7 +20,7 @@ from cvd.data.drawn.occlusion import paint_foreground
 from cvd.data.drawn.scene import paint_scene
 from cvd.data.drawn.traits import choose_traits
 
-HARD_SHARE = 0.25  # of both classes
+HARD_SHARE = 0.3  # of both classes
 MIN_SIDE_PX, MAX_SIDE_PX = 200, 320
 STREAMS = ("layout", "scene", "coat", "traits", "pose", "strokes", "foreground", "camera", "jpeg")
 

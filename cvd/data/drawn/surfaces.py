@@ -21,7 +21,7 @@ def _colourise(field: Field, low: np.ndarray, high: np.ndarray) -> Image:
 def muted_colour(rng: Rng, low: float = 0.15, high: float = 0.85) -> np.ndarray:
     """A random colour of moderate saturation."""
     grey = rng.uniform(low, high)
-    return np.clip(grey + rng.normal(0, 0.11, 3), 0.04, 0.96)
+    return np.clip(grey + rng.normal(0, 0.15, 3), 0.04, 0.96)
 
 
 def paint_planks(shape: Shape, rng: Rng) -> Image:

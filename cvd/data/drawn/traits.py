@@ -17,7 +17,7 @@ class Traits:
     """One animal's features; lengths in head radii."""
 
     label: str
-    ears: str  # pointed | folded | floppy | long | erect | button
+    ears: str  # pointed | floppy | long | erect | button
     ear_size: float
     ear_spread: float
     muzzle_length: float
@@ -42,8 +42,7 @@ def choose_traits(label: str, rng: np.random.Generator) -> Traits:
 def _choose_cat(rng: np.random.Generator) -> Traits:
     iris = _CAT_IRISES[rng.integers(len(_CAT_IRISES))]
     return Traits(
-        label="cat", ears=str(rng.choice(["pointed", "folded"], p=[0.96, 0.04])),
-        ear_size=rng.uniform(0.9, 1.25), ear_spread=rng.uniform(0.9, 1.1),
+        label="cat", ears="pointed", ear_size=rng.uniform(0.9, 1.25), ear_spread=rng.uniform(0.9, 1.1),
         muzzle_length=rng.uniform(0.0, 0.14), muzzle_width=rng.uniform(0.27, 0.35), nose_size=rng.uniform(0.1, 0.14),
         eye_size=rng.uniform(0.26, 0.33), eye_spread=rng.uniform(0.42, 0.49), eye_tilt_radians=rng.uniform(0.1, 0.35),
         pupil_width=float(rng.choice([rng.uniform(0.14, 0.3), rng.uniform(0.45, 0.8)], p=[0.7, 0.3])),

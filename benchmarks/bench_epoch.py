@@ -1,0 +1,170 @@
+"""An epoch of `baseline` and of `augmented` against the tutorials' way, in turn, each in a process of its own.
+
+The tutorials' way: ImageDataGenerator reads a folder and feeds `fit` of the textbook's network in float32, without or
+with its augmentation and dropout. An epoch is all of it: training, validation on half as many images, bookkeeping.
+The first epoch is cold: it reads the images, builds and traces the network; importing TensorFlow is not in it.
+"""
+
+import argparse
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.contest import (
+    Figures,
+    Goal,
+    Series,
+    Turn,
+    Work,
+    divide,
+    format_median,
+    print_conditions,
+    print_goals,
+    print_table,
+    take_turns,
+)
+from benchmarks.workload import BATCH, EVERYTHING, SIDE_PX, SIZE, hush, load_project, train_variant, write_folder
+
+TUTORIAL, TUTORIAL_AUGMENTED = "tutorial", "tutorial, augmented"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=500, help="training images; half as many are for validation")
+    parser.add_argument("--starts", type=int, default=2, help="how often all start anew: cold epochs")
+    parser.add_argument("--warm", type=int, default=3, help="epochs after the cold one")
+    args = parser.parse_args()
+    epochs = 1 + args.warm
+    with tempfile.TemporaryDirectory() as temporary:
+        manifest = write_folder(Path(temporary), {"train": args.images, "validation": args.images // 2})
+        contenders: dict[str, Work] = {
+            TUTORIAL: partial(follow_tutorial, Path(temporary), epochs, False),
+            TUTORIAL_AUGMENTED: partial(follow_tutorial, Path(temporary), epochs, True),
+            "baseline": partial(train_ours, Path(temporary), manifest, epochs, "baseline"),
+            "augmented": partial(train_ours, Path(temporary), manifest, epochs, "augmented"),
+        }
+        starts = [take_turns(contenders, rounds=epochs) for _ in range(args.starts)]
+    data = (
+        f"{args.images:,} training and {args.images // 2:,} validation JPEG files of {SIDE_PX} px, "
+        f"batches of {BATCH} at {SIZE} px; {args.starts} starts of {epochs} epochs"
+    )
+    precision = f"ours {load_project().train.precision}; the tutorials' float32"
+    print_conditions("An epoch", data=data, precision=precision)
+    report(starts)
+
+
+def report(starts: list[dict[str, list[Figures]]]) -> None:
+    """Prints cold and warm seconds, the rate of the warm training steps, and the goals."""
+    names = list(starts[0])
+    cold: Series = {name: [start[name][0]["epoch"] for start in starts] for name in names}
+    warm: Series = {name: [turn["epoch"] for start in starts for turn in start[name][1:]] for name in names}
+    rates: Series = {name: [turn["rate"] for start in starts for turn in start[name][1:]] for name in names}
+    rows = [
+        [
+            name,
+            format_median(cold[name], 2),
+            format_median(warm[name], 2),
+            *(f"{divide(warm[peer], warm[name]):.2f}x" for peer in (TUTORIAL, TUTORIAL_AUGMENTED)),
+            format_median(rates[name]),
+        ]
+        for name in names
+    ]
+    peers = [f"vs {TUTORIAL}", f"vs {TUTORIAL_AUGMENTED}"]
+    print_table(["seconds", "cold epoch", "warm epoch", *peers, "images/s in training steps"], rows)
+    pairs = (("baseline", TUTORIAL, 1.9), ("augmented", TUTORIAL_AUGMENTED, 2.5))
+    goals = [
+        Goal(f"{kind} epoch of {name} vs the tutorials' way", asked, divide(series[peer], series[name]))
+        for kind, series in (("warm", warm), ("cold", cold))
+        for name, peer, asked in pairs
+    ]
+    ratio = divide(rates["baseline"], rates["augmented"])
+    print_goals([*goals, Goal("augmented vs baseline, seconds per image", 1.05, ratio, is_most=True)])
+    print(f"fastest warm epochs: {', '.join(f'{name} {min(warm[name]):.2f} s' for name in names)}")
+
+
+def train_ours(folder: Path, manifest: pd.DataFrame, epochs: int, variant: str, turn: Turn) -> None:
+    """A variant as its stage trains it."""
+    import cvd.training  # noqa: F401, so that it is loaded before the first turn
+    from cvd.data.examples import read_files
+
+    turn.begin()
+    start = time.perf_counter()
+
+    def end_epoch(epoch: int, metrics: dict[str, float]) -> None:
+        nonlocal start
+        turn.end(epoch=time.perf_counter() - start, rate=metrics["images_per_second"])
+        if epoch < epochs:
+            turn.begin()
+            start = time.perf_counter()
+
+    train, validation = (
+        read_files(folder, manifest, split, size_px=SIZE, memory_bytes=EVERYTHING) for split in ("train", "validation")
+    )
+    train_variant(variant, train, validation, epochs=epochs, on_epoch=end_epoch)
+
+
+def follow_tutorial(folder: Path, epochs: int, augment: bool, turn: Turn) -> None:
+    """Chollet, Deep Learning with Python, 2017, listings 5.5 to 5.14, in today's Keras."""
+    import keras
+    from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+    layers = keras.layers
+    ranges = {
+        "rotation_range": 40,
+        "width_shift_range": 0.2,
+        "height_shift_range": 0.2,
+        "shear_range": 0.2,
+        "zoom_range": 0.2,
+        "horizontal_flip": True,
+    }
+    turn.begin()
+    clock = TutorialClock(turn)
+    stack: list[keras.Layer] = [layers.Input((SIZE, SIZE, 3))]
+    for filters in (32, 64, 128, 128):
+        stack += [layers.Conv2D(filters, 3, activation="relu"), layers.MaxPooling2D(2)]
+    stack += [layers.Flatten(), *([layers.Dropout(0.5)] if augment else [])]
+    model = keras.Sequential([*stack, layers.Dense(512, activation="relu"), layers.Dense(1, activation="sigmoid")])
+    model.compile(keras.optimizers.RMSprop(1e-4), "binary_crossentropy", metrics=["acc"])
+    options = {"target_size": (SIZE, SIZE), "batch_size": BATCH, "class_mode": "binary"}
+    with hush():
+        train = ImageDataGenerator(rescale=1 / 255, **(ranges if augment else {})).flow_from_directory(
+            folder / "train", **options
+        )
+        validation = ImageDataGenerator(rescale=1 / 255).flow_from_directory(folder / "validation", **options)
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: clock.begin_steps(),
+        on_test_begin=lambda logs: clock.end_steps(),
+        on_epoch_end=lambda epoch, logs: clock.end_epoch(train.n, is_last=epoch == epochs - 1),
+    )
+    model.fit(train, epochs=epochs, validation_data=validation, callbacks=[watch], verbose=0)
+
+
+class TutorialClock:
+    """Times epochs, and the training steps in them."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.start = time.perf_counter()
+        self.begin = self.end = self.start
+
+    def begin_steps(self) -> None:
+        """The training steps begin."""
+        self.begin = time.perf_counter()
+
+    def end_steps(self) -> None:
+        """The training steps are done; validation follows."""
+        self.end = time.perf_counter()
+
+    def end_epoch(self, n: int, *, is_last: bool) -> None:
+        """The epoch of n images is done."""
+        self.turn.end(epoch=time.perf_counter() - self.start, rate=n / (self.end - self.begin))
+        if not is_last:
+            self.turn.begin()
+            self.start = time.perf_counter()
+
+
+if __name__ == "__main__":
+    main()

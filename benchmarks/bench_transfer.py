@@ -1,0 +1,110 @@
+"""Transfer: the frozen backbone's features computed once, against the backbone run in every epoch. All is measured.
+
+Ours is everything that 30 epochs need: reading the images, tracing, the features of all of them, the head's training
+as the train stage runs it. The other way is the tutorials': backbone, dropout and one dense unit as one network, the
+backbone frozen, `fit` for 30 epochs on images that are in memory. Both validate in every epoch. The backbone's weights
+are random: they cost as much as pretrained ones.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from benchmarks.contest import Goal, Series, divide, format_median, print_conditions, print_goals, print_table
+from benchmarks.workload import EVERYTHING, SIDE_PX, load_project, train_variant, write_folder
+from cvd import hardware
+from cvd.stage import silence_tensorflow
+
+if TYPE_CHECKING:
+    import keras
+
+SPLITS = ("train", "validation")
+ONCE, EVERY = "features once", "backbone in every epoch"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=400, help="training images; half as many are for validation")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=1)
+    args = parser.parse_args()
+    silence_tensorflow()
+    from cvd.models.pretrained import build_backbone
+
+    settings = load_project().backbone
+    hardware.set_threads(load_project().train.threads)
+    seconds: Series = {ONCE: [], EVERY: []}
+    parts: Series = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        manifest = write_folder(folder, {"train": args.images, "validation": args.images // 2})
+        backbone, _ = build_backbone(name=settings.name, weights="random", size_px=settings.size_px, cache=folder)
+        backbone.trainable = False
+        ways: dict[str, Callable[[], dict[str, float]]] = {
+            ONCE: lambda: compute_once(backbone, folder, manifest, args.epochs),
+            EVERY: lambda: compute_every_time(backbone, folder, manifest, args.epochs),
+        }
+        for _ in range(args.repeats):
+            for name, way in ways.items():
+                start = time.perf_counter()
+                for part, figure in way().items():
+                    parts.setdefault(part, []).append(figure)
+                seconds[name].append(time.perf_counter() - start)
+    data = (
+        f"{args.images:,} training and {args.images // 2:,} validation files of {SIDE_PX} px at {settings.size_px} px"
+    )
+    print_conditions(f"Transfer, {args.epochs} epochs, {settings.name}", data=data, precision="float32")
+    rows = [[name, format_median(each, 2), f"{divide(seconds[EVERY], each):.1f}x"] for name, each in seconds.items()]
+    rows += [[f"  {part}", format_median(each, 2), ""] for part, each in parts.items()]
+    print_table(["", "seconds", f"vs {EVERY}"], rows)
+    print_goals([Goal(f"transfer, {args.epochs} epochs, vs {EVERY}", 15, divide(seconds[EVERY], seconds[ONCE]))])
+
+
+def compute_once(backbone: "keras.Model", folder: Path, manifest: pd.DataFrame, epochs: int) -> dict[str, float]:
+    """This project's way: the features stage's work, then the train stage's."""
+    import numpy as np
+
+    from cvd.data.examples import Examples, read_files
+    from cvd.models.features import compute_features, make_extractor
+
+    start = time.perf_counter()
+    extract, size_px = make_extractor(backbone), backbone.input_shape[1]
+    features = []
+    for split in SPLITS:
+        images = read_files(folder, manifest, split, size_px=size_px, memory_bytes=0)
+        found = compute_features(extract, images.fetch, n_images=len(images), threads=load_project().train.threads)
+        features.append(Examples(images.paths, images.labels, found.__getitem__, found.shape[1:], np.dtype(np.float32)))
+    middle = time.perf_counter()
+    train_variant("transfer", *features, epochs=epochs)
+    return {"of it features": middle - start, "of it training the head": time.perf_counter() - middle}
+
+
+def compute_every_time(backbone: "keras.Model", folder: Path, manifest: pd.DataFrame, epochs: int) -> dict[str, float]:
+    """The tutorials' way, from images in memory."""
+    import keras
+    import numpy as np
+
+    from cvd.data.examples import read_files
+
+    features = backbone.get_layer("features").output
+    logits = keras.layers.Dense(1)(keras.layers.Dropout(0.5)(features))
+    model = keras.Model(backbone.inputs[0], logits)
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True), metrics=["accuracy"])
+    size_px = backbone.input_shape[1]
+    train, validation = (
+        read_files(folder, manifest, each, size_px=size_px, memory_bytes=EVERYTHING) for each in SPLITS
+    )
+    everything = [
+        (each.fetch(np.arange(len(each))), each.labels.astype("float32")[:, None]) for each in (train, validation)
+    ]
+    model.fit(*everything[0], batch_size=20, epochs=epochs, validation_data=everything[1], verbose=0)
+    return {}
+
+
+if __name__ == "__main__":
+    main()

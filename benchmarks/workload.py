@@ -1,0 +1,151 @@
+"""What the contests work on: many distinct images, and the variants' trainings as the train stage runs them."""
+
+import contextlib
+import io
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from cvd.data.decode import decode_image
+from cvd.params import Params, load_params
+
+if TYPE_CHECKING:
+    from cvd.data.examples import Examples
+    from cvd.training import OnEpoch, Training
+
+ROOT = Path(__file__).parent.parent
+SIZE, BATCH = 150, 20  # as in params.yaml and in the tutorials
+SIDE_PX = 200  # of the image files
+EVERYTHING = 10**12  # bytes of memory: all is kept
+LABELS = ("cat", "dog")
+
+
+def make_images(first: int, stop: int, side_px: int = SIDE_PX) -> Iterator[tuple[str, str, bytes]]:
+    """(label, name, JPEG) of the images `first` to `stop` (exclusive), made on all cores.
+
+    Each is one of 24 drawn animals, framed anew, under a coloured light of its own: as costly to decode as drawn
+    images, a fiftieth of the work, and no two near-duplicates.
+    """
+    animals = _draw_animals()
+
+    def make(number: int) -> tuple[str, str, bytes]:
+        rng = np.random.default_rng(number)
+        animal = animals[number % len(animals)]
+        top, left = (int(rng.integers(0, side // 4)) for side in animal.shape[:2])
+        pixels = cv2.resize(animal[top:, left:], (side_px, side_px), interpolation=cv2.INTER_LINEAR)
+        light = cv2.resize(
+            rng.integers(0, 256, (6, 6, 3), np.uint8), pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC
+        )
+        _, jpeg = cv2.imencode(".jpg", cv2.addWeighted(pixels, 0.6, light, 0.4, 0), [cv2.IMWRITE_JPEG_QUALITY, 88])
+        label = LABELS[number % 2]
+        return label, f"{label}.{number // 2}.jpg", jpeg.tobytes()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(first, stop, 1000):  # so that memory stays bounded
+            yield from pool.map(make, range(start, min(start + 1000, stop)))
+
+
+@cache
+def _draw_animals() -> list[np.ndarray]:
+    from cvd.data.drawn.picture import draw
+
+    return [decode_image(draw(LABELS[number % 2], number, 1).jpeg) for number in range(24)]
+
+
+def write_folder(folder: Path, counts: Mapping[str, int], side_px: int = SIDE_PX) -> pd.DataFrame:
+    """Writes {split}/{label}/{name}, so many of each split; returns their manifest."""
+    rows: list[dict[str, str | int]] = []
+    first = 0
+    for split, n in counts.items():
+        for label in LABELS:
+            (folder / split / label).mkdir(parents=True)
+        for label, name, jpeg in make_images(first, first + n, side_px):
+            path = f"{split}/{label}/{name}"
+            (folder / path).write_bytes(jpeg)
+            rows.append({"path": path, "label": LABELS.index(label), "split": split, "sha256": f"{len(rows):064x}"})
+        first += n
+    return pd.DataFrame(rows)
+
+
+def write_both_shards(folder: Path, manifest: pd.DataFrame) -> None:
+    """Writes folder/images' training images as shards into folder/raw and folder/jpeg."""
+    from cvd.data.records import write_shards
+
+    write = partial(write_shards, size_px=SIZE, size_mb=load_project().shard.size_mb, splits=["train"])
+    for encoding in ("raw", "jpeg"):
+        (folder / encoding).mkdir()
+        write(folder / "images", manifest, folder / encoding, encoding=encoding)
+
+
+def write_archive(path: Path, n: int) -> None:
+    """A zip of n images in folders named by their class."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for label, name, jpeg in make_images(0, n):
+            archive.writestr(f"{label}/{name}", jpeg)
+
+
+def count_images(batches: Iterable[Any]) -> int:
+    """Reads all batches of (images, labels); how many images they held."""
+    return sum(len(images) for images, _ in batches)
+
+
+@contextlib.contextmanager
+def hush() -> Iterator[None]:
+    """Keeps what others print off the screen."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def load_project() -> Params:
+    """The project's own parameters."""
+    return load_params(ROOT / "params.yaml")
+
+
+def train_variant(
+    name: str, train: "Examples", validation: "Examples", *, epochs: int, on_epoch: "OnEpoch | None" = None
+) -> "Training":
+    """A variant's training as the train stage runs it, its state on disk and all, for so many epochs, silently."""
+    from cvd import hardware
+    from cvd.training import train_model
+    from stages.train import choose_augmentation, choose_network, choose_precision
+
+    params = load_project()
+    variant = params.variants[name]
+    hardware.set_threads(params.train.threads)
+    with tempfile.TemporaryDirectory() as state, hush():
+        return train_model(
+            choose_network(variant, train),
+            train,
+            validation,
+            epochs=epochs,
+            batch_size=params.train.batch_size,
+            optimizer=variant.optimizer,
+            learning_rate=variant.learning_rate,
+            keep=variant.keep,
+            precision=choose_precision(params, variant),
+            seed=params.seed,
+            augment=choose_augmentation(params, variant),
+            state_folder=Path(state),
+            on_epoch=on_epoch,
+        )
+
+
+def drop_page_cache(folder: Path) -> None:
+    """Asks the system to forget the contents of a folder's files, so that they are read from the disk again."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)  # pages not yet written cannot be dropped
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)

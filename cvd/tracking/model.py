@@ -1,0 +1,93 @@
+"""A saved network as a run's model, with signature and example, loadable by MLflow."""
+
+import json
+import shutil
+import tempfile
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from cvd.tracking.records import hash_file
+from cvd.tracking.store import Store
+
+MODEL_HASH = "model.sha256"
+MODEL_MD5 = "model.md5"  # as dvc.lock names it
+MODEL_NAME = "model"  # mlflow.keras.load_model("runs:/RUN_ID/model")
+
+
+class _SavedModel:
+    """Stands for a model that is saved already: MLflow's Keras flavour calls only `save`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, path: str) -> None:
+        shutil.copyfile(self.path, path)
+
+
+def read_input_shape(model_path: str | Path) -> tuple[int, ...]:
+    """The shape of one input of a saved model, without loading it: (150, 150, 3)."""
+    with zipfile.ZipFile(model_path) as archive:
+        config = json.loads(archive.read("config.json"))
+    return tuple(config["config"]["layers"][0]["config"]["batch_shape"][1:])
+
+
+def describe_interface(shape: tuple[int, ...]) -> dict[str, str]:
+    """What a model takes and gives, for people. A signature of MLflow names one type, and pyfunc refuses any other."""
+    sizes = ", ".join(map(str, shape))
+    return {
+        "input": f"(n, {sizes}), pixels 0..255, RGB: float32 or uint8; by mlflow.pyfunc float32 only",
+        "output": "(n, 1), float32, a logit: positive means dog",
+    }
+
+
+def log_model(store: Store, run_id: str, model_path: str | Path, example: "np.ndarray | None" = None) -> None:
+    """Logs a `.keras` file, byte by byte, as the run's model.
+
+    The file is copied, not loaded, so that this takes a fraction of a second and the logged model is the file.
+
+    Args:
+        store: the open store.
+        run_id: the run that trained it.
+        model_path: the `.keras` file; pixels or features -> (n, 1) logits.
+        example: (n, ...) an input as example, its first row is kept; None: grey pixels.
+    """
+    import mlflow.keras
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types.schema import Schema, TensorSpec
+
+    if example is None:
+        example = np.full((1, *read_input_shape(model_path)), 128.0)
+    example = np.asarray(example, np.float32)[:1]
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, 1))]),
+    )
+    notes = describe_interface(example.shape[1:])
+    tags = {"variant": Path(model_path).stem, MODEL_HASH: hash_file(model_path)} | notes
+    logged = store.client.create_logged_model(
+        store.experiment_id, name=MODEL_NAME, source_run_id=run_id, model_type="keras", tags=tags
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.keras.save_model(
+            _SavedModel(Path(model_path)),
+            folder,
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                run_id=run_id,
+                model_id=logged.model_id,
+            ),
+            signature=signature,
+            input_example=example,
+            metadata=notes,
+            pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
+        )
+        store.client.log_model_artifacts(logged.model_id, folder)
+    store.client.finalize_logged_model(logged.model_id, "READY")
+    store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    for name, digest in ((MODEL_HASH, tags[MODEL_HASH]), (MODEL_MD5, hash_file(model_path, "md5"))):
+        store.client.set_tag(run_id, name, digest)

@@ -1,0 +1,75 @@
+"""What later stages add."""
+
+from pathlib import Path
+
+import pytest
+from tracking_samples import save_model, train
+
+from cvd import tracking
+from cvd.tracking import records, runs, store
+
+
+def test_additions_go_to_the_newest_run_of_the_very_model(place: Path, opened: store.Store, tmp_path: Path) -> None:
+    model = save_model(place / "models/baseline.keras", seed=2)
+    train(model=model)
+    run_id = train(model=model)
+    train()  # another, without this model
+    for name in ("one/baseline.csv", "two/baseline.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(name)
+    files = sorted(tmp_path.rglob("*.csv"))
+    for _ in range(2):
+        tracking.add_to_run(
+            variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.7}}, files=files, folder="evaluation"
+        )
+    assert opened.client.get_run(run_id).data.metrics["test/accuracy"] == 0.7
+    assert len(opened.client.get_metric_history(run_id, "test/accuracy")) == 1
+    folders = {entry.path for entry in opened.client.list_artifacts(run_id, "evaluation")}
+    assert folders == {"evaluation/one", "evaluation/two"}
+    assert (place / f"mlartifacts/{run_id}/artifacts/evaluation/two/baseline.csv").read_text() == "two/baseline.csv"
+
+
+def test_evaluation_in_another_experiment_points_to_its_source(
+    place: Path, opened: store.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_model(place / "models/baseline.keras", seed=3)
+    source = train(model=model)
+    tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.7}})
+    monkeypatch.setenv("DVC_EXP_NAME", "odd-owl")
+    records.describe_origin.cache_clear()
+    tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.7}})
+    assert not runs.find_runs(opened, {"dvc.exp_name": "odd-owl"}), "the training has these figures already"
+    for value in (0.8, 0.9):
+        tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": value}})
+    (own,) = runs.find_runs(opened, {"dvc.exp_name": "odd-owl"})
+    assert own.data.tags["source_run_id"] == source
+    assert own.data.tags["kind"] == "evaluation"
+    assert own.data.metrics["test/accuracy"] == 0.9
+    assert own.data.params == opened.client.get_run(source).data.params
+    assert own.info.status == "FINISHED"
+
+
+def test_what_follows_from_all_variants_goes_only_to_own_runs(
+    place: Path, opened: store.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = save_model(place / "models/baseline.keras", seed=8)
+    trained = train(model=model)
+    picture = tmp_path / "curves.png"
+
+    def compare(text: str) -> None:
+        picture.write_text(text)
+        records.describe_origin.cache_clear()
+        tracking.add_to_run(variant="baseline", model_path=model, files=[picture], folder="comparison", only_own=True)
+
+    def read() -> str:
+        return (place / f"mlartifacts/{trained}/artifacts/comparison/curves.png").read_text()
+
+    compare("first")
+    assert read() == "first"
+    monkeypatch.setenv("DVC_EXP_NAME", "shy-hare")
+    compare("of another experiment")
+    assert not runs.find_runs(opened, {"dvc.exp_name": "shy-hare"})
+    assert read() == "first"
+    monkeypatch.delenv("DVC_EXP_NAME")
+    compare("second")
+    assert read() == "second"

@@ -1,0 +1,254 @@
+"""Stores that are dead, slow, full, locked or read-only: little time, one line, nothing lost."""
+
+import http.server
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tracking_samples import EPOCH, PARAMS, save_model, train
+
+from cvd import tracking
+from cvd.tracking import gate as gates
+from cvd.tracking import outbox, probes, records, runs, store
+
+
+def test_dead_server_costs_little_and_the_run_is_sent_later(
+    opened: store.Store,
+    gate: gates.Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    place: Path,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    gate._store = None
+    model = save_model(place / "models/baseline.keras", seed=6)
+    digest = records.hash_file(model)
+    begin = time.perf_counter()
+    train(model=model)
+    tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.7}})
+    assert time.perf_counter() - begin < 3
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: MLflow at http://127.0.0.1:9 cannot be used")
+    assert len(list((place / ".cvd/unsent").iterdir())) == 2, "the training and its figures"
+    model.unlink()  # DVC has put another in its place
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    gate.is_open, gate._store = True, opened
+    assert {f"workspace/baseline: sent what was kept of {part}" for part in ("the training", "the figures")} <= set(
+        tracking.sync_workspace(PARAMS) or []
+    )
+    assert not list((place / ".cvd/unsent").iterdir())
+    (run,) = runs.find_runs(opened, {"model.sha256": digest})
+    assert run.data.metrics["test/accuracy"] == 0.7
+    assert run.info.status == "FINISHED"
+    assert [point.step for point in opened.client.get_metric_history(run.info.run_id, "loss")] == [1, 2]
+    assert run.outputs.model_outputs
+    assert tracking.sync_workspace(PARAMS) == []
+
+
+def test_server_that_dies_in_between_keeps_the_run_whole(
+    opened: store.Store, gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with tracking.track_training(variant="baseline", stage="train", params=PARAMS, data={}) as run:
+        run.log_epoch(1, EPOCH)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(opened.client), "log_batch", refuse)
+            run._next_send = 0.0
+            run.log_epoch(2, EPOCH)
+        run.log_epoch(3, EPOCH)
+    assert opened.client.get_run(run.run_id).info.status == "RUNNING"
+    gate.is_open = True
+    tracking.sync_workspace(PARAMS)
+    assert opened.client.get_run(run.run_id).info.status == "FINISHED"
+    assert [point.step for point in opened.client.get_metric_history(run.run_id, "loss")] == [1, 2, 3]
+
+
+def test_server_that_hangs_is_given_up_and_left_alone(
+    gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(probes, "PROBE_S", 0.3)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        for limit_s in (2.0, 0.25):  # the second process does not even ask
+            gate.is_open, gate._store = True, None
+            begin = time.perf_counter()
+            assert gate.attempt(lambda each: each) is None
+            assert time.perf_counter() - begin < limit_s
+    assert "did not answer a short while ago" in capfd.readouterr().err
+
+
+def test_slow_calls_end_with_the_budget(
+    gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(gates, "BUDGET_S", 0.5)
+    gate._store = SimpleNamespace()  # type: ignore[assignment]
+    over = threading.Event()
+    begin = time.perf_counter()
+    assert gate.attempt(lambda _: over.wait(20)) is None
+    assert time.perf_counter() - begin < 2
+    assert gate.attempt(lambda _: 1) is None
+    over.set()
+    assert "too slow" in capfd.readouterr().err
+    probes.held_file().unlink()
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Alive, and refuses everything with the server's `status`, after `pause_s`."""
+
+    def answer(self) -> None:
+        time.sleep(getattr(self.server, "pause_s", 0))
+        is_health = self.path == "/health"
+        self.send_response(200 if is_health else self.server.status)  # type: ignore[attr-defined]
+        body = b"OK" if is_health else b'{"error_code": "INTERNAL_ERROR", "message": "no room"}'
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def go_through_stages(place: Path, seed: int) -> Path:
+    """A training and an evaluation; none may fail."""
+    model = save_model(place / "models/baseline.keras", seed=seed)
+    train(model=model)
+    tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.6}})
+    return model
+
+
+def check_sent_later(gate: gates.Gate, opened: store.Store, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    gate.is_open, gate._store = True, opened
+    assert tracking.sync_workspace(PARAMS)
+    (run,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    assert (run.info.status, run.data.metrics["test/accuracy"]) == ("FINISHED", 0.6)
+    assert run.outputs.model_outputs
+    assert tracking.sync_workspace(PARAMS) == []
+
+
+@pytest.mark.parametrize("status", [403, 500, 507])
+def test_server_that_refuses_costs_little(
+    opened: store.Store,
+    gate: gates.Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    place: Path,
+    status: int,
+) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        server.status = status  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{server.server_port}")
+        gate._store = None
+        begin = time.perf_counter()
+        model = go_through_stages(place, seed=30 + status)
+        assert time.perf_counter() - begin < 10
+        server.shutdown()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert str(server.server_port) in line
+    assert "secret" not in line
+    check_sent_later(gate, opened, model, monkeypatch)
+
+
+def test_slow_server_is_left_after_its_budget(
+    opened: store.Store, gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, place: Path
+) -> None:
+    monkeypatch.setattr(gates, "BUDGET_S", 1.0)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        server.status, server.pause_s = 200, 0.7  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        gate._store = None
+        begin = time.perf_counter()
+        model = go_through_stages(place, seed=40)
+        assert time.perf_counter() - begin < 6
+        server.shutdown()
+    probes.held_file().unlink(missing_ok=True)
+    check_sent_later(gate, opened, model, monkeypatch)
+
+
+def write_garbage(path: Path) -> str:
+    path.write_bytes(b"no database " * 100)
+    return f"sqlite:///{path}"
+
+
+def open_read_only(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE experiments (name TEXT)")
+        connection.commit()
+    return f"sqlite:///file:{path}?mode=ro&uri=true"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (write_garbage, "file is not a database"),
+        (open_read_only, "readonly database"),
+        (lambda path: f"sqlite:///{path.parent}/README.md/x.db", "README.md"),
+        (lambda path: str(path.parent / "mlruns"), "no runs in folders"),
+        (lambda path: f"file://{path.parent}/mlruns", "no runs in folders"),
+        (lambda path: "nonsense://host", "nonsense"),
+    ],
+)
+def test_store_that_cannot_be_written_costs_little(
+    opened: store.Store,
+    gate: gates.Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    place: Path,
+    make: Callable[[Path], str],
+    words: str,
+) -> None:
+    (tmp_path / "README.md").touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", make(tmp_path / "x.db"))
+    gate._store = None
+    begin = time.perf_counter()
+    model = go_through_stages(place, seed=50)
+    assert time.perf_counter() - begin < 10
+    (line,) = capfd.readouterr().err.splitlines()
+    assert words in line
+    assert not list(tmp_path.rglob("mlruns"))
+    check_sent_later(gate, opened, model, monkeypatch)
+    for run in runs.find_runs(opened, {"model.sha256": records.hash_file(model)}):
+        opened.client.delete_run(run.info.run_id)  # the next one's model is the same
+
+
+def test_locked_database_is_given_up(
+    gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(probes, "LOCK_S", 0.2)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/x.db")
+    gate._store = None
+    with closing(sqlite3.connect(tmp_path / "x.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert gate.attempt(lambda each: each) is None
+    assert "database is locked" in capfd.readouterr().err
+
+
+def test_full_disk_loses_nothing_but_what_it_says(
+    gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(outbox, "_link", refuse)
+    gate._store = None
+    train(model=save_model(place / "models/baseline.keras", seed=60))
+    assert "workspace/baseline cannot be kept: No space left on device" in capfd.readouterr().err
+    assert not list((place / ".cvd/unsent").iterdir())

@@ -1,0 +1,81 @@
+"""Completing MLflow from files."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tracking_samples import EPOCH, PARAMS, write_workspace
+
+from cvd import tracking
+from cvd.tracking import records, runs, store
+
+
+def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(
+    opened: store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(opened.root))
+    model = write_workspace(tmp_path, "augmented", seed=4)
+    lines = tracking.sync_workspace(PARAMS)
+    assert lines
+    assert lines[0] == "workspace/augmented: made from its files, 2 epochs"
+    (run,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["restored"] == "true"
+    assert run.data.tags["processor"] == "abacus"
+    assert run.data.metrics["test/accuracy"] == 0.75
+    assert run.data.metrics["images_per_second"] == 100
+    assert run.data.params["variant.epochs"] == "3"
+    assert run.info.end_time - run.info.start_time == 10_000
+    points = opened.client.get_metric_history(run.info.run_id, "gap_loss")
+    assert [(point.step, round(point.value, 6)) for point in points] == [(1, 0.0), (2, 0.1)]
+    paths = {
+        entry.path
+        for folder in ("gradcam", "filters")
+        for entry in opened.client.list_artifacts(run.info.run_id, folder)
+    }
+    assert paths == {"gradcam/a.png", "filters/conv1.png"}
+    shared = [entry.path for entry in opened.client.list_artifacts(run.info.run_id, "comparison")]
+    assert shared == ["comparison/curves.png"]
+    assert run.outputs.model_outputs
+    assert tracking.sync_workspace(PARAMS) == []
+    assert len(runs.find_runs(opened, {"model.sha256": records.hash_file(model)})) == 1
+    (tmp_path / "plots/comparison/curves.png").write_text("another variant was trained since")
+    assert tracking.sync_workspace(PARAMS) == []
+
+
+def test_sync_has_nothing_to_do_after_the_stages(
+    opened: store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(opened.root))
+    model = write_workspace(tmp_path, "baseline", seed=7).relative_to(tmp_path)
+    with tracking.track_training(variant="baseline", stage="train", params=PARAMS, data={}) as run:
+        for epoch in (1, 2):
+            run.log_epoch(epoch, EPOCH)
+        run.log_files(
+            [f"models/baseline.{name}" for name in ("history.csv", "training.json", "timing.json")], "training"
+        )
+        run.log_model(model)
+    metrics = json.loads(Path("metrics/baseline.json").read_text())
+    files = [Path("metrics/baseline.json"), Path("predictions/baseline.csv")]
+    tracking.add_to_run(variant="baseline", model_path=model, metrics=metrics, files=files, folder="evaluation")
+    for folder, file in (("filters", "plots/filters/baseline/conv1.png"), ("gradcam", "plots/gradcam/baseline/a.png")):
+        tracking.add_to_run(variant="baseline", model_path=model, files=[Path(file)], folder=folder)
+    assert tracking.sync_workspace(PARAMS) == []
+
+
+def test_sync_completes_an_evaluation_that_came_first(
+    opened: store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(opened.root))
+    model = write_workspace(tmp_path, "baseline", seed=5)
+    tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.75}})
+    (before,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    tracking.sync_workspace(PARAMS)
+    (after,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    assert before.info.run_id == after.info.run_id
+    assert after.data.tags["kind"] == "training"
+    assert after.data.metrics["val_accuracy"] == 0.7
+    assert after.data.params["seed"] == "1"

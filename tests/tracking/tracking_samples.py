@@ -1,0 +1,74 @@
+"""Parameters, epochs, models and trainings to be tracked."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from cvd import tracking
+
+ROOT = Path(__file__).parent.parent.parent
+PARAMS = {
+    "seed": 1,
+    "augment": {"rotation_degrees": 40.0},
+    "backbone": {"name": "MobileNetV2"},
+    "gradcam": {"top": 3},
+    "variants": {
+        "baseline": {"input": "files", "network": "plain", "augment": False, "epochs": 3},
+        "augmented": {"input": "files", "network": "plain", "augment": True, "epochs": 3},
+    },
+}
+EPOCH = {"loss": 0.5, "accuracy": 0.9, "val_loss": 0.8, "val_accuracy": 0.7, "learning_rate": 1e-4}
+
+
+def save_model(path: Path, seed: int = 0, side: int = 8) -> Path:
+    """A tiny network on pixels."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    layers = [
+        keras.Input((side, side, 3)),
+        keras.layers.Rescaling(1 / 255),
+        keras.layers.Flatten(),
+        keras.layers.Dense(1),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    keras.Sequential(layers).save(path)
+    return path
+
+
+def train(variant: str = "baseline", *, model: Path | None = None, n_epochs: int = 2, **options: object) -> str:
+    """A tracked training that trains nothing; returns the run's id."""
+    arguments = {"stage": f"train@{variant}", "params": PARAMS, "data": {"manifest": "ab" * 32}, **options}
+    with tracking.track_training(variant=variant, **arguments) as run:
+        for epoch in range(1, n_epochs + 1):
+            run.log_epoch(epoch, EPOCH)
+        if model is not None:
+            run.log_model(model, np.zeros((2, 8, 8, 3), np.uint8))
+    return run.run_id
+
+
+def write_workspace(root: Path, variant: str, seed: int) -> Path:
+    """What `dvc checkout` leaves of a training, an evaluation and an export."""
+    model = save_model(root / f"models/{variant}.keras", seed)
+    history = (
+        "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n1,0.7,0.5,0.7,0.5,0.0001\n2,0.5,0.8,0.6,0.7,0.0001\n"
+    )
+    timing = {"images_per_second": 100.0, "seconds": 10.0, "seconds_per_epoch": [5.0, 5.0], "device": "abacus"}
+    texts = {
+        f"models/{variant}.history.csv": history,
+        f"models/{variant}.timing.json": json.dumps(timing),
+        f"models/{variant}.training.json": json.dumps({"epochs": 2, "precision": "float32"}),
+        f"metrics/{variant}.json": json.dumps({"test": {"accuracy": 0.75}}),
+        f"predictions/{variant}.csv": "path\n",
+        f"plots/gradcam/{variant}/a.png": "picture",
+        f"plots/gradcam/{variant}/a/conv1_dog.png": "picture",
+        "plots/gradcam/a.png": "picture",
+        f"plots/filters/{variant}/conv1.png": "picture",
+        "plots/comparison/curves.png": "picture",
+        "data/manifest.csv": "path\n",
+    }
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return model
