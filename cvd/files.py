@@ -1,5 +1,6 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and what they hash to."""
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,3 +51,9 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
             old.replace(path)
         _remove(partial)
         _remove(old)
+
+
+def hash_file(path: str | Path, algorithm: str = "sha256") -> str:
+    """A file's digest in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -17,9 +17,10 @@ from requests.auth import AuthBase
 from tqdm import tqdm
 
 from cvd.data import replies
-from cvd.data.partials import Partial, UnfinishedError, Version, hash_file, open_partial
+from cvd.data.partials import Partial, UnfinishedError, Version, open_partial
 from cvd.data.replies import PassingError
 from cvd.errors import InputError
+from cvd.files import hash_file
 
 MAX_BYTES = 64 * 2**30  # of a file whose size nobody has told; all of Kaggle's photos have 0.9 GB
 _BLOCK_BYTES = 256 * 2**10

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from cvd.data import kaggle, packing
 from cvd.data.contents import call_it
 from cvd.data.fetch import Wanted, fetch_file
-from cvd.data.partials import hash_file
 from cvd.data.replies import strip_secrets
 from cvd.errors import InputError
+from cvd.files import hash_file
 
 MICROSOFT = Wanted(
     url="https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip",

@@ -11,8 +11,7 @@ from cvd.data import origins
 from cvd.data.contents import check_labels
 from cvd.data.kaggle import RULES
 from cvd.data.origins import Fetch, Request
-from cvd.data.partials import hash_file
-from cvd.files import replace_file
+from cvd.files import hash_file, replace_file
 
 # Where a publisher says less, or nothing, the most careful reading counts.
 _OWN = "the project's own: drawn by its code"

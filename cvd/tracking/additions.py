@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cvd.files import hash_file
 from cvd.tracking import outbox
 from cvd.tracking.experiments import name_experiment
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_HASH
 from cvd.tracking.outbox import Addition
-from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, hash_file, name_metrics, now_ms
+from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_metrics, now_ms
 from cvd.tracking.runs import (
     end_run,
     find_runs,

@@ -12,8 +12,10 @@ from numbers import Real as Number
 from pathlib import Path
 from typing import Any
 
+from cvd.files import hash_file
 from cvd.tracking.experiments import ask_git, name_experiment
 
+NO_RESULT = ("train.memory_share",)  # dvc.lock has none of these either
 # Stages write these; they do not make a tree dirty.
 OUTPUTS = ("metrics", "plots", "predictions", "models", "data", "dvc.lock")
 
@@ -45,12 +47,6 @@ class Record:
 def now_ms() -> int:
     """Milliseconds since 1970."""
     return int(time.time() * 1000)
-
-
-def hash_file(path: str | Path, algorithm: str = "sha256") -> str:
-    """The file's digest in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def hash_data(path: str | Path) -> str:
@@ -98,7 +94,7 @@ def name_params(params: Mapping[str, Any], variant: str) -> dict[str, str]:
     sections = ["seed", "train", "backbone" if own.get("network") == "backbone" else "image"]
     sections += ["augment"] * bool(own.get("augment"))
     kept = {name: params[name] for name in sections if name in params} | {"variant": own}
-    return {name: str(value) for name, value in flatten(kept).items()}
+    return {name: str(value) for name, value in flatten(kept).items() if name not in NO_RESULT}
 
 
 def name_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

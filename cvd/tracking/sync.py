@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cvd.files import hash_file
 from cvd.tracking import outbox
 from cvd.tracking.additions import send_addition
 from cvd.tracking.address import state_folder
@@ -13,7 +14,7 @@ from cvd.tracking.experiments import list_experiments, name_applied, read_lock
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_HASH, MODEL_MD5, log_model
 from cvd.tracking.outbox import Addition
-from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, hash_file, name_metrics, now_ms
+from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_metrics, now_ms
 from cvd.tracking.runs import (
     GROUPS,
     find_runs,

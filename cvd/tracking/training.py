@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cvd.files import hash_file
 from cvd.tracking import outbox
 from cvd.tracking.address import is_local, store_uri
 from cvd.tracking.experiments import name_experiment
@@ -19,7 +20,6 @@ from cvd.tracking.records import (
     describe_origin,
     describe_process,
     digest_of,
-    hash_file,
     name_params,
     now_ms,
 )

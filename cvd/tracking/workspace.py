@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cvd.files import hash_file
 from cvd.tracking.experiments import LockedModel, find_experiment, list_stale, read_lock
 from cvd.tracking.model import MODEL_HASH
-from cvd.tracking.records import Record, describe_origin, digest_of, hash_data, hash_file, name_params
+from cvd.tracking.records import Record, describe_origin, digest_of, hash_data, name_params
 
 # What each stage adds to a run, as it calls `log_files` and `add_to_run`: by folder of the run's artifacts.
 RESULTS = {

@@ -14,8 +14,9 @@ import pytest
 from tracking_samples import EPOCH, PARAMS, save_model, train
 
 from cvd import tracking
+from cvd.files import hash_file
 from cvd.tracking import gate as gates
-from cvd.tracking import outbox, probes, records, runs, store
+from cvd.tracking import outbox, probes, runs, store
 
 
 def test_dead_server_costs_little_and_the_run_is_sent_later(
@@ -28,7 +29,7 @@ def test_dead_server_costs_little_and_the_run_is_sent_later(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     gate._store = None
     model = save_model(place / "models/baseline.keras", seed=6)
-    digest = records.hash_file(model)
+    digest = hash_file(model)
     begin = time.perf_counter()
     train(model=model)
     tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.7}})
@@ -134,7 +135,7 @@ def check_sent_later(gate: gates.Gate, opened: store.Store, model: Path, monkeyp
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     gate.is_open, gate._store = True, opened
     assert tracking.sync_workspace(PARAMS)
-    (run,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
     assert (run.info.status, run.data.metrics["test/accuracy"]) == ("FINISHED", 0.6)
     assert run.outputs.model_outputs
     assert tracking.sync_workspace(PARAMS) == []
@@ -224,7 +225,7 @@ def test_store_that_cannot_be_written_costs_little(
     assert words in line
     assert not list(tmp_path.rglob("mlruns"))
     check_sent_later(gate, opened, model, monkeypatch)
-    for run in runs.find_runs(opened, {"model.sha256": records.hash_file(model)}):
+    for run in runs.find_runs(opened, {"model.sha256": hash_file(model)}):
         opened.client.delete_run(run.info.run_id)  # the next one's model is the same
 
 

@@ -12,6 +12,7 @@ import yaml
 from tracking_samples import PARAMS, save_model, train, write_workspace
 
 from cvd import cli, tracking
+from cvd.files import hash_file
 from cvd.tracking import experiments, records, runs, store, view
 
 BASELINE = "ab" + "c" * 38
@@ -25,7 +26,7 @@ def write_lock(folder: Path, *variants: str, dropout: float = 0.5) -> None:
     """A dvc.lock as of these variants' trainings and evaluations."""
     stages = {}
     for variant in variants:
-        model = {"path": f"models/{variant}.keras", "md5": records.hash_file(folder / f"models/{variant}.keras", "md5")}
+        model = {"path": f"models/{variant}.keras", "md5": hash_file(folder / f"models/{variant}.keras", "md5")}
         params = {"params.yaml": {"seed": 7, f"variants.{variant}": {"network": "plain", "dropout": dropout}}}
         stages[f"train@{variant}"] = {"cmd": "train", "params": params, "outs": [model]}
         metrics = {"path": f"metrics/{variant}.json", "md5": "0" * 32}
@@ -67,7 +68,7 @@ def test_restored_run_has_the_parameters_and_the_code_of_its_experiment(
     write_lock(project, "augmented", dropout=0.25)
     commit = add_experiment("wet-wasp")
     assert "wet-wasp/augmented: made from its files, 2 epochs" in (tracking.sync_workspace(PARAMS) or [])
-    (run,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
     assert run.data.params["variant.dropout"] == "0.25", "params.yaml may have changed since"
     assert run.data.params["seed"] == "7"
     expected = {"git.commit": commit, "git.dirty": "false", "dvc.baseline_rev": BASELINE, "dvc.exp_name": "wet-wasp"}
@@ -84,7 +85,7 @@ def test_results_of_another_model_are_not_its_own(opened: store.Store, project: 
     assert experiments.list_stale("augmented") == [Path("metrics/augmented.json")]
     assert experiments.list_stale("baseline") == []
     tracking.sync_workspace(PARAMS)
-    (run,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
     assert "test/accuracy" not in run.data.metrics
 
 

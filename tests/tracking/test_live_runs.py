@@ -11,6 +11,7 @@ import pytest
 from tracking_samples import EPOCH, PARAMS, ROOT, save_model, train
 
 from cvd import tracking
+from cvd.files import hash_file
 from cvd.tracking import records, runs, store, view
 
 
@@ -34,7 +35,7 @@ def test_run_is_complete_and_linked(place: Path, opened: store.Store, monkeypatc
         "data.manifest": "ab" * 32,
         "precision": "float32",
         "processor": "abacus",
-        "model.sha256": records.hash_file(model),
+        "model.sha256": hash_file(model),
     }
     assert {name: run.data.tags.get(name) for name in expected} == expected
     assert "`dvc exp apply tiny-mice`" in run.data.tags["mlflow.note.content"]

@@ -15,8 +15,9 @@ import pytest
 from tracking_samples import EPOCH, PARAMS, save_model, train, write_workspace
 
 from cvd import tracking
+from cvd.files import hash_file
 from cvd.tracking import gate as gates
-from cvd.tracking import records, runs, store
+from cvd.tracking import runs, store
 
 WITHIN_S = 60
 
@@ -105,7 +106,7 @@ def test_train_evaluate_and_sync_as_with_a_file(
     restored = write_workspace(project, "baseline", seed=22)
     assert tracking.sync_workspace(PARAMS)
     assert tracking.sync_workspace(PARAMS) == []
-    (found,) = runs.find_runs(opened, {"model.sha256": records.hash_file(restored)})
+    (found,) = runs.find_runs(opened, {"model.sha256": hash_file(restored)})
     assert found.data.metrics["test/accuracy"] == 0.75
     listing = tracking.list_runs("workspace")
     assert listing is not None

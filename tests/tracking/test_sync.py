@@ -7,7 +7,8 @@ import pytest
 from tracking_samples import EPOCH, PARAMS, write_workspace
 
 from cvd import tracking
-from cvd.tracking import records, runs, store
+from cvd.files import hash_file
+from cvd.tracking import runs, store
 
 
 def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(
@@ -19,7 +20,7 @@ def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(
     lines = tracking.sync_workspace(PARAMS)
     assert lines
     assert lines[0] == "workspace/augmented: made from its files, 2 epochs"
-    (run,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
     assert run.info.status == "FINISHED"
     assert run.data.tags["restored"] == "true"
     assert run.data.tags["processor"] == "abacus"
@@ -39,7 +40,7 @@ def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(
     assert shared == ["comparison/curves.png"]
     assert run.outputs.model_outputs
     assert tracking.sync_workspace(PARAMS) == []
-    assert len(runs.find_runs(opened, {"model.sha256": records.hash_file(model)})) == 1
+    assert len(runs.find_runs(opened, {"model.sha256": hash_file(model)})) == 1
     (tmp_path / "plots/comparison/curves.png").write_text("another variant was trained since")
     assert tracking.sync_workspace(PARAMS) == []
 
@@ -72,9 +73,9 @@ def test_sync_completes_an_evaluation_that_came_first(
     monkeypatch.setenv("DVC_ROOT", str(opened.root))
     model = write_workspace(tmp_path, "baseline", seed=5)
     tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.75}})
-    (before,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    (before,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
     tracking.sync_workspace(PARAMS)
-    (after,) = runs.find_runs(opened, {"model.sha256": records.hash_file(model)})
+    (after,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
     assert before.info.run_id == after.info.run_id
     assert after.data.tags["kind"] == "training"
     assert after.data.metrics["val_accuracy"] == 0.7
