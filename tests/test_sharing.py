@@ -19,7 +19,9 @@ CONFIG = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 SHAREABLE = {
     "data/raw.json", "data/manifest.csv", "data/quarantine.csv", "data/features", "models/backbone",
     "models/${key}.keras", "models/${key}.history.csv", "models/${key}.timing.json", "models/${key}.training.json",
-    "predictions/${key}.csv", "plots/evaluation/${key}.png", "plots/comparison", "plots/filters/${item}",
+    "models/${key}.layers.md", "predictions/${key}.csv", "plots/evaluation/${key}.png", "plots/curves/${key}.csv",
+    "plots/roc/${key}.csv", "plots/reliability/${key}.csv", "plots/confusion/${key}.csv", "plots/comparison",
+    "plots/filters/${item}", "metrics/data.json", "metrics/timings.json",
 }  # fmt: skip
 # Stands for every stage: the bytes of an output depend on the source of the photos and on its name.
 MAKE = """
