@@ -59,8 +59,8 @@ class Result:
     def __str__(self) -> str:
         return (
             f"{self.name:<17} train {self.train:.3f}  validation {self.validation:.3f}  test {self.test:.3f}  "
-            f"gap {self.gap:+.3f}  validation loss: lowest {min(self.val_loss):.3f}, last {self.val_loss[-1]:.3f} "
-            f"({self.rise:+.0%}), onset {self.onset}"
+            f"gap {self.gap:+.3f}  validation loss: lowest {min(self.val_loss):.3f}, last {self.val_loss[-1]:.3f}, "
+            f"last {N_LAST} epochs {self.rise:+.0%}, onset {self.onset}"
         )
 
 
