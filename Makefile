@@ -20,7 +20,7 @@ repro: venv ## build everything that is not up to date: data, networks, pictures
 test: venv ## run the tests
 	@pytest
 
-story: venv ## test that the default run tells its story from three seeds; about ten minutes
+story: venv ## test that the default run tells its story from three seeds; ten minutes or more
 	@pytest -m story
 
 lint: venv ## check style, imports and types
