@@ -1,4 +1,4 @@
-"""What the default run is there to show, it shows with margin, whatever the seed. Ten minutes or more: `make story`.
+"""What the default run is there to show, it shows with margin, from each of three seeds: `make story`.
 
 The networks are trained by the stages' own code with params.yaml's own values on the images that it has drawn; only
 `seed`, hence initial weights, order of images, augmentation and dropout, is varied.
