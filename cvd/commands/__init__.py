@@ -1,0 +1,1 @@
+"""The commands of `cvd`, a module each: what may be typed, and what is then done."""
