@@ -86,7 +86,7 @@ def write_shards(folder: Path) -> Figures:
 
 def train_epoch(folder: Path) -> Figures:
     """An epoch of `tfrecord`, every image read from the shards when it is wanted."""
-    import cvd.training  # noqa: F401, so that TensorFlow is loaded
+    import cvd.training.fitting  # noqa: F401, so that TensorFlow is loaded
     from cvd.data.examples import read_shards
 
     start = time.perf_counter()

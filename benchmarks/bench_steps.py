@@ -1,8 +1,9 @@
 """A training step: how much of it is spent waiting for its batch, and how much of the processor's peak it reaches.
 
 The step is Keras' own, of the model that the train stage would train, with the batch taken in the graph, as `fit` does.
-Waiting is the time from asking for a batch to having it. Blocks of steps alternate with blocks on a batch that is held
-ready, while the input rests: what waiting is told then is the cost of asking alone. The peak is that of large matrix
+Asking is the time from asking for a batch to having it. Blocks of steps alternate with blocks on a batch that is held
+ready, while the input rests: what asking takes then is the cost of the clock and of the handing over, of which nobody
+waits for the input. Waiting is what asking takes beyond that. The peak is that of large matrix
 products in the same run; a network's arithmetic is counted layer by layer, multiply and add apart: forward, and twice
 that backward, but for the pixels' gradient.
 """
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 BLOCK = 15  # steps that are timed
 Step = Callable[[Iterator[Any]], Any]
-STEP, WAIT, ALONE, FLOOR = "step", "waiting", "batch held", "waiting then"
+STEP, ASK, ALONE, FLOOR = "step", "asking", "batch held", "asking then"
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
         cases = make_cases(Path(temporary), args.images)
         models = {variant: make_model(variant, examples) for variant, examples in dict(cases.values()).items()}
         works = {name: StepWork(variant, *models[variant], examples) for name, (variant, examples) in cases.items()}
-        times: dict[str, Series] = {name: {part: [] for part in (STEP, WAIT, ALONE, FLOOR)} for name in works}
+        times: dict[str, Series] = {name: {part: [] for part in (STEP, ASK, ALONE, FLOOR)} for name in works}
         peaks: Series = {"bfloat16": [], "float32": []}
         allow_timestamps()
         for number in range(args.blocks + 1):
@@ -139,9 +140,9 @@ class StepWork:
         """Seconds per step, whole and of them waiting, with the input and with a batch that is held."""
         for _ in range(self._n_ready):  # these batches were made while others had their turn
             self._step(self._batches)
-        step, wait = self._time_steps(self._batches)
+        step, ask = self._time_steps(self._batches)
         alone, floor = self._time_steps(self._held)
-        return {STEP: step, WAIT: wait, ALONE: alone, FLOOR: floor}
+        return {STEP: step, ASK: ask, ALONE: alone, FLOOR: floor}
 
     def _time_steps(self, batches: Iterator[Any]) -> tuple[float, float]:
         begin = time.perf_counter()
@@ -150,8 +151,9 @@ class StepWork:
 
 
 def share_waiting(times: Series) -> float:
-    """Percent of a step."""
-    return 100 * divide(times[WAIT], times[STEP])
+    """Percent of a step: what asking for a batch takes beyond what it takes where a batch is held."""
+    waiting = [ask - floor for ask, floor in zip(times[ASK], times[FLOOR], strict=True)]
+    return max(0.0, 100 * divide(waiting, times[STEP]))
 
 
 def report_waiting(times: dict[str, Series]) -> None:
@@ -160,8 +162,8 @@ def report_waiting(times: dict[str, Series]) -> None:
         middle = {part: f"{1000 * statistics.median(series):.2f}" for part, series in each.items()}
         whole = format_median([1000 * seconds for seconds in each[STEP]], 1)
         shares = f"{share_waiting(each):.2f}%", f"{divide(each[STEP], each[ALONE]):.2f}x"
-        rows.append([name, whole, middle[WAIT], middle[ALONE], middle[FLOOR], *shares])
-    print_table(["milliseconds", STEP, WAIT, ALONE, FLOOR, "share waiting", "vs batch held"], rows)
+        rows.append([name, whole, middle[ASK], middle[ALONE], middle[FLOOR], *shares])
+    print_table(["milliseconds", STEP, ASK, ALONE, FLOOR, "share waiting", "vs batch held"], rows)
 
 
 def multiply_matrices(side: int, kind: str) -> float:

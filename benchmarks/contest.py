@@ -151,7 +151,7 @@ def format_median(series: Sequence[float], digits: int = 0) -> str:
 def print_conditions(title: str, *, data: str, precision: str) -> None:
     """Prints what is measured and on what."""
     processor = f"{hardware.read_processor_name()}, {os.cpu_count()} cores"
-    memory = f"{hardware.read_memory_bytes() / GIGABYTE:.1f} GiB"
+    memory = f"{hardware.read_total_bytes() / GIGABYTE:.1f} GiB"
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     print(f"\n{title}")
     print(f"machine:   {processor}, {memory}; {os.getloadavg()[0]:.1f} processes were busy in the last minute")

@@ -20,7 +20,7 @@ from cvd.params import Params, load_params
 
 if TYPE_CHECKING:
     from cvd.data.examples import Examples
-    from cvd.training import OnEpoch, Training
+    from cvd.training.fitting import OnEpoch, Training
 
 ROOT = Path(__file__).parent.parent
 SIZE, BATCH = 150, 20  # as in params.yaml and in the tutorials
@@ -115,7 +115,7 @@ def train_variant(
 ) -> "Training":
     """A variant's training as the train stage runs it, its state on disk and all, for so many epochs, silently."""
     from cvd import hardware
-    from cvd.training import train_model
+    from cvd.training.fitting import train_model
     from stages.train import choose_augmentation, choose_network, choose_precision
 
     params = load_project()

@@ -1,17 +1,30 @@
 """`cvd`: trained networks on photos of your own, and MLflow completed and listed."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from cvd.commands import explain, predict, runs, sync
 from cvd.errors import InputError
 from cvd.stage import silence_tensorflow
+
+COMMANDS = (  # the module in cvd.commands, its function, what it does
+    ("predict", "predict_photos", "cat or dog: photos or folders of them"),
+    ("explain", "explain_photos", "Grad-CAM: where a variant finds cat and dog in photos"),
+    ("serve", "serve_page", "a page of your own: drop a photo, see what every variant makes of it"),
+    ("compare", "print_comparison", "variants, or seeds, side by side: Markdown to paste"),
+    ("curve", "print_curve", "what more training images do to accuracy and gap"),
+    ("worker", "work_along", "train along with a chief on another machine, as TF_CONFIG says"),
+    ("sync", "sync_results", "bring results that MLflow lacks (restored, pulled, unsent) into it"),
+    ("runs", "print_runs", "MLflow's runs of an experiment, or all"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ends the process: 0, 1 when photos were skipped or MLflow is out of reach, 2 for bad input."""
+    _open_streams()
     args = parse_arguments(arguments)
     silence_tensorflow()
     try:
@@ -22,8 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # `cvd predict ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 141
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        print(f"error: the disk is full at {error.filename or 'the output'}: free some space", file=sys.stderr)
+        code = 2
     sys.exit(code)
 
 
@@ -31,16 +50,29 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     """What was typed; `work` is the command's function."""
     parser = argparse.ArgumentParser(prog="cvd", description="Cats, dogs, and what networks see in them.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module, work, summary in (
-        ("predict", predict, predict.predict_photos, "cat or dog: photos or folders of them"),
-        ("explain", explain, explain.explain_photos, "Grad-CAM: where a variant finds cat and dog in photos"),
-        ("sync", sync, sync.sync_results, "bring results that MLflow lacks (restored, pulled, unsent) into it"),
-        ("runs", runs, runs.print_runs, "MLflow's runs of an experiment, or all"),
-    ):
+    given = sys.argv[1:] if arguments is None else arguments
+    typed = next((each for each in given if not each.startswith("-")), None)
+    for name, work, summary in COMMANDS:
         command = commands.add_parser(name, help=summary)
-        module.add_options(command)
-        command.set_defaults(work=work)
+        if name == typed:  # no other command's libraries are loaded
+            module = import_module(f"cvd.commands.{name}")
+            module.add_options(command)
+            command.set_defaults(work=getattr(module, work))
     return parser.parse_args(arguments)
+
+
+def _open_streams() -> None:
+    """Opens what the caller closed (`>&-`), lest a file that is opened later get its number; names as they are."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a file's name need not be text
+
+
+def _drop_output() -> None:
+    """Lets what Python still holds for stdout go nowhere, which it would else complain about at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -10,12 +10,14 @@ from pydantic import Field, ValidationError, model_validator
 from cvd.errors import InputError, describe_faults
 from cvd.sections import (
     Activations,
+    AnyVariant,
     Augment,
     Augmentations,
     Backbone,
     Compare,
     Data,
     Evaluate,
+    Explanations,
     Filters,
     GradCam,
     Image,
@@ -26,6 +28,12 @@ from cvd.sections import (
     Train,
     Variant,
 )
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+KINDS = Variant.__subclasses__()
 
 
 class Params(Section):
@@ -39,17 +47,18 @@ class Params(Section):
     backbone: Backbone
     train: Train
     augment: Augment
-    variants: dict[str, Variant] = Field(min_length=1)
+    variants: dict[str, AnyVariant] = Field(min_length=1)
     evaluate: Evaluate
     compare: Compare
     augmentations: Augmentations
     activations: Activations
     filters: Filters
     gradcam: GradCam
+    explanations: Explanations
 
     @model_validator(mode="after")
     def _check_variants(self) -> Self:
-        for section in ("activations", "filters", "gradcam"):
+        for section in ("activations", "filters", "gradcam", "explanations"):
             for name in getattr(self, section).variants:
                 if name not in self.variants:
                     raise ValueError(
@@ -93,4 +102,27 @@ def parse_params(raw: object) -> Params:
         return Params.model_validate(raw)
     except ValidationError as error:
         keys = {each.__name__: list(each.model_fields) for each in Section.__subclasses__()}
-        raise InputError(f"params: {describe_faults(error.errors(include_url=False), keys)}") from error
+        # Of what is wrong with a block, that it was written for another network says most.
+        found = (_locate_fault(fault, raw) for fault in error.errors(include_url=False))
+        faults = sorted(found, key=lambda fault: fault["type"] != "value_error")
+        raise InputError(f"params: {describe_faults(faults, keys)}") from error
+
+
+def _locate_fault(fault: "ErrorDetails", raw: Any) -> "ErrorDetails":
+    """A fault as people would place it: pydantic puts the network's name among a variant's keys."""
+    if fault["loc"][:1] != ("variants",) or len(fault["loc"]) == 1:
+        return fault
+    section, name, *rest = fault["loc"]
+    block = raw["variants"][name]
+    if fault["type"] == "model_attributes_type":
+        return {**fault, "type": "model_type", "ctx": {"class_name": Variant.__name__}}
+    if fault["type"] == "union_tag_not_found":
+        return {**fault, "type": "missing", "loc": (section, name, "network")}
+    if fault["type"] == "union_tag_invalid":
+        accepted = " or ".join(f"Input should be {fault['ctx']['expected_tags']}".rsplit(", ", 1))
+        return {**fault, "type": "enum", "loc": (section, name, "network"), "input": block["network"], "msg": accepted}
+    if fault["type"] == "extra_forbidden" and any(rest[-1] in each.model_fields for each in KINDS):
+        (kind,) = (each for each in KINDS if block["network"] in get_args(each.model_fields["network"].annotation))
+        message = f"does not fit network {block['network']!r}, which takes {', '.join(kind.model_fields)}"
+        return {**fault, "type": "value_error", "loc": (section, name, rest[-1]), "msg": message}
+    return {**fault, "loc": (section, name, *rest[1:])}

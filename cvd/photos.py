@@ -1,10 +1,12 @@
 """Photos of people's own, of any kind, read for a trained model. No TensorFlow."""
 
 import os
+import stat
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCH_SIZE = 32
+MAX_BYTES = 100 * 2**20  # of a file
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 
 
@@ -32,26 +34,58 @@ def find_photos(given: Sequence[Path]) -> list[Path]:
     """The files named, and the image files in the folders named, at any depth, in order.
 
     Raises:
-        InputError: a path does not exist, or a folder holds no image file.
+        InputError: a path does not exist, a folder cannot be listed or holds no image file.
     """
     found: list[Path] = []
     for path in given:
-        if path.is_dir():
-            inside = list_photos(path)
-            if not inside:
-                raise InputError(f"folder {path} holds no photo: expected files ending in {', '.join(SUFFIXES)}")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
-            raise InputError(f"photo {path} does not exist: give the path of a file or a folder")
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except OSError as error:
+            reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+            raise InputError(f"photo {show_path(path)} {reason}: give the path of a file or a folder") from error
+        inside = list_photos(path) if is_folder else [path]
+        if not inside:
+            raise InputError(f"folder {show_path(path)} holds no photo: expected files ending in {', '.join(SUFFIXES)}")
+        found += inside
     return found
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """The image files of a folder, by their endings, at any depth, in order; hidden ones left out."""
-    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
-    return [path for path in files if not path.name.startswith(".")]
+    """The image files of a folder, by their endings, at any depth, in order; hidden ones left out.
+
+    Links to files count, also broken ones, which reading will tell of; links to folders are not followed.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    found: list[Path] = []
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"folder {show_path(folder)} cannot be listed: {error.strerror}") from error
+    for entry in inside:
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            found += list_photos(path)
+        elif path.suffix.lower() in SUFFIXES and not _is_special(path):
+            found.append(path)
+    return found
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is known to be no file: a folder behind a link, a pipe, a device."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def show_path(path: Path) -> str:
+    """A path on one line and in printable characters, whatever its name holds."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(path))
 
 
 def name_photos(paths: Sequence[Path], given: Sequence[Path]) -> dict[Path, Path]:
@@ -87,40 +121,76 @@ def _list_names(path: Path, given: Sequence[Path]) -> list[Path]:
     return [Path(path.name), below, Path(folder.absolute().name, below), whole.relative_to(whole.anchor)]
 
 
-def take_batches(items: Iterable[T]) -> Iterator[list[T]]:
-    """32 at a time; the last may be fewer."""
+def take_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """`size` at a time; the last may be fewer."""
     rest = iter(items)
-    while batch := list(islice(rest, BATCH_SIZE)):
+    while batch := list(islice(rest, size)):
         yield batch
 
 
-def read_photos(paths: Sequence[Path]) -> Iterator[Photo]:
-    """Reads photos in a few threads, in order, never more than a batch ahead."""
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+def read_photos(
+    paths: Iterable[Path], *, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None, n_ahead: int = 4
+) -> Iterator[Photo]:
+    """Reads photos in a few threads, in order, and holds few of them at a time, however many there are.
+
+    Args:
+        paths: of files.
+        prepare: applied to each photo's pixels in the thread that read them; to make them smaller, say.
+        n_ahead: how many photos may be read before they are asked for; each large one takes up to 150 MB.
+    """
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd metadata
-        for batch in take_batches(paths):
-            yield from pool.map(read_photo, batch)
+        pool = ThreadPoolExecutor(os.cpu_count())
+        waiting: deque[Future[Photo]] = deque()
+        try:
+            for path in paths:
+                waiting.append(pool.submit(read_photo, path, prepare))
+                if len(waiting) > n_ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def read_photo(path: Path) -> Photo:
-    """Reads a photo as intake does for training: checked in full, upright, RGB, first frame, whatever its format."""
-    from cvd.data.decode import decode_image
+def read_photo(path: Path, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None) -> Photo:
+    """Reads a photo's file; `prepare` is applied to its pixels."""
     from cvd.data.formats import RefusedError
-    from cvd.data.intake import inspect_image
 
     try:
-        return Photo(path, decode_image(inspect_image(path.read_bytes()).data))
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            return Photo(path, None, f"too_large: more than {MAX_BYTES // 2**20} MB")
+        pixels = decode_photo(data)
     except RefusedError as refusal:
         return Photo(path, None, str(refusal))
     except OSError as error:
         return Photo(path, None, f"cannot be read: {error.strerror}")
     except InputError as error:
         return Photo(path, None, str(error))
+    return Photo(path, prepare(pixels) if prepare else pixels)
 
 
-def report_faults(photos: Sequence[Photo]) -> int:
+def decode_photo(data: bytes) -> "np.ndarray":
+    """Decodes a photo as intake does for training: checked in full, upright, RGB, first frame, whatever its format.
+
+    Returns:
+        (h, w, 3), uint8.
+
+    Raises:
+        RefusedError: it cannot be used.
+        InputError: intake took it, but it cannot be decoded.
+    """
+    from cvd.data.decode import decode_image
+    from cvd.data.intake import inspect_image
+
+    return decode_image(inspect_image(data).data)
+
+
+def report_faults(photos: Iterable[Photo]) -> int:
     """Says on stderr what is wrong with photos; returns how many are."""
     bad = [photo for photo in photos if photo.pixels is None]
     for photo in bad:
-        print(f"skipped {photo.path}: {photo.fault}", file=sys.stderr)
+        print(f"skipped {show_path(photo.path)}: {photo.fault}", file=sys.stderr)
     return len(bad)

@@ -22,6 +22,7 @@ Images = Annotated[
 ]
 Layers = Annotated[list[str], Field(min_length=1)] | None
 Names = Annotated[list[str], Field(min_length=1)]
+Method = Literal["gradcam", "gradcam++", "hirescam", "scorecam", "integrated"]
 
 
 class Section(BaseModel):
@@ -78,7 +79,7 @@ class Shard(Section):
 
 
 class Backbone(Section):
-    """The pretrained network of `transfer`."""
+    """The pretrained network that variants can stand on."""
 
     name: Literal["MobileNetV2", "VGG16", "InceptionV3", "Xception"]
     weights: str
@@ -97,6 +98,7 @@ class Train(Section):
     """What all trainings share."""
 
     batch_size: int = Field(ge=1, le=1024)
+    strategy: Literal["one", "mirrored", "multi_worker"]
     precision: Literal["auto", "float32", "mixed_bfloat16"]
     threads: int = Field(ge=1, le=256)
     memory_share: float = Field(ge=0, le=0.9)
@@ -113,26 +115,75 @@ class Augment(Section):
 
 
 class Variant(Section):
-    """A network and how it is trained."""
+    """A network and how it is trained: what all networks have."""
 
     input: Literal["files", "shards", "features"]
-    network: Literal["plain", "backbone"]
+    network: str
     augment: bool
     dropout: float = Field(ge=0, le=0.95)
-    optimizer: Literal["rmsprop", "adam", "sgd"]
+    l2: float = Field(ge=0, le=1)
+    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"]
     learning_rate: float = Field(ge=1e-7, le=1)
+    weight_decay: float = Field(ge=0, le=1)
+    schedule: Literal["constant", "cosine"]
+    warmup_fraction: float = Field(ge=0, le=0.9)
+    label_smoothing: float = Field(ge=0, le=0.5)
     epochs: int = Field(ge=1, le=10_000)
+    patience: Count | None
     keep: Literal["last", "best"]
 
     @model_validator(mode="after")
-    def _check_input(self) -> Self:
-        if (self.input == "features") != (self.network == "backbone"):
+    def _check_training(self) -> Self:
+        if self.weight_decay and self.optimizer != "adamw":
             raise ValueError(
-                f"input {self.input!r} does not fit network {self.network!r}: features and backbone go together"
+                f"weight_decay {self.weight_decay:g} is adamw's, but optimizer is {self.optimizer!r}: "
+                "set weight_decay to 0, or use l2"
             )
-        if self.input == "features" and self.augment:
-            raise ValueError("augment true needs images, but input 'features' is computed once: set augment to false")
         return self
+
+
+class PlainVariant(Variant):
+    """Convolutions in a row, each with a pooling, and a dense layer."""
+
+    input: Literal["files", "shards"]
+    network: Literal["plain"]
+    width: int = Field(ge=1, le=1024)
+    depth: int = Field(ge=1, le=7)
+
+
+class ResidualVariant(Variant):
+    """Residual blocks with BatchNorm and global pooling."""
+
+    input: Literal["files", "shards"]
+    network: Literal["residual"]
+    width: int = Field(ge=1, le=512)
+    depth: int = Field(ge=1, le=16)
+
+
+class BackboneVariant(Variant):
+    """A network of `backbone` with a small head."""
+
+    input: Literal["files", "features"]
+    network: Literal["backbone"]
+    pretrained: bool
+    unfreeze: int = Field(ge=0, le=200)
+
+    @model_validator(mode="after")
+    def _check_input(self) -> Self:
+        for key, is_contrary in (
+            ("augment", self.augment),
+            ("pretrained", not self.pretrained),
+            ("unfreeze", self.unfreeze > 0),
+        ):
+            if self.input == "features" and is_contrary:
+                raise ValueError(
+                    f"{key} {str(getattr(self, key)).lower()} needs images, but input 'features' is the frozen, "
+                    "pretrained backbone's output on clean ones: set input to files"
+                )
+        return self
+
+
+AnyVariant = Annotated[PlainVariant | ResidualVariant | BackboneVariant, Field(discriminator="network")]
 
 
 class Evaluate(Section):
@@ -162,6 +213,7 @@ class Activations(Section):
     variants: Names
     images: Images
     layers: Layers
+    channels: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None
 
 
 class Filters(Section):
@@ -176,10 +228,22 @@ class Filters(Section):
 
 
 class GradCam(Section):
-    """The export of Grad-CAM heat maps."""
+    """The exports of heat maps."""
 
     variants: Names
     images: Images
     layers: Layers
+    method: Method
+    mistakes: int = Field(ge=1, le=50)
     photos: str
     top: int = Field(ge=1, le=10)
+
+
+class Explanations(Section):
+    """The checks of heat maps."""
+
+    variants: Names
+    methods: Annotated[list[Method], Field(min_length=1)]
+    layers: Layers
+    images: Images
+    perturbed: int = Field(ge=1, le=1000)

@@ -4,9 +4,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvd.errors import InputError
 from cvd.stage import run_stage
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from cvd.params import Params
 
 
@@ -22,7 +25,7 @@ def main() -> None:
 
 
 def draw_activations(args: argparse.Namespace) -> None:
-    """Draws IMAGE/NN_LAYER.png for each layer, and IMAGE.png with all of them in brief."""
+    """Draws IMAGE/NN_LAYER.png for each layer, IMAGE/NN_LAYER_C.png of single channels, IMAGE.png with all in brief."""
     from cvd.data.manifest import choose_images, read_manifest
     from cvd.files import replace_folder
     from cvd.params import load_params
@@ -51,12 +54,14 @@ def _draw_layers(args: argparse.Namespace, paths: list[str], folder: Path, param
     layers = choose_activation_layers(model, params.activations.layers)
     pictures = np.stack([load_image(args.images / path, input_side(model)) for path in paths])
     activations = compute_activations(model, pictures, layers=layers)
+    check_channels(params.activations.channels, max(each.shape[-1] for each in activations.values()))
     probabilities = predict_probabilities(model, pictures)
     with tqdm(total=len(paths) * len(layers), desc=f"drawing {args.variant}", unit="layer") as bar:
         for index, path in enumerate(paths):
             for number, layer in enumerate(layers, start=1):
                 sheet = draw_channels(activations[layer][index], layer=layer, caption=f"{args.variant}   ·   {path}")
                 write_channels(sheet, folder / name_file(path) / f"{number:02d}_{name_layer_file(layer)}.png")
+                _draw_channels(pictures[index], activations[layer][index], layer, number, folder, args, path, params)
                 bar.update()
             caption = f"{path}   ·   P(dog) {probabilities[index, 0]:.3f}"
             shown = {layer: activations[layer][index] for layer in layers}
@@ -64,6 +69,38 @@ def _draw_layers(args: argparse.Namespace, paths: list[str], folder: Path, param
             write_png(overview, folder / f"{name_file(path)}.png")
     n_channels = sum(each.shape[-1] for each in activations.values())
     print(f"{args.variant}: {len(layers)} layers, {n_channels:,} channels, {len(paths)} images")
+
+
+def check_channels(channels: list[int] | None, n_most: int) -> None:
+    """Makes sure that each channel asked for is in some layer.
+
+    Raises:
+        InputError: one is in none.
+    """
+    for channel in channels or ():
+        if channel >= n_most:
+            raise InputError(f"activations.channels names {channel}: the widest layer has channels 0 to {n_most - 1}")
+
+
+def _draw_channels(
+    picture: "np.ndarray",
+    activations: "np.ndarray",
+    layer: str,
+    number: int,
+    folder: Path,
+    args: argparse.Namespace,
+    path: str,
+    params: "Params",
+) -> None:
+    """Draws the channels asked for by themselves, of a layer that has them."""
+    from cvd.vis.channels import draw_channel
+    from cvd.vis.drawing import name_file, name_layer_file, write_png
+
+    for channel in params.activations.channels or ():
+        if channel < activations.shape[-1]:
+            caption = f"{args.variant}   ·   {path}"
+            sheet = draw_channel(picture, activations, layer=layer, channel=channel, caption=caption)
+            write_png(sheet, folder / name_file(path) / f"{number:02d}_{name_layer_file(layer)}_{channel}.png")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cvd.comparison import compare_variants, summarise_timing
 from cvd.errors import InputError
-from cvd.evaluation import read_predictions, render_json
+from cvd.evaluation.comparison import compare_variants, summarise_timing
+from cvd.evaluation.measures import read_predictions, render_json
+from cvd.evaluation.overfitting import read_history, tabulate_curves
+from cvd.evaluation.tables import render_markdown, tabulate_comparison, tabulate_pairs
 from cvd.files import replace_file, replace_folder
-from cvd.overfitting import read_history, tabulate_curves
 from cvd.params import load_params
 from cvd.stage import run_stage
-from cvd.verdict import render_markdown, tabulate_comparison
 from cvd.vis.charts import draw_curves
 from cvd.vis.forests import draw_differences, draw_overfitting
 from cvd.vis.themes import save_figure
@@ -54,7 +54,8 @@ def work(args: argparse.Namespace) -> None:
         save_figure(draw_overfitting(comparison["overfitting"]), folder / "overfitting.png")
         if comparison["pairs"]:
             save_figure(draw_differences(comparison["pairs"]), folder / "differences.png")
-        tabulate_comparison(comparison).to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
+        for name, table in (("comparison", tabulate_comparison), ("pairs", tabulate_pairs)):
+            table(comparison).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
         (folder / "comparison.md").write_text(render_markdown(comparison), encoding="utf-8")
     for path, value in ((args.comparison, comparison), (args.timings, timings)):
         with replace_file(path) as partial:

@@ -8,18 +8,18 @@ import pandas as pd
 
 from cvd.data.manifest import read_manifest, select_split
 from cvd.errors import InputError
-from cvd.evaluation import (
+from cvd.evaluation.calibration import tabulate_reliability
+from cvd.evaluation.measures import (
     SPLITS,
     evaluate_variant,
     read_predictions,
     render_json,
     tabulate_confusion,
     tabulate_predictions,
-    tabulate_reliability,
     tabulate_roc,
 )
+from cvd.evaluation.overfitting import read_history, tabulate_curves
 from cvd.files import replace_file
-from cvd.overfitting import read_history, tabulate_curves
 from cvd.params import Params, load_params
 from cvd.stage import run_stage
 
@@ -70,7 +70,7 @@ def predict_manifest(args: argparse.Namespace, params: Params) -> pd.DataFrame:
         elif variant.input == "shards":
             examples = read_shards(args.reads, split, memory_bytes=0)
         else:
-            examples = read_files(args.reads, manifest, split, size_px=params.image.size_px, memory_bytes=0)
+            examples = read_files(args.reads, manifest, split, size_px=model.input_shape[1], memory_bytes=0)
         rows = select_split(manifest, split)
         if list(rows["path"]) != examples.paths:
             raise InputError(

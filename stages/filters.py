@@ -100,13 +100,19 @@ def round_activation(value: float) -> str:
 
 def _describe(ascent: "Ascent", n_filters: int) -> dict[str, Any]:
     """The numbers of a layer's ascent, for JSON."""
-    rows = zip(ascent.filters, ascent.before, ascent.after, ascent.is_dead, strict=True)
+    rows = zip(ascent.filters, ascent.objectives, ascent.is_dead, strict=True)
     return {
         "n_filters": n_filters,
         "n_dead": int(ascent.is_dead.sum()),
         "filters": [
-            {"filter": int(index), "before": float(before), "after": float(after), "dead": bool(is_dead)}
-            for index, before, after, is_dead in rows
+            {
+                "filter": int(index),
+                "before": float(objectives[0]),
+                "after": float(objectives[-1]),
+                "dead": bool(is_dead),
+                "objectives": [float(f"{value:.4g}") for value in objectives],
+            }
+            for index, objectives, is_dead in rows
         ],
     }
 

@@ -1,4 +1,4 @@
-"""Grad-CAM: where each network finds its evidence for dog and for cat, and what ImageNet's classes see in photos."""
+"""Heat maps: where each network finds its evidence for dog and for cat, and what ImageNet's classes see in photos."""
 
 import argparse
 from collections.abc import Iterator
@@ -77,9 +77,10 @@ def _draw_variants(images: "dict[str, np.ndarray]", models: Path, folder: Path, 
     from tqdm import tqdm
 
     from cvd.vis.drawing import name_file, name_layer_file, write_png
+    from cvd.vis.explaining import METHODS
     from cvd.vis.overlays import draw_comparison, draw_heat
 
-    caption = "Grad-CAM: where each network finds evidence for dog, and for cat"
+    caption = f"{METHODS[params.gradcam.method].title}: where each network finds evidence for dog, and for cat"
     rows: dict[str, list[Row]] = {path: [] for path in images}
     for variant in tqdm(params.gradcam.variants, desc="explaining", unit="variant"):
         for path, row in zip(images, _explain_variant(variant, images, models, params), strict=True):
@@ -100,27 +101,28 @@ def _explain_variant(variant: str, images: "dict[str, np.ndarray]", models: Path
     import numpy as np
 
     from cvd.data.decode import resize_image
-    from cvd.vis.gradcam import combine_evidence, take_gradients
-    from cvd.vis.graphs import input_side, load_classifier
-    from cvd.vis.layers import choose_grad_cam_layers, name_depths
+    from cvd.vis.explaining import METHODS, choose_layers, make_explainer
+    from cvd.vis.geometry import align_maps
+    from cvd.vis.graphs import input_side, load_classifier, predict_probabilities
+    from cvd.vis.layers import name_depths
     from cvd.vis.overlays import Heat, Row
 
     model = load_classifier(models / f"{variant}.keras")
-    layers = choose_grad_cam_layers(model, params.gradcam.layers)
+    method = params.gradcam.method
+    layers = choose_layers(model, params.gradcam.layers, method=method)
     side = input_side(model)
-    logits, evidence = take_gradients(
-        model, np.stack([resize_image(image, side) for image in images.values()]), layers=layers
-    )
-    maps = {(layer, sign): combine_evidence(evidence[layer], sign=sign) for layer in layers for _, sign in CLASSES}
+    pictures = np.stack([resize_image(image, side) for image in images.values()])
+    probabilities = predict_probabilities(model, pictures)[:, 0]
+    found = make_explainer(model, layers, method=method)(pictures, [sign for _, sign in CLASSES])
+    maps = [{layer: align_maps(model, layer, each[layer]) for layer in layers} for each in found]
     depths = name_depths(len(layers))
-    for index in range(len(images)):
-        probability = 1 / (1 + np.exp(-float(logits[index, 0])))
+    for index, probability in enumerate(probabilities):
         heats = [
-            Heat(f"{depth} {name}".strip(), layer, maps[layer, sign][index])
+            Heat(f"{depth} {name}".strip(), layer, each[layer][index], METHODS[method].unit)
             for depth, layer in zip(depths, layers, strict=True)
-            for name, sign in CLASSES
+            for (name, _), each in zip(CLASSES, maps, strict=True)
         ]
-        yield Row(variant, [f"P(dog) {probability:.3f}", f"says {'dog' if logits[index, 0] > 0 else 'cat'}"], heats)
+        yield Row(variant, [f"P(dog) {probability:.3f}", f"says {'dog' if probability > 0.5 else 'cat'}"], heats)
 
 
 def _draw_photos(photos: "dict[str, np.ndarray]", backbone: Path, folder: Path, params: "Params") -> None:
@@ -132,8 +134,8 @@ def _draw_photos(photos: "dict[str, np.ndarray]", backbone: Path, folder: Path, 
     from cvd.models.backbone import describe_backbone, load_backbone
     from cvd.models.imagenet import class_names
     from cvd.vis.drawing import name_layer_file, write_png
-    from cvd.vis.gradcam import explain_top_classes
-    from cvd.vis.layers import choose_grad_cam_layers
+    from cvd.vis.explaining import METHODS, choose_layers, explain_top_classes
+    from cvd.vis.geometry import align_maps
     from cvd.vis.overlays import Heat, draw_photos
 
     folder.mkdir()
@@ -142,16 +144,21 @@ def _draw_photos(photos: "dict[str, np.ndarray]", backbone: Path, folder: Path, 
         print(f"{description.name} from {description.weights} has no ImageNet classes: no photos are explained")
         return
     model, names = load_backbone(backbone), class_names()
-    layer = choose_grad_cam_layers(model, None)[-1]
+    method = METHODS[params.gradcam.method]
+    layer = choose_layers(model, None, method=params.gradcam.method)[-1]
     for name, photo in tqdm(photos.items(), desc="explaining photos", unit="photo"):
         pixels = resize_image(photo, description.size_px)[np.newaxis]
-        classes, probabilities, maps = explain_top_classes(model, pixels, layer=layer, top=params.gradcam.top)
+        classes, probabilities, maps = explain_top_classes(
+            model, pixels, layer=layer, top=params.gradcam.top, method=params.gradcam.method
+        )
         heats = [
-            Heat(f"{names[index]} {probability:.0%}", layer, heat)
-            for index, probability, heat in zip(classes[0], probabilities[0], maps[0], strict=True)
+            Heat(f"{names[index]} {probability:.0%}", layer, heat, method.unit)
+            for index, probability, heat in zip(
+                classes[0], probabilities[0], align_maps(model, layer, maps[0]), strict=True
+            )
         ]
         title = f"What {description.name} sees: its top {len(heats)} of ImageNet's 1,000 classes"
-        sheet = draw_photos([(name, photo, heats)], title=title, caption=f"Grad-CAM at {layer}")
+        sheet = draw_photos([(name, photo, heats)], title=title, caption=f"{method.title} at {layer}")
         write_png(sheet, folder / f"{name_layer_file(name)}.png")  # a.jpg and a.png may both be there
     print(f"{len(photos)} photos, top {params.gradcam.top} classes of {description.name}")
 

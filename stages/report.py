@@ -6,14 +6,15 @@ from pathlib import Path
 from cvd.data.manifest import read_manifest
 from cvd.files import replace_file
 from cvd.params import load_params
-from cvd.provenance import describe_code, describe_machine, list_versions
-from cvd.report import read_results, render_report
+from cvd.report.page import render_report
+from cvd.report.provenance import describe_code, describe_machine, list_versions
+from cvd.report.results import read_results
 from cvd.stage import run_stage
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("metrics-folder", "plots", "manifest", "report"):
+    for name in ("metrics-folder", "plots", "predictions", "manifest", "quarantine", "report"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     return parser.parse_args()
 
@@ -21,7 +22,7 @@ def parse_arguments() -> argparse.Namespace:
 def work(args: argparse.Namespace) -> None:
     params = load_params()
     page = render_report(
-        read_results(args.metrics_folder, args.plots),
+        read_results(args.metrics_folder, args.plots, predictions=args.predictions, quarantine=args.quarantine),
         manifest=read_manifest(args.manifest),
         plots=args.plots,
         provenance={"code": describe_code(), "versions": list_versions(), "machine": describe_machine()},

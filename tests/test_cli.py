@@ -1,9 +1,12 @@
 import csv
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -60,7 +63,7 @@ def test_predict_takes_the_best_variant_and_says_which(capsys: pytest.CaptureFix
     assert code == 0
     assert "variant good: the best validation accuracy, 0.9000, of 2" in err
     lines = out.splitlines()
-    assert lines[0].split() == ["label", "probability", "logit", "path"]
+    assert lines[0].split() == ["label", "P(dog)", "logit", "path"]
     assert [line.split()[0] for line in lines[1:]] == ["dog", "cat"]
 
 
@@ -88,6 +91,112 @@ def test_bad_photos_are_reported_and_skipped(project: Path, tmp_path: Path, caps
     assert (code, json.loads(out)) == (1, [])
 
 
+def test_a_photo_has_one_logit_in_any_company(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(60):
+        pixels = np.random.default_rng(i).integers(0, 256, (30, 30, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"{i:02}.png"), pixels)
+    _, out, _ = run(capsys, "predict", tmp_path, tmp_path / "07.png", "--variant", "good", "--json")
+    rows = json.loads(out)
+    assert [Path(row["path"]).name for row in rows] == [*(f"{i:02}.png" for i in range(60)), "07.png"]
+    assert rows[60] == rows[7]
+    for i in (7, 59):
+        _, out, _ = run(capsys, "predict", tmp_path / f"{i:02}.png", "--variant", "good", "--json")
+        assert json.loads(out) == [rows[i]]
+    import keras
+
+    from cvd.data.decode import resize_image
+
+    model = keras.models.load_model(project / "models/good.keras")
+    pixels = photos.read_photo(tmp_path / "59.png").pixels
+    assert pixels is not None
+    found = float(model(resize_image(pixels, 24)[np.newaxis].astype(np.float32), training=False)[0, 0])
+    assert rows[59]["logit"] == pytest.approx(found, abs=1e-6)
+
+
+def test_faults_of_all_kinds_have_a_line_each(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (project / "photos/a.jpg").read_bytes()
+    for name, data in (
+        ("cut.jpg", whole[: len(whole) // 2]),
+        ("long.jpg", whole + bytes(1000)),
+        ("ok.jpg", whole),
+        ("text.jpg", b"hello"),
+        ("zero.jpg", b""),
+    ):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner/up").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    monkeypatch.setattr(photos, "MAX_BYTES", len(whole) + 999)
+    code, out, err = run(capsys, "predict", tmp_path, "--variant", "good", "--csv")
+    assert code == 1
+    assert [Path(row["path"]).name for row in csv.DictReader(io.StringIO(out))] == ["ok.jpg"]
+    found = [line.removeprefix(f"skipped {tmp_path}/") for line in err.splitlines()]
+    assert [line.split(":")[0] for line in found] == ["cut.jpg", "long.jpg", "loop.jpg", "text.jpg", "zero.jpg"]
+    for line, reason in zip(found, ("truncated", "too_large", "Too many levels", "not_an", "empty"), strict=True):
+        assert reason in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_files_are_skipped_and_folders_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "secret.jpg").touch(0o000)
+    code, _, err = run(capsys, "predict", tmp_path, "--variant", "good")
+    assert code == 1
+    assert "secret.jpg: cannot be read: Permission denied" in err
+    (tmp_path / "locked").mkdir(0o000)
+    code, _, err = run(capsys, "predict", tmp_path, "--variant", "good")
+    assert code == 2
+    assert "locked cannot be listed: Permission denied" in err
+
+
+def test_odd_names_take_one_line_and_come_back_whole(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["new\nline.jpg", "\x1b[31mred.jpg", "größe→.jpg", "bad\udcff.jpg"]
+    for name in names:
+        shutil.copyfile(project / "photos/a.jpg", tmp_path / name)
+    _, out, _ = run(capsys, "predict", tmp_path, "--variant", "good")
+    shown = {line.split("/")[-1] for line in out.splitlines()[1:]}
+    assert shown == {"new\\nline.jpg", "\\x1b[31mred.jpg", "größe→.jpg", "bad\\udcff.jpg"}
+    _, out, _ = run(capsys, "predict", tmp_path, "--variant", "good", "--json")
+    assert {Path(row["path"]).name for row in json.loads(out)} == set(names)
+    (tmp_path / "new\nline.jpg").write_bytes(b"")
+    _, _, err = run(capsys, "predict", tmp_path, "--variant", "good")
+    assert [line.split("/")[-1] for line in err.splitlines()] == ["new\\nline.jpg: empty: no bytes"]
+
+
+def test_hidden_files_and_linked_folders_are_left_out(tmp_path: Path) -> None:
+    for name in ("b/1.jpg", "a.jpg", "b.jpg", ".hidden.jpg", ".trash/x.jpg", "__MACOSX/._a.jpg", "c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "d.jpg").symlink_to(tmp_path / "b")
+    found = [path.relative_to(tmp_path).as_posix() for path in photos.list_photos(tmp_path)]
+    assert found == ["a.jpg", "b/1.jpg", "b.jpg"]
+
+
+def test_few_photos_are_in_memory_at_a_time(project: Path) -> None:
+    asked = 0
+
+    def ask() -> Iterator[Path]:
+        nonlocal asked
+        for _ in range(1000):
+            asked += 1
+            yield project / "photos/a.jpg"
+
+    found = photos.read_photos(ask(), prepare=lambda pixels: pixels[:5], n_ahead=6)
+    for i in range(1, 4):
+        pixels = next(found).pixels
+        assert pixels is not None
+        assert pixels.shape == (5, 60, 3)
+        assert asked == 6 + i
+    found.close()
+    assert list(photos.take_batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
 def test_photos_are_turned_upright(project: Path, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -100,6 +209,68 @@ def test_photos_are_turned_upright(project: Path, tmp_path: Path) -> None:
     assert pixels.shape == (60, 40, 3)
 
 
+def test_damaged_models_are_one_line_and_2(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import keras
+
+    models = project / "models"
+    whole = (models / "good.keras").read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 255
+    broken = {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"no model", "flipped": bytes(flipped)}
+    for name, data in broken.items():
+        (models / f"{name}.keras").write_bytes(data)
+    inputs = keras.Input((8,))
+    keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(models / "other.keras")
+    try:
+        for name in (*broken, "other"):
+            code, out, err = run(capsys, "predict", "photos", "--variant", name)
+            assert (code, out) == (2, ""), name
+            assert len(err.splitlines()) == 1
+            assert f"models/{name}.keras " in err
+            assert f"dvc repro train@{name}" in err
+    finally:
+        for name in (*broken, "other"):
+            (models / f"{name}.keras").unlink()
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "message"),
+    [("/dev/full", 2, "the disk is full"), ("/dev/null", 0, ""), ("a pipe that is closed", 141, ""), ("", 0, "")],
+)
+def test_output_that_cannot_be_written_is_no_traceback(target: str, code: int, message: str) -> None:
+    script = (
+        "from cvd import cli; from cvd.commands import runs\n"
+        "def work(args): print('x' * 100_000); return 0\n"
+        "runs.print_runs = work\n"
+        "cli.main(['runs'])"
+    )
+    command = [sys.executable, "-c", script]
+    if target.startswith("/"):
+        output = os.open(target, os.O_WRONLY)
+    elif target:
+        read, output = os.pipe()
+        os.close(read)
+    else:
+        command, output = ["sh", "-c", 'exec "$0" -c "$1" <&- >&-', sys.executable, script], os.open(os.devnull, 1)
+    done = subprocess.run(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True)
+    os.close(output)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == bool(message)
+
+
+def test_bar_is_for_terminals_whose_rows_go_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, out, err = run(capsys, "predict", "photos", "--variant", "good", "--csv")
+    assert len(out.splitlines()) == 3
+    assert "2/2" in err
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    _, _, err = run(capsys, "predict", "photos", "--variant", "good", "--csv")
+    assert err == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -107,6 +278,10 @@ def test_photos_are_turned_upright(project: Path, tmp_path: Path) -> None:
         (["predict", "models"], "folder models holds no photo"),
         (["predict", "photos", "--variant", "best"], "there are good, poor"),
         (["explain", "photos", "--variant", "good", "--layer", "conv9"], "layer 'conv9'"),
+        (
+            ["explain", "photos", "--variant", "good", "--layer", "conv1", "--method", "integrated"],
+            "leave the layer out",
+        ),
         (["sync"], "cannot read params.yaml"),
     ],
 )
@@ -134,6 +309,29 @@ def test_explain_draws_a_sheet_for_each_photo(tmp_path: Path, capsys: pytest.Cap
     assert ", says dog: " in out
     sheet = cv2.imread(str(tmp_path / "a.jpg.good.png"))
     assert sheet is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg.good.png"]
+
+
+@pytest.mark.parametrize("method", ["hirescam", "scorecam", "integrated"])
+def test_explain_sets_networks_side_by_side_by_any_method(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variants = ["--variant", "good", "--variant", "poor"]
+    code, out, _ = run(capsys, "explain", "photos/a.jpg", *variants, "--method", method, "--out", tmp_path)
+    assert code == 0
+    assert re.search(r"a\.jpg: good: P\(dog\) 0\.\d+, says dog; poor: P\(dog\) 0\.\d+, says dog: ", out)
+    one = tmp_path / "one"
+    run(capsys, "explain", "photos/a.jpg", "--variant", "good", "--method", method, "--out", one)
+    both, single = (cv2.imread(str(path)) for path in (tmp_path / "a.jpg.good+poor.png", one / "a.jpg.good.png"))
+    assert both is not None
+    assert single is not None
+    assert both.shape[0] > single.shape[0]
+
+
+def test_explain_takes_the_best_variant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "explain", "photos/a.jpg", "--out", tmp_path)
+    assert code == 0
+    assert "variant good: the best validation accuracy" in err
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg.good.png"]
 
 
@@ -170,11 +368,9 @@ def test_help_loads_no_tensorflow() -> None:
         "import sys; from cvd import cli\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "assert not {'tensorflow', 'keras', 'mlflow', 'cv2'} & set(sys.modules)"
+        "try: cli.main(['predict', 'nowhere.jpg'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'tensorflow', 'keras', 'mlflow', 'cv2', 'flask', 'numpy', 'pydantic'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert all(name in done.stdout for name in ("predict", "explain", "sync"))
-
-
-def test_folders_stream_in_order() -> None:
-    assert list(photos.take_batches(range(70))) == [list(range(32)), list(range(32, 64)), list(range(64, 70))]
+    assert all(name in done.stdout for name in ("predict", "explain", "serve", "sync"))

@@ -57,11 +57,30 @@ def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
         ("split.validation", 0, ["split.validation", "0", "1"]),
         ("split.validation", None, ["split.validation", "None"]),
         ("variants.augmented.dropout", 1.0, ["variants.augmented.dropout", "0.95"]),
-        ("variants.transfer.augment", True, ["variants.transfer", "augment", "features"]),
-        ("variants.transfer.input", "files", ["variants.transfer", "'files'", "'backbone'"]),
-        ("variants.extra", {"input": "files"}, ["variants.extra", "missing"]),
+        ("variants.transfer.augment", True, ["variants.transfer: augment true needs images", "'features'"]),
+        ("variants.transfer.unfreeze", 2, ["variants.transfer: unfreeze 2 needs images", "'features'"]),
+        ("variants.transfer.pretrained", False, ["variants.transfer: pretrained false needs images", "'features'"]),
+        ("variants.transfer.input", "shards", ["variants.transfer.input is 'shards'", "'files' or 'features'"]),
+        ("variants.baseline.input", "features", ["variants.baseline.input is 'features'", "'files' or 'shards'"]),
+        ("variants.residual.input", "features", ["variants.residual.input is 'features'", "'files' or 'shards'"]),
+        ("variants.baseline.weight_decay", 0.1, ["variants.baseline: weight_decay 0.1", "'rmsprop'", "l2"]),
+        (
+            "variants.baseline.unfreeze",
+            1,
+            ["variants.baseline.unfreeze: does not fit network 'plain'", " width, depth"],
+        ),
+        ("variants.transfer.width", 8, ["variants.transfer.width: does not fit network 'backbone'", "unfreeze"]),
+        ("variants.baseline.network", "backbone", ["variants.baseline.width: does not fit network 'backbone'"]),
+        ("variants.baseline.network", "vgg", ["variants.baseline.network is 'vgg'", "'plain'", "or 'backbone'"]),
+        ("variants.baseline.widht", 8, ["variants.baseline.widht is unknown"]),
+        ("variants.baseline.width", 0, ["variants.baseline.width is 0", "1"]),
+        ("variants.baseline.patience", 0, ["variants.baseline.patience is 0", "1"]),
+        ("variants.baseline.warmup_fraction", 1, ["variants.baseline.warmup_fraction is 1", "0.9"]),
+        ("variants.extra", {"input": "files"}, ["variants.extra.network is missing"]),
+        ("variants.extra", {"network": "plain"}, ["variants.extra.input is missing"]),
+        ("variants.extra", 3, ["variants.extra is 3: should be a section with input, network, "]),
         ("backbone.name", "VGG16", ["torchvision", "VGG16", "imagenet"]),
-        ("gradcam.variants", ["residual"], ["gradcam.variants", "'residual'", "baseline"]),
+        ("gradcam.variants", ["nobody"], ["gradcam.variants", "'nobody'", "baseline"]),
         ("seed", -1, ["seed", "-1"]),
         ("augment", 3, ["augment is 3: should be a section with rotation_degrees, "]),
         ("gradcam.images", "x.jpg", ["gradcam.images is 'x.jpg': should be a number of images, 1 to 1000, or a list"]),
@@ -77,6 +96,28 @@ def test_faults_are_named_in_one_line(path: str, value: object, words: list[str]
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_blocks_of_a_network_hold_the_same_keys() -> None:
+    """So that `-S variants.NAME.KEY=` works in each of them without a plus."""
+    for network in ("plain", "residual", "backbone"):
+        kinds = {tuple(block) for block in RAW["variants"].values() if block["network"] == network}
+        assert len(kinds) == 1, network
+
+
+def test_optional_variants_differ_from_what_they_are_held_against_in_what_they_show() -> None:
+    blocks = RAW["variants"]
+
+    def differ(name: str, other: str) -> set[str]:
+        one, two = blocks[name], blocks[other]
+        return {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+
+    assert differ("augmented_only", "augmented") == {"dropout"}
+    assert differ("dropout_only", "augmented") == {"augment"}
+    assert differ("small", "baseline") == {"width"}
+    assert differ("l2", "baseline") == {"l2"}
+    assert differ("transfer_augmented", "transfer") == {"input", "augment"}
+    assert differ("random_backbone", "transfer") == {"input", "pretrained"}
 
 
 def test_sources_of_the_net() -> None:
@@ -105,7 +146,7 @@ def test_files_that_are_no_params(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not valid YAML"):
         load_params(broken)
     broken.write_text("")
-    with pytest.raises(InputError, match=r"params\.yaml is empty: it should hold the sections seed, data, .*gradcam$"):
+    with pytest.raises(InputError, match=r"params\.yaml is empty: it should hold the sections seed, data, .*gradcam"):
         load_params(broken)
     broken.write_text("- seed\n")
     with pytest.raises(InputError, match=r"params\.yaml is \['seed'\]: should be a section with seed, data"):

@@ -18,8 +18,8 @@ from cvd.data.drawn import write_drawn_archive
 from cvd.data.examples import Examples, read_features, read_files
 from cvd.data.manifest import read_manifest
 from cvd.errors import InputError
-from cvd.evaluation import SPLITS, is_right
-from cvd.overfitting import N_LAST, find_onset
+from cvd.evaluation.measures import SPLITS, is_right
+from cvd.evaluation.overfitting import N_LAST, find_onset
 from cvd.params import load_params
 from stages.backbone import make_backbone
 from stages.features import cache_features
@@ -113,8 +113,8 @@ def train(request: pytest.FixtureRequest) -> Train:
 
 def _train_and_measure(name: str, seed: int, examples: dict[str, Examples]) -> Result:
     from cvd.prediction import predict_logits
-    from cvd.training import train_model
-    from cvd.training_outputs import rebuild_plain
+    from cvd.training.fitting import train_model
+    from cvd.training.outputs import rebuild_plain
 
     variant = PARAMS.variants[name]
     training = train_model(

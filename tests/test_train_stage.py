@@ -1,9 +1,11 @@
-"""The train stage's arguments: what dvc.yaml's graph says of a variant fits what params.yaml says."""
+"""The train stage's arguments: what the graph says of a variant fits what params.yaml says."""
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from cvd.data.examples import find_input
 from cvd.errors import InputError
@@ -12,6 +14,17 @@ from stages.train import check_graph
 
 ROOT = Path(__file__).parent.parent
 VARIANTS = load_params(ROOT / "params.yaml").variants
+MORE = yaml.safe_load((ROOT / "more.yaml").read_text())
+GRAPH: dict[str, dict[str, str]] = {
+    **yaml.safe_load((ROOT / "dvc.yaml").read_text())["vars"][0]["graph"],
+    **MORE["optional"],
+}
+
+
+def arrange(name: str, **changed: str) -> Namespace:
+    """The stage's arguments as the graph gives them, but for some."""
+    entry = GRAPH[name] | changed
+    return Namespace(variant=name, **entry | {key: Path(entry[key]) for key in ("reads", "network")})
 
 
 @pytest.fixture
@@ -31,27 +44,39 @@ def test_inputs_are_told_apart(data: Path) -> None:
     assert kinds == {"images": "files", "shards": "shards", "features": "features", "other": None, "absent": None}
 
 
-@pytest.mark.parametrize("name", ["baseline", "augmented", "tfrecord", "transfer"])
+def test_every_variant_has_its_place_in_the_graph() -> None:
+    assert set(GRAPH) == set(VARIANTS)
+    assert MORE["graph"] == {}, "a variant that is off would be run by default"
+
+
+@pytest.mark.parametrize("name", GRAPH)
 def test_what_fits_passes(data: Path, name: str) -> None:
-    variant = VARIANTS[name]
-    reads = data / {"files": "images"}.get(variant.input, variant.input)
-    check_graph(Namespace(variant=name, reads=reads, section="augment" if variant.augment else "image"), variant)
+    check_graph(arrange(name), VARIANTS[name])
 
 
 @pytest.mark.parametrize(
-    ("given", "reads"), [("shards", "images"), ("features", "images"), ("files", "shards"), ("files", "features")]
+    ("name", "block", "entry", "words"),
+    [
+        ("baseline", {"input": "shards"}, {}, ["input is 'shards'", "data/images", "`reads: data/shards`"]),
+        ("baseline", {}, {"reads": "data/shards"}, ["input is 'files'", "data/shards", "`reads: data/images`"]),
+        ("transfer", {"input": "files"}, {}, ["input is 'files'", "data/features", "`reads: data/images`"]),
+        ("residual", {}, {"network": "cvd/models/plain.py"}, ["network is 'residual'", "cvd/models/residual.py`"]),
+        ("baseline", {}, {"network": "models/backbone"}, ["network is 'plain'", "cvd/models/plain.py`"]),
+        ("transfer", {}, {"network": "cvd/models/plain.py"}, ["network is 'backbone'", "`network: models/backbone`"]),
+        ("fine_tuned", {"pretrained": False}, {}, ["pretrained is false", "transfer.keras", "models/backbone`"]),
+        ("fine_tuned", {}, {"pixels": "image"}, ["network is 'backbone'", "'image'", "`pixels: backbone`"]),
+        ("baseline", {}, {"pixels": "backbone"}, ["network is 'plain'", "'backbone'", "`pixels: image`"]),
+        ("augmented", {}, {"section": "image"}, ["augment is true", "'image'", "`section: augment`"]),
+        ("transfer_augmented", {}, {"section": "backbone"}, ["augment is true", "'backbone'", "`section: augment`"]),
+    ],
 )
-def test_input_that_does_not_fit_the_graph(data: Path, given: str, reads: str) -> None:
-    variant = VARIANTS["baseline"].model_copy(update={"input": given})
+def test_what_does_not_fit_is_refused_in_one_line(
+    data: Path, name: str, block: dict[str, Any], entry: dict[str, str], words: list[str]
+) -> None:
     with pytest.raises(InputError) as caught:
-        check_graph(Namespace(variant="baseline", reads=data / reads, section="image"), variant)
-    assert str(caught.value) == (
-        f"variants.baseline.input is '{given}', but dvc.yaml's graph gives baseline data/{reads}: "
-        'change its "reads" too'
-    )
-
-
-@pytest.mark.parametrize("section", ["train", "image", "backbone"])
-def test_augmentation_needs_its_section(data: Path, section: str) -> None:
-    with pytest.raises(InputError, match=r"variants\.augmented\.augment is true.*set `section: augment` for it there"):
-        check_graph(Namespace(variant="augmented", reads=data / "images", section=section), VARIANTS["augmented"])
+        check_graph(arrange(name, **entry), VARIANTS[name].model_copy(update=block))
+    message = str(caught.value)
+    assert message.startswith(f"variants.{name}.")
+    assert "\n" not in message
+    for word in [*words, "the graph in dvc.yaml or more.yaml"]:
+        assert word in message

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cvd.commands.networks import choose_variant, load_model
-from cvd.photos import find_photos, read_photos, report_faults, take_batches
+from cvd.photos import find_photos, read_photos, report_faults, show_path, take_batches
+
+N_AHEAD = 64  # photos, squashed already, that wait for the network
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -18,39 +20,51 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", help="default: the one with the best validation accuracy in metrics/")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", const="json", dest="form", help="a JSON array of objects")
-    form.add_argument("--csv", action="store_const", const="csv", dest="form", help="path,label,probability,logit")
+    form.add_argument(
+        "--csv", action="store_const", const="csv", dest="form", help="path,label,probability (of dog),logit"
+    )
     parser.set_defaults(form="text")
 
 
 def predict_photos(args: argparse.Namespace) -> int:
-    """Predicts photo after photo; folders stream."""
+    """Predicts photo after photo, in order; few are in memory at a time."""
+    paths = find_photos(args.photos)
+    model = load_model(args.variant or choose_variant())
+
     import numpy as np
     from scipy.special import expit
+    from tqdm import tqdm
 
-    from cvd.data.decode import resize_image
+    from cvd.data.decode import limit_opencv_threads, resize_image
     from cvd.data.manifest import LABELS
+    from cvd.prediction import BATCH_SIZE, make_predictor
 
-    paths = find_photos(args.photos)
-    variant = args.variant or choose_variant()
-    model = load_model(variant)
+    limit_opencv_threads()
+    predict, side_px = make_predictor(model), model.input_shape[1]
+    photos = read_photos(paths, prepare=lambda pixels: resize_image(pixels, side_px), n_ahead=N_AHEAD)
     n_faults = 0
-    with open_writer(args.form) as write:
-        for batch in take_batches(read_photos(paths)):
-            good = [photo for photo in batch if photo.pixels is not None]
-            n_faults += report_faults(batch)
-            if not good:
-                continue
-            side_px = model.input_shape[1]
-            images = np.stack([resize_image(photo.pixels, side_px) for photo in good if photo.pixels is not None])
-            logits = np.asarray(model(images.astype(np.float32), training=False), np.float64).reshape(-1)
-            for photo, logit in zip(good, logits, strict=True):
-                write(str(photo.path), LABELS[int(logit > 0)], float(expit(logit)), float(logit))
+    # Where people see the rows appear, these are progress enough, and a bar would run through them.
+    hidden = sys.stdout.isatty() or not sys.stderr.isatty()
+    with open_writer(args.form) as write, tqdm(total=len(paths), unit="photo", disable=hidden) as bar:
+        for batch in take_batches(photos, BATCH_SIZE):
+            with bar.external_write_mode(file=sys.stderr):
+                n_faults += report_faults(batch)
+            good = [(photo.path, photo.pixels) for photo in batch if photo.pixels is not None]
+            if good:
+                logits = predict(np.stack([pixels for _, pixels in good])).astype(np.float64)
+                for (path, _), logit, probability in zip(good, logits, expit(logits), strict=True):
+                    write(path, LABELS[int(logit > 0)], float(probability), float(logit))
+                sys.stdout.flush()
+            bar.update(len(batch))
     return 1 if n_faults else 0
 
 
 @contextlib.contextmanager
-def open_writer(form: str) -> Iterator[Callable[[str, str, float, float], None]]:
-    """Yields what writes a photo's path, label, probability of dog and logit to stdout, at once."""
+def open_writer(form: str) -> Iterator[Callable[[Path, str, float, float], None]]:
+    """Yields what writes a photo's path, label, probability of dog and logit to stdout.
+
+    What ends early leaves a JSON array open, so that nobody takes it for the whole.
+    """
     names = ("path", "label", "probability", "logit")
     if form == "csv":
         table = csv.writer(sys.stdout, lineterminator="\n")
@@ -59,15 +73,18 @@ def open_writer(form: str) -> Iterator[Callable[[str, str, float, float], None]]
     elif form == "json":
         n_written = 0
 
-        def write(*values: object) -> None:
+        def write(path: Path, *values: object) -> None:
             nonlocal n_written
-            print("," if n_written else "", json.dumps(dict(zip(names, values, strict=True))), sep="\n", end="")
+            row = json.dumps(dict(zip(names, (str(path), *values), strict=True)))
+            print("," if n_written else "", row, sep="\n", end="")
             n_written += 1
 
         print("[", end="")
         yield write
         print("\n]")
     else:
-        print("label  probability    logit  path")
-        yield lambda path, label, probability, logit: print(f"{label:5}  {probability:11.4f}  {logit:+7.2f}  {path}")
+        print("label  P(dog)    logit  path")
+        yield lambda path, label, probability, logit: print(
+            f"{label:5}  {probability:6.4f}  {logit:+7.2f}  {show_path(path)}"
+        )
     sys.stdout.flush()

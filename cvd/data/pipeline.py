@@ -7,6 +7,7 @@ epoch, on any number of threads, with TensorFlow's op determinism on or off, and
 
 import os
 import re
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -104,10 +105,11 @@ def _make_dataset(
     n_threads = os.cpu_count() or 1
     types = (tf.as_dtype(examples.dtype), tf.float32)
     size = batch_size if len(examples) % batch_size == 0 else None
+    make = weakref.ref(make_batch)  # TensorFlow never forgets a function, and this one holds the images
 
     def make_tensors(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # stateful=False: under op determinism a stateful op would make the calls serial.
-        images, labels = tf.numpy_function(make_batch, [step], types, stateful=False)
+        images, labels = tf.numpy_function(lambda step: make()(step), [step], types, stateful=False)  # type: ignore[misc]
         return tf.ensure_shape(images, (size, *examples.shape)), tf.ensure_shape(labels, (size, 1))
 
     dataset = tf.data.Dataset.range(first, stop).map(make_tensors, num_parallel_calls=n_threads, deterministic=True)
@@ -116,4 +118,6 @@ def _make_dataset(
     options.autotune.enabled = False
     options.threading.private_threadpool_size = n_threads  # apart from the threads of the training step
     options.threading.max_intra_op_parallelism = 1
-    return dataset.prefetch(READY).with_options(options)
+    dataset = dataset.prefetch(READY).with_options(options)
+    dataset.make_batch = make_batch  # lives as long as the dataset, its iterators and what is derived from it
+    return dataset

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-
 from cvd.data import archives, duplicates, layouts, masks
 from cvd.data.archives import MAX_MEMBER_BYTES, Member, UnreadableError
 from cvd.data.formats import RefusedError, find_format
@@ -103,7 +101,7 @@ def place_images(
             raise InputError(f"{archive} holds no usable image of a cat or dog among its {len(others)} files: {found}")
         candidates, copies = _drop_copies(candidates)
         labels = [each.label for each in candidates]
-        pairs = duplicates.find_near_duplicates(np.stack([each.intake.thumbnail for each in candidates]))
+        pairs = duplicates.find_near_duplicates([each.intake.thumbnail for each in candidates])
         groups = duplicates.name_groups([each.intake.source_sha256[:16] for each in candidates], pairs)
         assignment = assign_splits(labels, groups, train=train, validation=validation, test=test, seed=seed)
         rows = _make_rows(candidates, groups, assignment.splits)

@@ -9,7 +9,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -82,7 +82,7 @@ def write_shards(
         records = _make_records(pool, Path(images_folder), pd.concat(rows.values()), size_px=size_px, encoding=encoding)
         stream = iter(progress(records) if progress else records)
         for split, chosen in rows.items():
-            entry = _write_split(islice(stream, len(chosen)), Path(folder), split, limit=int(size_mb * MEGABYTE))
+            entry = _write_split(pool, islice(stream, len(chosen)), Path(folder), split, limit=int(size_mb * MEGABYTE))
             index[split] = {"encoding": encoding, "size_px": size_px, "n": len(chosen)} | entry
         for _ in stream:  # lets a progress bar end
             pass
@@ -144,33 +144,46 @@ def _make_records(
         waiting.extend(pool.submit(make, row) for row in islice(columns, 1))
 
 
-def _write_split(records: Iterator[Record], folder: Path, split: str, *, limit: int) -> dict[str, Any]:
-    """Fills one shard after the other, and names them once their number is known."""
+def _write_split(
+    pool: ThreadPoolExecutor, records: Iterator[Record], folder: Path, split: str, *, limit: int
+) -> dict[str, Any]:
+    """Fills one shard after the other, and names them once their number is known.
+
+    A finished shard is read back on the pool while the next one is filled.
+    """
     paths: list[str] = []
     labels: list[int] = []
-    shards: list[tuple[Path, list[Record]]] = []
+    kept: list[Record] = []
+    shards: list[Future[dict[str, Any]]] = []
     writer, size = None, 0
+
+    def finish() -> None:
+        if writer is not None:
+            writer.close()
+            shards.append(pool.submit(_describe_shard, _name_partial(folder, split, len(shards)), kept))
+
     for record in records:
         length = HEADER + len(record.data) + FOOTER
         if writer is None or size + length > limit:
-            if writer is not None:
-                writer.close()
-            shards.append((folder / f"{split}.{len(shards)}.partial", []))
-            writer, size = tf.io.TFRecordWriter(str(shards[-1][0])), 0
+            finish()
+            writer, size, kept = tf.io.TFRecordWriter(str(_name_partial(folder, split, len(shards)))), 0, []
         writer.write(record.data)
         size += length
         # The data is on its way to the disk; only the measures are kept.
-        shards[-1][1].append(Record(record.path, record.label, b"", record.image_offset, record.image_length))
+        kept.append(Record(record.path, record.label, b"", record.image_offset, record.image_length))
         paths.append(record.path)
         labels.append(record.label)
-    if writer is not None:
-        writer.close()
+    finish()
     entries = []
-    for number, (partial, kept) in enumerate(shards):
-        name = f"{split}-{number:05d}-of-{len(shards):05d}.tfrecord"
-        partial.rename(folder / name)
-        entries.append(_describe_shard(folder / name, kept))
+    for number, described in enumerate(shards):
+        entry, name = described.result(), f"{split}-{number:05d}-of-{len(shards):05d}.tfrecord"
+        _name_partial(folder, split, number).rename(folder / name)
+        entries.append({"name": name} | entry)
     return {"paths": paths, "labels": labels, "shards": entries}
+
+
+def _name_partial(folder: Path, split: str, number: int) -> Path:
+    return folder / f"{split}.{number}.partial"
 
 
 def _describe_shard(file: Path, kept: list[Record]) -> dict[str, Any]:
@@ -184,7 +197,7 @@ def _describe_shard(file: Path, kept: list[Record]) -> dict[str, Any]:
             columns.append((offset, len(data), zlib.crc32(data), record.image_offset, record.image_length))
             offset += len(data)
     table = {name: list(column) for name, column in zip(COLUMNS, zip(*columns, strict=True), strict=True)}
-    return {"name": file.name, "examples": len(kept), "bytes": offset, "sha256": digest.hexdigest(), "records": table}
+    return {"examples": len(kept), "bytes": offset, "sha256": digest.hexdigest(), "records": table}
 
 
 def _find(image: bytes, data: bytes) -> int:

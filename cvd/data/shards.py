@@ -63,45 +63,54 @@ def open_split(folder: str | Path, split: str) -> ShardedSplit:
         raise InputError(f"{folder / INDEX} cannot be used for {split}: {error!r}; run the shard stage") from error
 
 
-def read_image(source: ShardedSplit, index: int, *, out: np.ndarray | None = None) -> np.ndarray:
-    """The encoded image of one example, its record's checksum verified.
+def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | None = None) -> list[np.ndarray]:
+    """The encoded images of some examples, their records' checksums verified. A shard is opened once for all of them.
 
     Args:
         source: the split.
-        index: of the example.
-        out: (image_length,) uint8, contiguous, to be filled from the file without a copy; else an array is made.
+        indices: (b,), of the examples.
+        out: (b, image_length) uint8, contiguous, to be filled from the files without a copy; else arrays are made.
 
     Returns:
-        (image_length,), uint8.
+        b arrays (image_length,), uint8.
 
     Raises:
-        InputError: the shard is missing, truncated or corrupted there.
+        InputError: a shard is missing, or truncated or corrupted there.
     """
-    number, offset, length, crc32, image_offset, image_length = source.records[index].tolist()
-    file = source.files[number]
-    image = np.empty(image_length, np.uint8) if out is None else out
-    n_after = length - image_offset - image_length
-    parts: list[bytearray | memoryview] = [bytearray(image_offset), image.data, bytearray(n_after)]
-    if _read_parts(file, parts, offset) != length:
-        raise InputError(f"shard {file} is truncated at byte {offset}: run the shard stage")
-    checksum = 0
-    for part in parts:
-        checksum = zlib.crc32(part, checksum)
-    if checksum != crc32:
-        raise InputError(f"shard {file} is corrupted: bad checksum of the record at byte {offset}; run the shard stage")
-    return image
-
-
-def _read_parts(file: Path, parts: list[bytearray | memoryview], offset: int) -> int:
-    """Fills the parts from an offset, without a shared position, so that threads do not disturb each other."""
+    descriptors: dict[int, int] = {}
+    images = []
     try:
-        descriptor = os.open(file, os.O_RDONLY)
+        for k, row in enumerate(source.records[indices].tolist()):
+            number = row[0]
+            if number not in descriptors:
+                descriptors[number] = _open(source.files[number])
+            image = np.empty(row[-1], np.uint8) if out is None else out[k]
+            _read_record(source.files[number], descriptors[number], row, image.data)
+            images.append(image)
+    finally:
+        for descriptor in descriptors.values():
+            os.close(descriptor)
+    return images
+
+
+def _open(file: Path) -> int:
+    try:
+        return os.open(file, os.O_RDONLY)
     except OSError as error:
         raise InputError(f"cannot read shard {file}: {error.strerror}; run the shard stage") from error
-    try:
-        return os.preadv(descriptor, parts, offset)
-    finally:
-        os.close(descriptor)
+
+
+def _read_record(file: Path, descriptor: int, row: list[int], image: memoryview) -> None:
+    """Fills `image` from the record of this row; without a shared position, so that threads do not disturb each other.
+
+    What is read is all checked: the checksum is of the whole record, its TFRecord header included.
+    """
+    _, offset, length, crc32, image_offset, image_length = row
+    before, after = bytearray(image_offset), bytearray(length - image_offset - image_length)
+    if os.preadv(descriptor, (before, image, after), offset) != length:
+        raise InputError(f"shard {file} is truncated at byte {offset}: run the shard stage")
+    if zlib.crc32(after, zlib.crc32(image, zlib.crc32(before))) != crc32:
+        raise InputError(f"shard {file} is corrupted: bad checksum of the record at byte {offset}; run the shard stage")
 
 
 def _parse_split(folder: Path, entry: dict) -> ShardedSplit:

@@ -5,21 +5,32 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from cvd.errors import InputError
 from cvd.models.layers import chain_layers
 
-FILTERS = (32, 64, 128, 128)
-UNITS = 512
-SMALLEST_PX = 46  # four times a 3x3 valid convolution and a pooling leave one position
+WIDENING = (1, 2, 4)  # filters of the first convolutions, as multiples of the width; the later ones repeat the last
+UNITS = 16  # of the dense layer, as a multiple of the width
 
 
-def build_plain(*, size_px: int, dropout: float, dtype: str = "float32", for_training: bool = False) -> keras.Model:
+def build_plain(
+    *,
+    size_px: int,
+    dropout: float,
+    width: int = 32,
+    depth: int = 4,
+    dtype: str = "float32",
+    for_training: bool = False,
+) -> keras.Model:
     """The textbook's network (Chollet, Deep Learning with Python, 2017, listing 5.5), rescaling inside.
 
     The initial weights depend on the random seed only, not on `dropout` or `dtype`, so that variants start alike.
 
     Args:
-        size_px: side of the images, at least 46.
+        size_px: side of the images, at least 46 for four convolutions.
         dropout: share of the flattened features dropped in training, 0..0.95; 0 leaves the layer out.
+        width: filters of the first convolution; the next have 2, 4, 4, ... times as many, the dense layer 16 times.
+            32 is the textbook's.
+        depth: convolutions, each followed by a pooling; 4 are the textbook's.
         dtype: policy of the hidden layers, "float32" or "mixed_bfloat16"; pixels and logit are float32 either way.
         for_training: rectify and pool in one layer of our own, with the same bits in less time; a model to be saved
             is built without.
@@ -28,12 +39,13 @@ def build_plain(*, size_px: int, dropout: float, dtype: str = "float32", for_tra
         Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32; positive means dog.
 
     Raises:
-        ValueError: `size_px` leaves nothing after four poolings.
+        InputError: `size_px` leaves nothing after the last pooling.
     """
-    if size_px < SMALLEST_PX:
-        raise ValueError(f"size_px is {size_px}: the plain network needs at least {SMALLEST_PX}")
+    if size_px < (smallest := find_smallest_size(depth)):
+        raise InputError(f"image.size_px is {size_px}: the plain network of depth {depth} needs at least {smallest}")
     layers: list[keras.Layer] = [keras.layers.Rescaling(1 / 255, name="rescaling", dtype="float32")]
-    for number, filters in enumerate(FILTERS, start=1):
+    for number in range(1, depth + 1):
+        filters = width * WIDENING[min(number, len(WIDENING)) - 1]
         conv, pool = f"conv{number}", f"pool{number}"
         if for_training:
             layers += [
@@ -44,11 +56,16 @@ def build_plain(*, size_px: int, dropout: float, dtype: str = "float32", for_tra
             layers.append(keras.layers.Conv2D(filters, 3, activation="relu", name=conv, dtype=dtype))
             layers.append(keras.layers.MaxPooling2D(2, name=pool, dtype=dtype))
     layers.append(keras.layers.Flatten(name="flatten", dtype=dtype))
-    layers.append(keras.layers.Dense(UNITS, activation="relu", name="dense", dtype=dtype))
+    layers.append(keras.layers.Dense(UNITS * width, activation="relu", name="dense", dtype=dtype))
     layers.append(keras.layers.Dense(1, name="logit", dtype="float32"))
     if dropout:  # made last: its seed is drawn after those of the weights
         layers.insert(-2, keras.layers.Dropout(dropout, name="dropout", dtype=dtype))
     return chain_layers(layers, keras.Input((size_px, size_px, 3), name="pixels", dtype="float32"), "plain")
+
+
+def find_smallest_size(depth: int) -> int:
+    """The smallest side of an image of which so many 3x3 valid convolutions, each with a pooling, leave a position."""
+    return 3 * 2**depth - 2
 
 
 class RectifiedPooling(keras.layers.Layer):

@@ -13,6 +13,7 @@ from cvd.tracking.store import Store, load_mlflow, open_store
 
 T = TypeVar("T")
 
+NOISY = r"(mlflow|sqlalchemy|alembic)\b"  # they warn of matters of their own
 BUDGET_S = 8.0  # a server may cost a process this much, all calls together
 
 
@@ -33,15 +34,15 @@ class Gate:
         """
         if not self.is_open:
             return None
+        # Not `catch_warnings`, which is not safe in threads.
+        warnings.filterwarnings("ignore", module=NOISY)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # mlflow's and SQLAlchemy's, of matters of their own
-                if self._store is None:
-                    probe(store_uri(), patient=patient)
-                    load_mlflow()  # seconds that are not the server's fault
-                    self._store = self._spend(open_store, patient)
-                store = self._store
-                return self._spend(lambda: work(store), patient)
+            if self._store is None:
+                probe(store_uri(), patient=patient)
+                load_mlflow()  # seconds that are not the server's fault
+                self._store = self._spend(open_store, patient)
+            store = self._store
+            return self._spend(lambda: work(store), patient)
         except Exception as error:  # whatever it is, training matters more
             self._close(error)
             return None

@@ -20,6 +20,7 @@ from cvd.tracking.records import (
     now_ms,
 )
 from cvd.tracking.store import Store, lock_store
+from cvd.tracking.view import choose_colour
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -76,7 +77,7 @@ def start_run(store: Store, record: Record) -> str:
     """Makes the record's run, with its tags, parameters and data set; returns its id and keeps it in the record."""
     client = store.client
     tags = record.tags | {"variant": record.variant, "kind": record.kind, GROUPS: format_groups([record.experiment])}
-    tags["mlflow.note.content"] = describe_run(record)
+    tags |= {"mlflow.note.content": describe_run(record)} | choose_colour(record.variant, record.experiment)
     run = client.create_run(store.experiment_id, start_time=record.start_ms, tags=tags, run_name=record.name)
     record.run_id = run.info.run_id
     _log_inputs(store, record)

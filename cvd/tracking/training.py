@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,32 +36,40 @@ from cvd.tracking.runs import (
 )
 from cvd.tracking.store import Store
 
-SHARE = 0.02  # of the time may go into sending epochs: quick ones are sent several at once
+SHARE = 0.01  # of the time may go into sending epochs: quick ones are sent several at once
 LAG = 0.1  # of the time so far is between two sendings to a server: its budget is to last for a training of days
 
 
 class TrainingRun:
-    """A run that never fails the training; made by `track_training`."""
+    """A run that never fails the training; made by `track_training`.
+
+    One thread talks to MLflow, in the order of the calls, while the caller's goes on training: MLflow's import alone
+    takes seconds. `finish` waits for it.
+    """
 
     def __init__(self, record: Record, resume_key: str | None) -> None:
+        import keras  # noqa: F401 - now, in this thread: two that load what it shares with mlflow at once can deadlock
+
         self.record = record
         self._sent: set[int] = set()
+        self._is_complete = True
         self._began = time.monotonic()
         self._next_send = 0.0
-        self._is_complete = self._attempt(lambda store: self._sent.update(_begin(store, record, resume_key)))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tracking")
+        self._attempt(lambda store: self._sent.update(_begin(store, record, resume_key)))
+        self._sending: Future[None] | None = None
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Metrics after an epoch (1-based), plus `gap_accuracy` and `gap_loss`."""
         self.record.epochs.append((epoch, now_ms(), dict(metrics)))
-        if time.monotonic() >= self._next_send:
-            self._send_epochs()
+        is_idle = self._sending is None or self._sending.done()
+        if is_idle and time.monotonic() >= self._next_send:
+            self._sending = self._thread.submit(self._send_epochs)
 
     def log_model(self, model_path: str | Path, example: np.ndarray | None = None) -> None:
         """The saved model, with signature and an input example (n, ...) of which the first is kept."""
         self.record.model = Path(model_path).absolute()
         self.set_tags({MODEL_HASH: hash_file(model_path)})
-        if GATE.is_open:
-            import mlflow.keras  # noqa: F401 - seconds, where TensorFlow is not loaded yet, that no server's budget should bear
         self._attempt(lambda store: log_model(store, self.run_id, model_path, example))
 
     def log_files(self, paths: Sequence[str | Path], folder: str) -> None:
@@ -76,32 +85,41 @@ class TrainingRun:
 
     @property
     def run_id(self) -> str:
-        """MLflow's id; empty when the run could not be made."""
+        """MLflow's id; empty until the run is made, or when it could not be."""
         return self.record.run_id or ""
+
+    def wait(self) -> None:
+        """Until all that was asked for is done, or given up."""
+        self._thread.submit(lambda: None).result()
 
     def finish(self, status: str) -> None:
         """Ends the run: FINISHED, FAILED or KILLED. What could not be sent is kept for `cvd sync`."""
         self.record.status, self.record.end_ms = status, now_ms()
-        self._send_epochs()
+        self._thread.submit(self._send_epochs)
         self._attempt(lambda store: end_run(store, self.run_id, status, self.record.end_ms))
+        self._thread.shutdown()
         if not self._is_complete:
             outbox.keep(self.record)
+
+    def _attempt(self, work: Callable[[Store], object]) -> None:
+        self._thread.submit(self._do, work)
+
+    def _do(self, work: Callable[[Store], object]) -> bool:
+        """In the thread, as all below."""
+        done = GATE.attempt(lambda store: (work(store),)) is not None
+        self._is_complete &= done
+        return done
 
     def _send_epochs(self) -> None:
         waiting = [entry for entry in self.record.epochs if entry[0] not in self._sent]
         if not waiting:
             return
         begin = time.monotonic()
-        if self._attempt(lambda store: log_epochs(store, self.run_id, waiting)):
+        if self._do(lambda store: log_epochs(store, self.run_id, waiting)):
             self._sent |= {epoch for epoch, _, _ in waiting}
         end = time.monotonic()
         lag = 0.0 if is_local(store_uri()) else LAG * (end - self._began)
         self._next_send = end + max((end - begin) / SHARE, lag)
-
-    def _attempt(self, work: Callable[[Store], object]) -> bool:
-        done = GATE.attempt(lambda store: (work(store),)) is not None
-        self._is_complete = done and getattr(self, "_is_complete", True)
-        return done
 
 
 def _begin(store: Store, record: Record, resume_key: str | None) -> set[int]:

@@ -5,10 +5,13 @@ version that does not know it shows its usual page.
 """
 
 import base64
+import colorsys
 import json
 import re
 import zlib
 from typing import Any
+
+from cvd.tracking.experiments import WORKSPACE
 
 DESCRIPTION = """\
 **Start with *Views*, "Over-fitting" (top right), then the chart icon**: the curves with their gaps, then the figures.
@@ -40,6 +43,9 @@ COLUMNS = (
 CURVES = (("accuracy", "val_accuracy"), ("loss", "val_loss"), ("gap_accuracy",), ("gap_loss",))
 FIGURES = ("test/accuracy", "overfitting/accuracy_gap", "validation/accuracy", "train/accuracy")
 OTHERS = ("learning_rate", "images_per_second")
+COLOUR = "mlflow.runColor"  # a run's tag; the UI's own choice gives two variants the same colour now and then
+COLOURS = {"baseline": "#bd4b00", "augmented": "#0067a5", "tfrecord": "#a8527f", "transfer": "#007d5c"}
+N_SHADES = 8
 
 
 def describe_experiment() -> dict[str, str]:
@@ -51,6 +57,21 @@ def describe_experiment() -> dict[str, str]:
     }
 
 
+def choose_colour(variant: str, experiment: str) -> dict[str, str]:
+    """The tag with a run's colour: the variant's as in the figures, lighter or darker for an experiment's.
+
+    The UI chooses for variants other than the project's four.
+    """
+    base = COLOURS.get(variant)
+    if base is None or experiment == WORKSPACE:
+        return {COLOUR: base} if base else {}
+    hue, _, saturation = colorsys.rgb_to_hls(*(int(base[place : place + 2], 16) / 255 for place in (1, 3, 5)))
+    lightness = 0.2 + 0.55 * (zlib.crc32(experiment.encode()) % N_SHADES) / (N_SHADES - 1)
+    return {
+        COLOUR: "#" + "".join(f"{round(255 * each):02x}" for each in colorsys.hls_to_rgb(hue, lightness, saturation))
+    }
+
+
 def name_view(experiment: str) -> tuple[str, str]:
     """Key and tag of the view of one experiment."""
     key = f"experiment-{re.sub(r'[^A-Za-z0-9-]', '-', experiment)}"
@@ -59,7 +80,11 @@ def name_view(experiment: str) -> tuple[str, str]:
 
 def describe_view(experiment: str | None = None) -> str:
     """The tag's value: all runs, or those of one experiment."""
-    sections = ("Over-fitting, epoch by epoch", "The saved models, on clean images", "How it was trained")
+    sections = (  # with how many charts stand in a row, and their height: the first is seen at one glance
+        ("Over-fitting, epoch by epoch", 2, 270),
+        ("The saved models, on clean images", 4, 270),
+        ("How it was trained", 2, 270),
+    )
     state = {
         "searchFilter": f'tags.groups LIKE "% {experiment} %"' if experiment else "",
         "orderByKey": "attributes.start_time",
@@ -77,8 +102,8 @@ def describe_view(experiment: str | None = None) -> str:
         ],
         "compareRunSections": [
             {"uuid": f"section-{place}", "name": name, "display": True, "isReordered": True, "deleted": False}
-            | {"isGenerated": False}
-            for place, name in enumerate(sections)
+            | {"isGenerated": False, "columns": columns, "cardHeight": height_px}
+            for place, (name, columns, height_px) in enumerate(sections)
         ],
         "isAccordionReordered": True,
         "useGroupedValuesInCharts": True,

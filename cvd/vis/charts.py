@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from cvd.verdict import format_points
+from cvd.evaluation.verdict import format_points
 from cvd.vis.themes import (
     LIGHT,
     NARROW,
@@ -24,6 +24,7 @@ from cvd.vis.themes import (
     write_title,
 )
 
+LONGER = 2.5  # times the epochs of the shortest, up to which all share an axis of epochs
 N_ACROSS = 4  # variants side by side before a new row begins
 
 
@@ -32,8 +33,11 @@ def draw_curves(
 ) -> Figure:
     """Training and validation accuracy and loss of each variant in small multiples with common axes, the gap shaded.
 
+    Only where one variant was trained far longer than another each has an axis of epochs of its own: the shorter curve
+    would be a sliver else.
+
     Args:
-        curves: of each variant, as of `cvd.overfitting.tabulate_curves`.
+        curves: of each variant, as of `cvd.evaluation.overfitting.tabulate_curves`.
         best_epochs: epoch of the lowest validation loss of each variant, marked by a ring.
         theme: colours.
         tall: a row for each variant, for narrow screens, instead of a column.
@@ -47,13 +51,15 @@ def draw_curves(
     figure = create_figure(*size, theme)
     grid = figure.subplots(*shape, squeeze=False)
     limits = _find_limits(list(curves.values()))
+    lengths = [len(frame) for frame in curves.values()]
+    is_alike = max(lengths) <= LONGER * min(lengths)
     used = []
     for i, (name, frame) in enumerate(curves.items()):
         row, column = 2 * (i // n_across), i % n_across
         pair = (grid[i, 0], grid[i, 1]) if tall else (grid[row, column], grid[row + 1, column])
         for axes, what in zip(pair, ("accuracy", "loss"), strict=True):
             draw_panel(axes, frame, what, best_epoch=best_epochs[name], colour=colours[name], theme=theme)
-            axes.set(xlim=limits["epoch"], ylim=limits[what])
+            axes.set(xlim=limits["epoch"] if is_alike else (0.0, len(frame) + 1.0), ylim=limits[what])
             if tall or column == 0:
                 axes.set_ylabel(what)
             else:

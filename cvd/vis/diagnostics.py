@@ -9,7 +9,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from cvd.verdict import format_percent
+from cvd.evaluation.verdict import format_percent
 from cvd.vis.charts import N_ACROSS, draw_panel
 from cvd.vis.themes import (
     LIGHT,
@@ -29,7 +29,7 @@ def draw_roc(tables: dict[str, pd.DataFrame], *, aucs: dict[str, float], theme: 
     """ROC curves of all variants on the test images in one square; dog is the positive label.
 
     Args:
-        tables: of each variant, as of `cvd.evaluation.tabulate_roc`.
+        tables: of each variant, as of `cvd.evaluation.measures.tabulate_roc`.
         aucs: area under each curve.
         theme: colours.
     """
@@ -66,7 +66,7 @@ def draw_reliability(
     """Reliability of each variant on the test images: how often "p% dog" is a dog; area of a mark: number of images.
 
     Args:
-        tables: of each variant, as of `cvd.evaluation.tabulate_reliability`.
+        tables: of each variant, as of `cvd.evaluation.calibration.tabulate_reliability`.
         eces: calibration error of each.
         theme: colours.
         tall: two side by side, for narrow screens.
@@ -99,7 +99,7 @@ def draw_confusion(counts: dict[str, list[list[int]]], *, theme: Theme = LIGHT, 
     """Confusion matrices: rows are what an image is, columns what it was taken for; shade is the share of the row.
 
     Args:
-        counts: of each variant, as of `cvd.evaluation.count_confusion`.
+        counts: of each variant, as of `cvd.evaluation.measures.count_confusion`.
         theme: colours.
         tall: two side by side, for narrow screens.
     """
@@ -161,10 +161,10 @@ def draw_variant(
 
     Args:
         name: of the variant.
-        metrics: as of `cvd.evaluation.evaluate_variant`.
-        curves: as of `cvd.overfitting.tabulate_curves`.
-        roc: as of `cvd.evaluation.tabulate_roc`.
-        reliability: as of `cvd.evaluation.tabulate_reliability`.
+        metrics: as of `cvd.evaluation.measures.evaluate_variant`.
+        curves: as of `cvd.evaluation.overfitting.tabulate_curves`.
+        roc: as of `cvd.evaluation.measures.tabulate_roc`.
+        reliability: as of `cvd.evaluation.calibration.tabulate_reliability`.
         theme: colours.
     """
     colour = choose_colours([name], theme)[name]

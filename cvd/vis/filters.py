@@ -30,9 +30,18 @@ class Ascent(NamedTuple):
 
     filters: np.ndarray  # (n,), int64, which channels
     pictures: np.ndarray  # (n, s, s, 3), float32, 0..255
-    before: np.ndarray  # (n,), float32, mean activation for the starting noise
-    after: np.ndarray  # (n,), float32, mean activation for the picture
+    objectives: np.ndarray  # (n, steps + 1), float32, mean activation, from the starting noise to the picture
     is_dead: np.ndarray  # (n,), bool: never a gradient, or silent to the end
+
+    @property
+    def before(self) -> np.ndarray:
+        """(n,), mean activation for the starting noise."""
+        return self.objectives[:, 0]
+
+    @property
+    def after(self) -> np.ndarray:
+        """(n,), mean activation for the picture."""
+        return self.objectives[:, -1]
 
 
 def ascend_filters(
@@ -75,16 +84,16 @@ def ascend_filters(
         raise InputError(f"filter {wrong[0]} is not in layer {layer!r}: it has filters 0 to {n_filters - 1}")
     is_crisp = recipe == "crisp"
     climb = _make_climb(make_objective(cut, rectified=not is_crisp), filter_spectrum(size_px) if is_crisp else None)
-    shifts = _draw_shifts(size_px, steps, seed) if is_crisp else np.zeros((steps, 2), np.int32)
+    shifts = _draw_shifts(size_px, steps, seed) if is_crisp else np.zeros((steps + 1, 2), np.int32)
     sizes = CRISP_STEP * np.geomspace(1, 0.3, steps) if is_crisp else np.full(steps, PLAIN_STEP)
+    sizes = np.append(sizes, 0).astype(np.float32)
     parts = []
     for start in range(0, len(filters), batch_size):
         chosen = np.asarray(filters[start : start + batch_size], np.int64)
-        pictures, before, after, largest = climb(
-            tf.constant(draw_noise(chosen, size_px, seed)), tf.constant(chosen), shifts, sizes.astype(np.float32)
-        )
-        is_dead = (largest.numpy() == 0) | (is_crisp & (after.numpy() == 0))
-        parts.append(Ascent(chosen, pictures.numpy(), before.numpy(), after.numpy(), is_dead))
+        noise = tf.constant(draw_noise(chosen, size_px, seed))
+        pictures, objectives, largest = (each.numpy() for each in climb(noise, tf.constant(chosen), shifts, sizes))
+        is_dead = (largest == 0) | (is_crisp & (objectives[:, -1] == 0))
+        parts.append(Ascent(chosen, pictures, objectives, is_dead))
     return Ascent(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
@@ -136,18 +145,26 @@ def filter_spectrum(size_px: int) -> np.ndarray:
 
 
 def _draw_shifts(size_px: int, steps: int, seed: int) -> np.ndarray:
+    """(steps + 1, 2): none for the noise and for the finished picture, whose activations are compared."""
     reach = size_px // 2
-    return np.random.default_rng(seed).integers(-reach, reach + 1, (steps, 2)).astype(np.int32)
+    shifts = np.random.default_rng(seed).integers(-reach, reach + 1, (steps + 1, 2)).astype(np.int32)
+    shifts[[0, -1]] = 0
+    return shifts
 
 
 def _make_climb(objective: Objective, spectrum: np.ndarray | None) -> Callable[..., tuple[tf.Tensor, ...]]:
-    """The whole ascent as one graph: (images, filters, shifts, sizes) -> images, before, after, largest |gradient|."""
+    """The whole ascent as one graph: (images, filters, shifts, sizes) -> images, objectives, largest |gradient|.
+
+    The network is in it once: a last round, of size 0, only looks at the finished picture.
+    """
 
     def climb(images: tf.Tensor, filters: tf.Tensor, shifts: tf.Tensor, sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        before, _ = objective(images, filters)
-        largest = tf.zeros_like(before)
-        for index in tf.range(tf.shape(sizes)[0]):
-            _, gradients = objective(tf.roll(images, shifts[index], axis=(1, 2)), filters)
+        n_rounds = tf.shape(sizes)[0]
+        objectives = tf.TensorArray(tf.float32, n_rounds, element_shape=filters.shape)
+        largest = tf.zeros(tf.shape(filters))
+        for index in tf.range(n_rounds):
+            value, gradients = objective(tf.roll(images, shifts[index], axis=(1, 2)), filters)
+            objectives = objectives.write(index, value)
             gradients = tf.roll(gradients, -shifts[index], axis=(1, 2))
             steepest = tf.reduce_max(tf.abs(gradients), axis=(1, 2, 3))
             largest = tf.maximum(largest, steepest)
@@ -156,9 +173,9 @@ def _make_climb(objective: Objective, spectrum: np.ndarray | None) -> Callable[.
                 direction = decorrelate(direction, spectrum)
             kept = images if spectrum is None else GREY + KEEP * (images - GREY)
             rms = tf.sqrt(tf.reduce_mean(direction**2, axis=(1, 2, 3), keepdims=True))
-            images = tf.clip_by_value(kept + sizes[index] * direction / (rms + 1e-8), 0, 255)
-        after, _ = objective(images, filters)
-        return images, before, after, largest
+            moved = tf.clip_by_value(kept + sizes[index] * direction / (rms + 1e-8), 0, 255)
+            images = tf.where(sizes[index] > 0, moved, images)
+        return images, tf.transpose(objectives.stack()), largest
 
     return tf.function(climb, reduce_retracing=True)
 

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from cvd.verdict import LEVEL, format_points, list_distinct_pairs
+from cvd.evaluation.verdict import LEVEL, format_points, list_distinct_pairs
 from cvd.vis.themes import LIGHT, NARROW, Theme, choose_colours, create_figure, dress_axes, hide_lines, write_legend
 
 _NOTE: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9}
@@ -19,7 +19,7 @@ def draw_differences(pairs: Sequence[dict[str, Any]], *, theme: Theme = LIGHT, t
     """Forest plot: for each pair the difference in test accuracy with its 95% interval; filled where luck is ruled out.
 
     Args:
-        pairs: as of `cvd.comparison.compare_pairs`, at least one; pairs of a network's twin are left out.
+        pairs: as of `cvd.evaluation.comparison.compare_pairs`, at least one; pairs of a network's twin are left out.
         theme: colours.
         tall: for narrow screens.
     """
@@ -85,7 +85,7 @@ def draw_overfitting(rows: Sequence[dict[str, Any]], *, theme: Theme = LIGHT, ta
     """Accuracy of each saved network on clean training, validation and test images, the gap as a bar.
 
     Args:
-        rows: as of `cvd.comparison.list_overfitting`.
+        rows: as of `cvd.evaluation.comparison.list_overfitting`.
         theme: colours.
         tall: for narrow screens.
     """

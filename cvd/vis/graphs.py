@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from cvd.errors import InputError
 from cvd.vis.layers import check_layer
@@ -72,6 +73,7 @@ def cut_filters(model: keras.Model, layer: str, *, size_px: int) -> keras.Model:
             bare = type(final).from_config({**final.get_config(), "activation": "linear", "name": f"{layer}_linear"})
             before = bare(final.input)
             bare.set_weights(final.get_weights())
+            after = keras.layers.Activation(final.activation, name=f"{layer}_rectified")(before)
     return keras.Model(copy.inputs[0], [before, after])
 
 
@@ -123,8 +125,21 @@ def predict_probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
         model: any Keras classifier, ending in logits or in probabilities.
         images: (n, h, w, 3), uint8 or float32, pixels 0..255.
     """
+    return compute_probabilities(make_scorer(model)(images))
+
+
+def make_scorer(model: keras.Model, *, batch_size: int = 32) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from images (n, h, w, 3) to scores (n, classes), float32: those before a final softmax or sigmoid."""
     graph = keras.Model(model.inputs[0], linearise_output(model))
-    return compute_probabilities(np.asarray(graph(check_images(model, images), training=False), np.float32))
+    signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32)]
+    run = tf.function(lambda batch: graph(batch, training=False), input_signature=signature)
+
+    def score(images: np.ndarray) -> np.ndarray:
+        pixels = check_images(model, images)
+        batches = [run(tf.constant(pixels[first : first + batch_size])) for first in range(0, len(pixels), batch_size)]
+        return np.concatenate([np.asarray(batch, np.float32) for batch in batches])
+
+    return score
 
 
 def compute_probabilities(logits: np.ndarray) -> np.ndarray:
@@ -148,3 +163,16 @@ def check_images(model: keras.Model, images: np.ndarray) -> np.ndarray:
     ):
         raise InputError(f"images of shape {images.shape} do not fit model {model.name!r}: it takes {expected}")
     return images.astype(np.float32)
+
+
+def check_classes(model: keras.Model, class_index: int | np.ndarray, n_images: int) -> np.ndarray:
+    """A class for each of n images, (n,), int64.
+
+    Raises:
+        InputError: the model has no such class.
+    """
+    classes = np.broadcast_to(np.asarray(class_index, np.int64), n_images)
+    n_classes = model.outputs[0].shape[-1]
+    if classes.size and not 0 <= classes.min() <= classes.max() < n_classes:
+        raise InputError(f"class_index is {class_index}: model {model.name!r} has classes 0 to {n_classes - 1}")
+    return classes

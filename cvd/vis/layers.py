@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")
 POOLINGS = ("MaxPooling2D", "AveragePooling2D")
 NORMALISATIONS = ("BatchNormalization", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU")
+PIXELS = "pixels"  # stands for the layer of methods that explain by the image itself
 N_STAGES = 5  # layers of a deep network whose filters are shown by default
+GRAD_CAM_DEPTHS = (0.25, 0.6, 1.0)  # shares of the way through the convolutions
 PLAIN_CONVOLUTIONS = 8  # up to so many convolutions, all of them are shown
 
 
@@ -76,26 +78,29 @@ def choose_filter_layers(model: keras.Model, layers: Sequence[str] | None) -> li
 
 
 def choose_grad_cam_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
-    """The named layers, checked; or, for None, an early convolution (a quarter of the way) and the last one.
+    """The named layers, checked; or, for None, an early, a middle and the last convolution.
 
     Each with the normalisation, activation and residual sum that belong to it, since these are the features that
-    the rest of the network reads.
+    the rest of the network reads. In a model whose convolutions are inside another model, that one's output.
 
     Raises:
         InputError: a name is unknown or its output is not 4-D, or there is no convolution at all.
     """
     if layers:
         return _check(model, layers)
-    convolutions = _require(model, list_convolutions(model))
-    early = convolutions[round((len(convolutions) - 1) / 4)]
-    return _distinct(follow_convolution(model, name) for name in (early, convolutions[-1]))
+    convolutions = list_convolutions(model)
+    if not convolutions and (nested := list_layers(model, types=("Functional", "Sequential"))):
+        return nested[-1:]
+    last = len(_require(model, convolutions)) - 1
+    chosen = (convolutions[round(share * last)] for share in GRAD_CAM_DEPTHS)
+    return _distinct(follow_convolution(model, name) for name in chosen)
 
 
 def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = True) -> str:
     """The last layer that only finishes a convolution: its normalisation, activation and (optionally) residual sum.
 
-    For `block_4_project` of MobileNetV2 that is `block_4_add`, for `Conv_1` it is `out_relu`, for a convolution
-    with its activation inside it is the layer itself.
+    Branches that are laid side by side (Inception) count as a sum. For `block_4_project` of MobileNetV2 that is
+    `block_4_add`, for `Conv_1` it is `out_relu`, for a convolution with its activation inside it is the layer itself.
     """
     layers = list(model.layers)
     place = {layer.name: index for index, layer in enumerate(layers)}
@@ -105,7 +110,11 @@ def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = Tr
         if current not in inputs:
             continue
         kind = type(layer).__name__
-        is_sum = kind == "Add" and through_sums and max(inputs, key=lambda each: place.get(each, -1)) == current
+        is_sum = (
+            kind in ("Add", "Concatenate")
+            and through_sums
+            and max(inputs, key=lambda each: place.get(each, -1)) == current
+        )
         if kind in NORMALISATIONS or is_sum:
             current = layer.name
         if is_sum:

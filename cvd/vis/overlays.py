@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from matplotlib.colors import to_rgb
 
 from cvd.vis.drawing import (
     FAINT,
@@ -20,6 +21,7 @@ from cvd.vis.drawing import (
     measure_text,
     shorten_text,
 )
+from cvd.vis.themes import choose_colours
 
 COLOURS = "inferno"
 OPACITY = 0.65  # of the hottest spot
@@ -37,7 +39,8 @@ class Heat(NamedTuple):
 
     heading: str  # which class, and for a sheet of networks which depth
     layer: str
-    map: np.ndarray  # (h', w'), >= 0, in logits
+    map: np.ndarray  # (h', w'), >= 0
+    unit: str = "logits"  # of the map
 
 
 class Row(NamedTuple):
@@ -111,9 +114,9 @@ def draw_heat(image: np.ndarray, heat: Heat, *, title: str, caption: str) -> np.
     for number, picture in enumerate((small, coloured, overlay_heat(small, heat.map))):
         sheet.lay(picture, MARGIN + number * column, top)
     if np.any(heat.map > 0):
-        _lay_bar(sheet, MARGIN + column, top + height + 12, column - SPACE, high=_format_maximum(heat.map))
+        _lay_bar(sheet, MARGIN + column, top + height + 12, column - SPACE, high=_format_maximum(heat))
     else:
-        sheet.write(_describe_map(heat.map), MARGIN + column, top + height + 12, size_px=SMALL, ink=FAINT)
+        sheet.write(_describe_map(heat), MARGIN + column, top + height + 12, size_px=SMALL, ink=FAINT)
     return sheet.pixels
 
 
@@ -144,7 +147,8 @@ def draw_comparison(image: np.ndarray, rows: Sequence[Row], *, title: str, capti
         sheet.write(heading, MARGIN + LABEL + column * step, top - 24, bold=True)
     for number, row in enumerate(rows):
         y, left = top + number * pitch, MARGIN + LABEL
-        sheet.write(shorten_text(row.title, LABEL - 16, TEXT, bold=True), MARGIN, y, bold=True)
+        name = shorten_text(row.title, LABEL - 16, TEXT, bold=True)
+        sheet.write(name, MARGIN, y, bold=True, ink=find_ink(row.title))
         for place, line in enumerate(row.lines):
             sheet.write(shorten_text(line, LABEL - 16, SMALL), MARGIN, y + 26 + 20 * place, size_px=SMALL, ink=FAINT)
         sheet.lay(small, left, y)
@@ -153,14 +157,20 @@ def draw_comparison(image: np.ndarray, rows: Sequence[Row], *, title: str, capti
             left += step
             sheet.lay(overlay_heat(small, heat.map, largest=largest[heat.layer]), left, y)
             sheet.write(shorten_text(heat.layer, TILE, SMALL), left, y + height + 5, size_px=SMALL, ink=FAINT)
-            sheet.write(_describe_map(heat.map), left, y + height + 22, size_px=SMALL, ink=FAINT)
+            sheet.write(_describe_map(heat), left, y + height + 22, size_px=SMALL, ink=FAINT)
     y = top + len(rows) * pitch
     _lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=SHARED_BAR, overlaid=True)
     return sheet.pixels
 
 
+def find_ink(variant: str) -> tuple[int, int, int]:
+    """The variant's colour, as in every other figure, RGB."""
+    red, green, blue = (round(255 * part) for part in to_rgb(choose_colours([variant])[variant]))
+    return red, green, blue
+
+
 def find_largest(heats: Sequence[Heat]) -> dict[str, float]:
-    """The largest value of each layer's maps, of all its classes together, in logits."""
+    """The largest value of each layer's maps, of all its classes together."""
     return {
         layer: max(float(np.max(heat.map, initial=0)) for heat in heats if heat.layer == layer)
         for layer in {heat.layer for heat in heats}
@@ -194,7 +204,7 @@ def draw_photos(photos: Sequence[tuple[str, np.ndarray, Sequence[Heat]]], *, tit
             x = MARGIN + column * (side + SPACE)
             sheet.write(shorten_text(heat.heading, side, TEXT, bold=True), x, y - 2, bold=True)
             sheet.lay(overlay_heat(picture, heat.map), x, y + 22)
-            sheet.write(_describe_map(heat.map), x, y + 28 + picture.shape[0], size_px=SMALL, ink=FAINT)
+            sheet.write(_describe_map(heat), x, y + 28 + picture.shape[0], size_px=SMALL, ink=FAINT)
         y += pitch
     _lay_bar(sheet, MARGIN + side + SPACE, y, 2 * side, high=BAR, overlaid=True)
     return sheet.pixels
@@ -210,9 +220,9 @@ def _lay_bar(sheet: Sheet, x: int, y: int, width: int, *, high: str, overlaid: b
     sheet.write(high, x + width, y + 16, size_px=SMALL, ink=FAINT, anchor="ra")
 
 
-def _describe_map(heat: np.ndarray) -> str:
-    return f"max {_format_maximum(heat)}" if np.any(heat > 0) else "empty: no evidence"
+def _describe_map(heat: Heat) -> str:
+    return f"max {_format_maximum(heat)}" if np.any(heat.map > 0) else "empty: no evidence"
 
 
-def _format_maximum(heat: np.ndarray) -> str:
-    return f"{float(np.max(heat, initial=0)):.3g} logits"
+def _format_maximum(heat: Heat) -> str:
+    return f"{float(np.max(heat.map, initial=0)):.3g} {heat.unit}".rstrip()

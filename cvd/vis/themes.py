@@ -34,6 +34,9 @@ DARK = Theme("dark", paper="#16191d", ink="#eceff3", muted="#a5adb8", grid="#2e3
 # pages, so that text in these colours is legible too.
 _KNOWN = {"baseline": "vermilion", "augmented": "blue", "tfrecord": "purple", "transfer": "green"}
 _SPARE = ("orange", "sky", "grey", "yellow")
+# The optional ones: two for each spare colour, of which few are ever drawn together.
+_KNOWN |= {"residual": "orange", "fine_tuned": "sky", "random_backbone": "grey", "transfer_augmented": "yellow"}
+_KNOWN |= {"l2": "orange", "augmented_only": "sky", "small": "grey", "dropout_only": "yellow"}
 _SHADES = {
     "light": {
         "vermilion": "#bd4b00",
@@ -59,15 +62,16 @@ _SHADES = {
 
 
 def choose_colours(variants: Iterable[str], theme: Theme = LIGHT) -> dict[str, str]:
-    """A colour for each variant, the same in every figure: fixed for the project's four, then spare ones in turn."""
-    shades, found, n_spare = _SHADES[theme.name], {}, 0
-    for name in variants:
-        if name in _KNOWN:
-            found[name] = shades[_KNOWN[name]]
-        else:
-            found[name] = shades[_SPARE[n_spare % len(_SPARE)]]
-            n_spare += 1
-    return found
+    """A colour for each variant, the same in every figure, unless another one in the figure has it already.
+
+    Names that the project does not know get the spare colours in turn; with more than eight, colours come again.
+    """
+    hues: dict[str, str] = {}
+    for i, name in enumerate(variants):
+        free = [hue for hue in _SPARE if hue not in hues.values()] or [_SPARE[i % len(_SPARE)]]
+        known = _KNOWN.get(name)
+        hues[name] = known if known and known not in hues.values() else free[0]
+    return {name: _SHADES[theme.name][hue] for name, hue in hues.items()}
 
 
 def measure_contrast(colour: ColorType, other: ColorType) -> float:

@@ -1,6 +1,8 @@
 """Batches follow from (seed, epoch, index) alone: in the graph as by hand, in parallel as in a row."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,6 +193,19 @@ def test_evaluation_is_in_order_once(examples: Examples) -> None:
 def test_a_dataset_can_be_read_again(examples: Examples) -> None:
     dataset = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=augment)
     assert_equal(collect(dataset), collect(dataset))
+
+
+def test_iterators_outlive_their_dataset_and_images_do_not_outlive_both(folder: Path) -> None:
+    examples = read_shards(folder, "train", memory_bytes=10**9)
+    expected = collect(make_evaluation_dataset(examples, batch_size=BATCH))
+    kept = weakref.ref(examples.fetch)
+    batches = make_evaluation_dataset(examples, batch_size=BATCH).map(lambda images, labels: (images, labels))
+    batches = batches.as_numpy_iterator()
+    del examples
+    assert_equal(list(batches), expected)
+    del batches
+    gc.collect()
+    assert kept() is None
 
 
 def test_features_pass_through() -> None:

@@ -12,7 +12,7 @@ import pytest
 from cvd.data.decode import decode_image, encode_jpeg, load_image
 from cvd.data.examples import read_shards
 from cvd.data.records import make_record, render_index, write_shards
-from cvd.data.shards import open_split, read_image
+from cvd.data.shards import open_split, read_images
 from cvd.errors import InputError
 
 SIZE = 24
@@ -186,12 +186,12 @@ def test_a_shard_that_changes_after_opening_is_named(
     source = open_split(tmp_path, "test")
     shard = tmp_path / "test-00000-of-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-1])
-    read_image(source, 0)
+    read_images(source, np.array([0]))
     with pytest.raises(InputError, match="is truncated at byte"):
-        read_image(source, N_TEST - 1)
+        read_images(source, np.arange(N_TEST))
     shard.unlink()
     with pytest.raises(InputError, match=r"cannot read shard .*No such file"):
-        read_image(source, 0)
+        read_images(source, np.array([0]))
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 10**9])

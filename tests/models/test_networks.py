@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cvd.errors import InputError
 from cvd.models import head as head_module
 from cvd.models import layers as layers_module
 from cvd.models import plain as plain_module
-from cvd.models.optimizers import OPTIMIZERS
+from cvd.models.optimizers import OPTIMIZERS, make_schedule
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(0, 256, (3, 50, 50, 3), dtype=np.uint8)
@@ -79,8 +80,26 @@ def test_smallest_sizes_work(size_px: int) -> None:
 
 
 def test_too_small_a_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="size_px is 45: the plain network needs at least 46"):
-        plain_module.build_plain(size_px=45, dropout=0.0)
+    for size_px, depth, least in ((45, 4, 46), (93, 5, 94), (3, 1, 4)):
+        with pytest.raises(
+            InputError, match=f"size_px is {size_px}: the plain network of depth {depth} needs .* {least}$"
+        ):
+            plain_module.build_plain(size_px=size_px, dropout=0.0, depth=depth)
+        assert plain_module.build_plain(size_px=least, dropout=0.0, depth=depth, width=1).output_shape == (None, 1)
+
+
+@pytest.mark.parametrize("width", [4, 8, 64])
+@pytest.mark.parametrize("depth", [3, 4, 5])
+def test_plain_has_the_parameters_of_its_width_and_depth(width: int, depth: int) -> None:
+    filters = [width, 2 * width, *[4 * width] * 3][:depth]
+    side = 100
+    for _ in filters:
+        side = (side - 2) // 2
+    expected = sum(9 * before * after + after for before, after in zip([3, *filters], filters, strict=False))
+    expected += (side**2 * filters[-1] + 1) * 16 * width + 16 * width + 1
+    trained = plain_module.build_plain(size_px=100, dropout=0.5, width=width, depth=depth, for_training=True)
+    saved = plain_module.build_plain(size_px=100, dropout=0.5, width=width, depth=depth)
+    assert trained.count_params() == saved.count_params() == expected
 
 
 @pytest.mark.parametrize("classes", [True, False])
@@ -165,15 +184,43 @@ def test_rectified_pooling_is_relu_and_pooling_where_values_tie_and_vanish(dtype
     assert np.any(found[0] == 0)
 
 
-def test_fused_rmsprop_steps_as_keras_own() -> None:
-    gradients = RNG.normal(size=(6, 30)).astype(np.float32) * np.float32([[1], [1e-3], [0], [10], [1e-8], [1]])
-    found = {}
-    for optimizer in (OPTIMIZERS["rmsprop"](1e-2), keras.optimizers.RMSprop(1e-2)):
-        variable = keras.Variable(np.ones(30, np.float32))
-        for gradient in gradients:
+@pytest.mark.parametrize(
+    ("ours", "peer"),
+    [
+        (OPTIMIZERS["rmsprop"](1e-2, 0.0), keras.optimizers.RMSprop(1e-2)),
+        (OPTIMIZERS["adamw"](1e-2, 0.3), keras.optimizers.AdamW(1e-2, weight_decay=0.3)),
+        (OPTIMIZERS["adamw"](make_schedule("cosine", 1e-2, steps=9, warmup_fraction=0.3), 0.3),
+         keras.optimizers.AdamW(make_schedule("cosine", 1e-2, steps=9, warmup_fraction=0.3), weight_decay=0.3)),
+    ],
+)  # fmt: skip
+def test_fused_optimizers_step_as_keras_own(ours: keras.Optimizer, peer: keras.Optimizer) -> None:
+    rows = RNG.normal(size=(6, 30)).astype(np.float32) * np.float32([[1], [1e-3], [0], [10], [1e-6], [1]])
+    found = []
+    for optimizer in (ours, peer):
+        variable = keras.Variable(np.ones(30, np.float32), name="kernel")
+        for gradient in rows:
             optimizer.apply([tf.constant(gradient)], [variable])
-        found[type(optimizer)] = [variable.numpy(), *(each.numpy() for each in optimizer.variables)]
-    ours, peers = found.values()
-    for one, other in zip(ours, peers, strict=True):  # the same state, too
-        np.testing.assert_allclose(one, other, rtol=2e-6)
-    assert np.ptp(ours[0]) > 0
+        found.append([variable.numpy(), *(each.numpy() for each in optimizer.variables)])
+    for one, other in zip(*found, strict=True):  # the same state, too; 1 - 0.999 has few digits in float32
+        np.testing.assert_allclose(one, other, rtol=5e-5, atol=1e-7)
+    assert np.ptp(found[0][0]) > 0
+
+
+def test_weight_decay_shrinks_kernels_alone() -> None:
+    optimizer = OPTIMIZERS["adamw"](0.1, 0.5)
+    variables = [keras.Variable(np.ones(1, np.float32), name=name) for name in ("kernel", "bias", "gamma", "beta")]
+    optimizer.apply([tf.zeros(1)] * 4, variables)
+    assert [float(variable[0]) for variable in variables] == [pytest.approx(1 - 0.1 * 0.5), 1, 1, 1]
+
+
+def test_schedules_have_their_closed_forms() -> None:
+    assert make_schedule("constant", 0.5, steps=10, warmup_fraction=0.0) == 0.5
+    cosine = make_schedule("cosine", 2.0, steps=10, warmup_fraction=0.0)
+    np.testing.assert_allclose([cosine(n) for n in range(11)], 1 + np.cos(np.pi * np.arange(11) / 10), atol=1e-6)
+    rising = make_schedule("constant", 2.0, steps=10, warmup_fraction=0.3)
+    np.testing.assert_allclose([rising(n) for n in range(10)], [0.5, 1.0, 1.5, *[2.0] * 7])
+    both = make_schedule("cosine", 2.0, steps=10, warmup_fraction=0.2)
+    assert float(both(0)) == pytest.approx(2 / 3)
+    assert float(both(2)) == pytest.approx(2.0)
+    assert float(both(6)) == pytest.approx(1.0)
+    assert float(both(10)) == pytest.approx(0.0, abs=1e-6)

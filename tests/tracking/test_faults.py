@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tracking_samples import EPOCH, PARAMS, save_model, train
@@ -53,6 +54,24 @@ def test_dead_server_costs_little_and_the_run_is_sent_later(
     assert tracking.sync_workspace(PARAMS) == []
 
 
+def test_slow_store_does_not_hold_up_the_training(opened: store.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_trained, waited = threading.Event(), []
+    send = type(opened.client).log_batch
+
+    def send_late(*arguments: Any, **options: Any) -> None:
+        waited.append(is_trained.wait(30))
+        send(*arguments, **options)
+
+    monkeypatch.setattr(type(opened.client), "log_batch", send_late)
+    with tracking.track_training(variant="baseline", stage="train", params=PARAMS, data={}) as run:
+        for epoch in (1, 2, 3):
+            run.log_epoch(epoch, EPOCH)
+        is_trained.set()
+    assert waited
+    assert all(waited), "the training waited for MLflow"
+    assert [point.step for point in opened.client.get_metric_history(run.run_id, "loss")] == [1, 2, 3]
+
+
 def test_server_that_dies_in_between_keeps_the_run_whole(
     opened: store.Store, gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
@@ -61,10 +80,12 @@ def test_server_that_dies_in_between_keeps_the_run_whole(
 
     with tracking.track_training(variant="baseline", stage="train", params=PARAMS, data={}) as run:
         run.log_epoch(1, EPOCH)
+        run.wait()
         with monkeypatch.context() as patch:
             patch.setattr(type(opened.client), "log_batch", refuse)
             run._next_send = 0.0
             run.log_epoch(2, EPOCH)
+            run.wait()
         run.log_epoch(3, EPOCH)
     assert opened.client.get_run(run.run_id).info.status == "RUNNING"
     gate.is_open = True

@@ -1,6 +1,7 @@
 """Experiments as git has them, their groups, and `cvd runs`."""
 
 import base64
+import contextlib
 import json
 import subprocess
 import zlib
@@ -149,7 +150,7 @@ def test_unknown_and_empty_experiments_are_told_apart(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli.contextlib, "chdir", lambda _: cli.contextlib.nullcontext())  # stays in this repository
+    monkeypatch.setattr(contextlib, "chdir", lambda _: contextlib.nullcontext())  # stays in this repository
     save_model(project / "models/baseline.keras", seed=84)
     write_lock(project, "baseline")
     add_experiment("new-newt")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 import zlib
@@ -13,6 +14,7 @@ from tracking_samples import EPOCH, PARAMS, ROOT, save_model, train
 from cvd import tracking
 from cvd.files import hash_file
 from cvd.tracking import records, runs, store, view
+from cvd.vis.themes import choose_colours
 
 
 def test_run_is_complete_and_linked(place: Path, opened: store.Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,6 +38,7 @@ def test_run_is_complete_and_linked(place: Path, opened: store.Store, monkeypatc
         "precision": "float32",
         "processor": "abacus",
         "model.sha256": hash_file(model),
+        **view.choose_colour("augmented", "tiny-mice"),
     }
     assert {name: run.data.tags.get(name) for name in expected} == expected
     assert "`dvc exp apply tiny-mice`" in run.data.tags["mlflow.note.content"]
@@ -98,6 +101,16 @@ def test_run_of_a_dead_process_is_marked_at_the_next_start(opened: store.Store) 
     assert opened.client.get_run(dead).info.status == "KILLED"
     assert opened.client.get_run(alive).info.status == "RUNNING"
     runs.end_run(opened, alive, "FINISHED")
+
+
+def test_runs_have_their_variants_colours_and_experiments_shades() -> None:
+    assert choose_colours(view.COLOURS) == view.COLOURS
+    for variant, colour in view.COLOURS.items():
+        assert view.choose_colour(variant, "workspace") == {"mlflow.runColor": colour}
+    shades = {view.choose_colour("augmented", name)["mlflow.runColor"] for name in ("odd-owl", "shy-hare", "tiny-mice")}
+    assert len(shades) == 3
+    assert all(re.fullmatch("#[0-9a-f]{6}", shade) for shade in shades)
+    assert view.choose_colour("residual", "odd-owl") == {}
 
 
 def test_import_loads_no_mlflow() -> None:

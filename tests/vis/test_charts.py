@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from cvd.overfitting import tabulate_curves
+from cvd.evaluation.overfitting import tabulate_curves
 from cvd.vis import charts, diagnostics, forests, themes
+from cvd.vis import sizes as drawn_sizes
 from cvd.vis.themes import DARK, LIGHT
 
 
@@ -53,7 +54,7 @@ def read_texts(figure: Figure) -> str:
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 @pytest.mark.parametrize("tall", [False, True])
 def test_curves_have_common_axes_and_name_the_gap(theme: themes.Theme, tall: bool) -> None:
-    curves = {"baseline": make_curves(20), "augmented": make_curves(40), "mine": make_curves(5)}
+    curves = {"baseline": make_curves(20), "augmented": make_curves(40), "mine": make_curves(16)}
     figure = charts.draw_curves(curves, best_epochs=dict.fromkeys(curves, 1), theme=theme, tall=tall)
     texts = read_texts(figure)
     for wanted in ("baseline", "augmented", "mine", "20 epochs", "40 epochs", "gap 27.5 points", "validation"):
@@ -70,6 +71,33 @@ def test_many_variants_go_into_rows() -> None:
     figure = charts.draw_curves(curves, best_epochs=dict.fromkeys(curves, 2))
     assert sum(axes.get_visible() for axes in figure.axes) == 12
     assert len(figure.axes) == 16
+
+
+def test_a_far_longer_training_leaves_the_shorter_its_own_axis() -> None:
+    figure = charts.draw_curves(
+        {"baseline": make_curves(30), "augmented": make_curves(160)}, best_epochs={"baseline": 3, "augmented": 9}
+    )
+    ends = [axes.get_xlim()[1] for axes in figure.axes]
+    assert ends == [31, 161, 31, 161]
+    assert len({axes.get_ylim() for axes in figure.axes}) == 2
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+@pytest.mark.parametrize("tall", [False, True])
+def test_sizes_have_common_axes_and_name_the_gap(theme: themes.Theme, tall: bool) -> None:
+    sizes = pd.DataFrame(
+        {
+            "variant": ["baseline"] * 3 + ["transfer"], "n_images": [100, 200, 400, 400], "train": [1.0, 1, 1, 0.99],
+            "validation": [0.6, 0.65, 0.7, 0.95], "test": [0.6, 0.62, 0.7, 0.96], "test_low": [0.5, 0.55, 0.65, 0.9],
+            "test_high": [0.7, 0.72, 0.76, 0.99], "gap": [0.4, 0.35, 0.3, 0.04],
+        }
+    )  # fmt: skip
+    figure = drawn_sizes.draw_sizes(sizes, theme=theme, tall=tall)
+    texts = read_texts(figure)
+    assert "gap 40.0 to 30.0 points" in texts
+    assert "gap 4.0 points" in texts
+    first, second = figure.axes
+    assert (first.get_xlim(), first.get_ylim()) == (second.get_xlim(), second.get_ylim())
 
 
 def test_one_bad_epoch_does_not_flatten_the_rest() -> None:
@@ -128,6 +156,11 @@ def test_colours_are_fixed_legible_and_apart() -> None:
         for colour in (*colours.values(), theme.ink, theme.muted):
             assert themes.measure_contrast(colour, theme.paper) >= 4.5
             assert themes.measure_contrast(colour, raised) >= 4.5
+    optional = ["residual", "fine_tuned", "small", "dropout_only"]
+    assert len(set(themes.choose_colours(names[:4] + optional).values())) == 8
+    small = {themes.choose_colours([*before, "small"])["small"] for before in ((), ("baseline",), ("residual", "mine"))}
+    assert len(small) == 1, "the same in every figure"
+    assert len(set(themes.choose_colours(["small", "random_backbone"]).values())) == 2
     assert themes.measure_contrast("#000000", "#ffffff") == pytest.approx(21)
 
 

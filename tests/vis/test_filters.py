@@ -59,6 +59,15 @@ def test_objectives_rise_and_pictures_stay_in_range(model: keras.Model, recipe: 
     assert (ascent.after[alive] > ascent.before[alive]).all()
 
 
+def test_the_whole_rise_is_recorded(model: keras.Model) -> None:
+    settings = {"layer": "conv2", "filters": [1, 3], "size_px": SIDE, "seed": 1, "recipe": "plain"}
+    short, long = (filters.ascend_filters(model, steps=steps, **settings) for steps in (4, 9))
+    assert long.objectives.shape == (2, 10)
+    np.testing.assert_allclose(long.objectives[:, :5], short.objectives, rtol=1e-4)
+    np.testing.assert_array_equal(long.objectives[:, -1], long.after)
+    assert (np.diff(long.objectives, axis=1) > 0).all()
+
+
 def test_what_is_recorded_is_the_mean_activation(model: keras.Model) -> None:
     ascent = filters.ascend_filters(model, layer="conv2", filters=[2], size_px=40, steps=3, seed=1)
     cut = keras.Model(model.input, model.get_layer("conv2").output)

@@ -44,9 +44,13 @@ def test_filters_of_every_plain_convolution_and_of_five_stages(plain: keras.Mode
     assert chosen[-1] == "out_relu"
 
 
-def test_grad_cam_takes_an_early_and_the_last(plain: keras.Model, mobilenet: keras.Model) -> None:
-    assert layers.choose_grad_cam_layers(plain, None) == ["conv2", "conv4"]
-    assert layers.choose_grad_cam_layers(mobilenet, None)[-1] == "out_relu"
+def test_grad_cam_takes_an_early_a_middle_and_the_last(plain: keras.Model, mobilenet: keras.Model) -> None:
+    assert layers.choose_grad_cam_layers(plain, None) == ["conv2", "conv3", "conv4"]
+    assert layers.choose_grad_cam_layers(mobilenet, None) == [
+        "block_4_depthwise_relu",
+        "block_10_depthwise_relu",
+        "out_relu",
+    ]
 
 
 @pytest.mark.parametrize(

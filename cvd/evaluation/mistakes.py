@@ -1,0 +1,55 @@
+"""Which images tell most of a network: its mistakes, its doubts, its hits; and those on which networks disagree."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+KINDS = {
+    "mistakes": "Most confident mistakes",
+    "doubts": "Least certain",
+    "hits": "Best hits, cats and dogs in turn",
+}
+
+
+def choose_telling(predictions: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]:
+    """Images of each of KINDS.
+
+    Args:
+        predictions: `path`, `label` (0 cat, 1 dog), `logit`, `probability`; one split's rows.
+        n: of each kind, at most; fewer where there are fewer.
+
+    Returns:
+        Rows of `predictions`, most telling first.
+    """
+    ranked = predictions.assign(certainty=predictions["logit"].abs(), is_right=is_right(predictions))
+    sure = ranked.sort_values(["certainty", "path"], ascending=[False, True], kind="stable")
+    hits = sure[sure["is_right"]]
+    hits = hits.assign(turn=hits.groupby("label").cumcount()).sort_values(["turn", "label"], kind="stable")
+    chosen = {
+        "mistakes": sure[~sure["is_right"]],
+        "doubts": ranked.sort_values(["certainty", "path"], kind="stable"),
+        "hits": hits,
+    }
+    return {kind: chosen[kind].head(n)[list(predictions.columns)].reset_index(drop=True) for kind in KINDS}
+
+
+def choose_disagreements(predictions: Mapping[str, pd.DataFrame], n: int) -> list[str]:
+    """Paths of images that some variants take for a cat and others for a dog, the farthest apart first.
+
+    Args:
+        predictions: of each variant, as for `choose_telling`; the same images.
+        n: at most so many.
+    """
+    by_variant = {name: frame.set_index("path") for name, frame in predictions.items()}
+    logits = pd.DataFrame({name: frame["logit"] for name, frame in by_variant.items()})
+    probabilities = pd.DataFrame({name: frame["probability"] for name, frame in by_variant.items()})
+    is_split = (logits > 0).any(axis=1) & (logits <= 0).any(axis=1)
+    spread = probabilities.max(axis=1) - probabilities.min(axis=1)
+    ranked = spread[is_split].rename("spread").rename_axis("path").reset_index()
+    ranked = ranked.sort_values(["spread", "path"], ascending=[False, True], kind="stable")
+    return [str(path) for path in ranked["path"].head(n)]
+
+
+def is_right(predictions: pd.DataFrame) -> pd.Series:
+    """Whether each row's logit has the sign of its label."""
+    return (predictions["logit"] > 0) == (predictions["label"] == 1)

@@ -1,0 +1,114 @@
+"""The comparison as tables: for programs in full precision, for people as Markdown to paste."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from cvd.evaluation.verdict import format_p, format_percent, format_points, format_signed, list_distinct_pairs
+
+Cells = list[str]
+COUNTS = ("saved_epoch", "onset_epoch")  # may be absent
+
+
+def tabulate_comparison(comparison: dict[str, Any]) -> pd.DataFrame:
+    """A row per variant, best first: the ranking and the over-fitting table, in full precision."""
+    ranking, overfitting = pd.DataFrame(comparison["ranking"]), pd.DataFrame(comparison["overfitting"])
+    for name in COUNTS:
+        overfitting[name] = overfitting[name].astype("Int64")
+    return ranking.merge(overfitting.drop(columns=["test_accuracy", "test_loss"]), on="variant")
+
+
+def tabulate_pairs(comparison: dict[str, Any]) -> pd.DataFrame:
+    """A row per pair of variants, without the sentence, in full precision."""
+    return pd.DataFrame(comparison["pairs"]).drop(columns="sentence", errors="ignore")
+
+
+def render_markdown(comparison: dict[str, Any], timings: Mapping[str, dict[str, Any]] | None = None) -> str:
+    """The comparison as Markdown: the verdict, a table of results, one of over-fitting and its cost, one of the pairs.
+
+    Args:
+        comparison: as of `cvd.evaluation.comparison.compare_variants`.
+        timings: of variants, as of `cvd.evaluation.comparison.summarise_timing`; without them the table tells no cost.
+    """
+    rows: list[Any] = tabulate_comparison(comparison).to_dict("records")
+    parts = ["\n".join(comparison["verdict"]), render_table(*_tell_results(rows))]
+    parts.append(render_table(*_tell_overfitting(rows, timings or {})))
+    pairs = list_distinct_pairs(comparison["pairs"])
+    if pairs:
+        parts.append(render_table(*_tell_pairs(pairs)))
+        parts.append("\n".join(f"- {pair['sentence']}" for pair in pairs))
+    return "\n\n".join(parts) + "\n"
+
+
+def render_table(heads: Sequence[str], rows: Sequence[Cells], *, n_left: int = 1) -> str:
+    """A Markdown table; the first `n_left` columns are words, the others figures, set to the right."""
+    lines = [heads, ["---"] * n_left + ["---:"] * (len(heads) - n_left), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _tell_results(rows: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:
+    cells = [
+        [
+            row["variant"],
+            f"{format_percent(row['accuracy'])} ({_join_interval(row, 'accuracy', format_percent)})",
+            *(f"{row[name]:.3f}" for name in ("loss", "auc", "average_precision", "brier", "ece")),
+        ]
+        for row in rows
+    ]
+    return ["variant", "test accuracy (95%)", "loss", "AUC", "average precision", "Brier", "calibration error"], cells
+
+
+def _tell_overfitting(
+    rows: Sequence[dict[str, Any]], timings: Mapping[str, dict[str, Any]]
+) -> tuple[Cells, list[Cells]]:
+    heads = ["variant", "train", "validation", "gap, points", "loss gap", "gap at best epoch", "gap at last"]
+    heads += ["loss gap at best epoch", "loss gap at last", "area, points", "loss area", "best epoch", "over-fits from"]
+    if timings:
+        heads += ["training, s", "images/s"]
+    cells = []
+    for row in rows:
+        gaps = (row[f"{what}_gap_{at}"] for what, at in (("accuracy", "best"), ("accuracy", "last")))
+        losses = (row[f"{what}_gap_{at}"] for what, at in (("loss", "best"), ("loss", "last")))
+        cells.append(
+            [
+                row["variant"],
+                *(format_percent(row[f"{split}_accuracy"]) for split in ("train", "validation")),
+                format_points(row["accuracy_gap"]),
+                format_signed(row["loss_gap"]),
+                *("" if pd.isna(gap) else format_points(gap) for gap in gaps),
+                *("" if pd.isna(gap) else format_signed(gap) for gap in losses),
+                format_signed(100 * row["accuracy_area"], 0),
+                format_signed(row["loss_area"], 2),
+                f"{row['best_epoch']} of {row['epochs']}",
+                "none" if pd.isna(row["onset_epoch"]) else str(row["onset_epoch"]),
+                *(_tell_cost(timings.get(row["variant"])) if timings else []),
+            ]
+        )
+    return heads, cells
+
+
+def _tell_cost(timing: Mapping[str, Any] | None) -> Cells:
+    if timing is None:
+        return ["", ""]
+    return [f"{timing['seconds']:,.0f}", f"{timing['images_per_second']:,.0f}"]
+
+
+def _tell_pairs(pairs: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:
+    heads = ["second minus first", "difference, points (95%)", "only first right", "only second right"]
+    cells = [
+        [
+            f"{pair['second']} \N{MINUS SIGN} {pair['first']}",
+            f"{format_points(pair['difference'])} ({_join_interval(pair, 'difference', format_points)})",
+            f"{pair['only_first_right']:,}",
+            f"{pair['only_second_right']:,}",
+            format_percent(pair["agreement"]),
+            format_p(pair["p_holm"]).removeprefix("p ").removeprefix("= "),
+        ]
+        for pair in pairs
+    ]
+    return [*heads, "agreement", "p (McNemar, Holm)"], cells
+
+
+def _join_interval(row: Mapping[str, Any], name: str, write: Any) -> str:
+    return f"{write(row[f'{name}_low'])} to {write(row[f'{name}_high'])}"

@@ -1,0 +1,105 @@
+"""Figures put into words for people: honest where the data cannot tell."""
+
+from typing import Any
+
+LEVEL = 0.05  # of the whole family of pairs, after Holm's correction
+
+
+def format_percent(share: float, digits: int = 1) -> str:
+    """0.8225 -> `82.2%` (or as many digits as are asked for)."""
+    return f"{100 * share:.{digits}f}%"
+
+
+def format_points(share: float, *, sign: bool = True) -> str:
+    """A difference of shares in percentage points: 0.0325 -> `+3.2`, with a true minus; never `-0.0`."""
+    text = f"{100 * share:+.1f}" if sign else f"{100 * share:.1f}"
+    return {"+0.0": "0.0", "-0.0": "0.0"}.get(text, text.replace("-", "\N{MINUS SIGN}"))
+
+
+def format_signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign, a true minus: 0.0312 -> `+0.031`; never `-0.000`."""
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if text.strip("+-0.") else text[1:]
+
+
+def format_p(p: float) -> str:
+    """A p-value as people write it: `p = 0.03`, `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def describe_pair(pair: dict[str, Any], *, n_images: int) -> str:
+    """One plain sentence about a pair of `cvd.evaluation.comparison.compare_pairs`."""
+    first, second = pair["first"], pair["second"]
+    if pair["same_logits"]:
+        return (
+            f"{first} and {second} are the same network: "
+            f"on all {n_images:,} test images their outputs are equal to the last bit."
+        )
+    if not pair["only_first_right"] and not pair["only_second_right"]:
+        return f"{first} and {second} are right and wrong on the very same test images."
+    better, worse, sign = (second, first, 1) if pair["difference"] >= 0 else (first, second, -1)
+    low, high = sorted((sign * pair["difference_low"], sign * pair["difference_high"]))
+    interval = f"95% interval {format_points(low)} to {format_points(high)}"
+    if pair["difference"] == 0:
+        return (
+            f"{first} and {second} are right equally often ({interval}), though not on the same images: "
+            f"{n_images:,} of them cannot tell the two apart."
+        )
+    points = f"{format_points(abs(pair['difference']), sign=False)} points"
+    evidence = f"({interval}; {format_p(pair['p_holm'])})"
+    if pair["p_holm"] < LEVEL:
+        return f"{better} beats {worse} by {points} {evidence}: more than luck with the test images explains."
+    lead = f"{better} is {points} ahead of {worse} {evidence}"
+    if low > 0 or pair["p"] < LEVEL:
+        return f"{lead}: a hint, but not beyond doubt after correcting for the number of pairs."
+    return f"{lead}: {n_images:,} test images cannot tell whether that is luck."
+
+
+def find_twins(pairs: list[dict[str, Any]]) -> dict[str, str]:
+    """Variants whose test outputs equal those of an earlier one to the last bit: {later: earliest}."""
+    twins: dict[str, str] = {}
+    for pair in pairs:
+        if pair["same_logits"] and pair["second"] not in twins:
+            twins[pair["second"]] = twins.get(pair["first"], pair["first"])
+    return twins
+
+
+def list_distinct_pairs(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pairs without those that only repeat what a twin's pair says."""
+    twins = find_twins(pairs)
+    return [pair for pair in pairs if pair["same_logits"] or not twins.keys() & {pair["first"], pair["second"]}]
+
+
+def describe_overfitting(row: dict[str, Any]) -> str:
+    """One plain sentence about a row of `cvd.evaluation.comparison.list_overfitting`."""
+    name, gap = row["variant"], row["accuracy_gap"]
+    train, validation = format_percent(row["train_accuracy"]), format_percent(row["validation_accuracy"])
+    accuracies = f"{train} of its training images right, {validation} of the validation images"
+    text = f"{name} gets {accuracies}: a gap of {format_points(gap, sign=False)} points"
+    if row["onset_epoch"] is not None:
+        return f"{text}; its validation loss rose for good after epoch {row['onset_epoch']} of {row['epochs']}."
+    return f"{text}; its validation loss shows no lasting rise in {row['epochs']} epochs."
+
+
+def state_verdict(
+    ranking: list[dict[str, Any]], pairs: list[dict[str, Any]], overfitting: list[dict[str, Any]], *, n_images: int
+) -> list[str]:
+    """The answer in a few sentences: who is best and how sure that is, then who over-fits most and least."""
+    twins = find_twins(pairs)
+    ranked = [row for row in ranking if row["variant"] not in twins]
+    best = ranked[0]
+    sentences = [
+        f"{best['variant']} is right on {format_percent(best['accuracy'])} of {n_images:,} test images "
+        f"(95% interval {format_percent(best['accuracy_low'])} to {format_percent(best['accuracy_high'])})."
+    ]
+    if len(ranked) > 1:
+        sentence = _compare_best(best["variant"], ranked[1]["variant"], pairs)
+        others = f"Of the others {ranked[1]['variant']} comes closest: " if len(ranked) > 2 else ""
+        sentences.append(f"{others}{sentence}")
+    rows = sorted((row for row in overfitting if row["variant"] not in twins), key=lambda row: -row["accuracy_gap"])
+    sentences += [describe_overfitting(row) for row in ([rows[0], rows[-1]] if len(rows) > 1 else rows)]
+    return sentences
+
+
+def _compare_best(best: str, runner_up: str, pairs: list[dict[str, Any]]) -> str:
+    return next(pair["sentence"] for pair in pairs if {pair["first"], pair["second"]} == {best, runner_up})

@@ -1,0 +1,144 @@
+"""plots/report.html: one page that stands by itself, from the files of the other stages. No TensorFlow, no network."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
+
+from cvd.evaluation.tables import tabulate_comparison
+from cvd.evaluation.verdict import (
+    LEVEL,
+    find_twins,
+    format_p,
+    format_percent,
+    format_points,
+    format_signed,
+    list_distinct_pairs,
+)
+from cvd.report.exports import collect_exports, collect_sheets
+from cvd.report.illustrations import describe_charts, draw_charts
+from cvd.report.results import Results
+from cvd.vis.themes import DARK, LIGHT, choose_colours
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+NOTABLE_GAP = 0.05  # accuracy gap from which the headline speaks of over-fitting
+
+
+def count_images(manifest: pd.DataFrame) -> list[dict[str, Any]]:
+    """Cats and dogs of each split, then of those not used."""
+    rows = []
+    for split in ("train", "validation", "test", "unused"):
+        labels = manifest.loc[manifest["split"] == split, "label"]
+        if len(labels) or split != "unused":
+            rows.append(
+                {"split": split, "cats": int((labels == 0).sum()), "dogs": int((labels == 1).sum()), "all": len(labels)}
+            )
+    return rows
+
+
+def write_headline(comparison: dict[str, Any]) -> str:
+    """The answer in one line, which claims no winner where the test images show none."""
+    twins = find_twins(comparison["pairs"])
+    best, *others = [row for row in comparison["ranking"] if row["variant"] not in twins]
+    name, accuracy = best["variant"], format_percent(best["accuracy"])
+    if not others:
+        return f"{name} is right on {accuracy} of the test images"
+    second = others[0]["variant"]
+    pair = next(pair for pair in comparison["pairs"] if {pair["first"], pair["second"]} == {name, second})
+    lead = f"{name} wins with {accuracy}" if pair["p_holm"] < LEVEL else f"{name} and {second} lead, too close to call"
+    worst = max(comparison["overfitting"], key=lambda row: row["accuracy_gap"])
+    if worst["accuracy_gap"] < NOTABLE_GAP:
+        return f"{lead}; none over-fits by {round(100 * NOTABLE_GAP)} points"
+    return f"{lead}; {worst['variant']} over-fits by {round(100 * worst['accuracy_gap'])} points"
+
+
+def mark_variants(text: str, variants: Sequence[str]) -> Markup:
+    """The text as HTML, each variant's name in its colour (the classes `v-1`, `v-2` and so on, in their order)."""
+    if not variants:
+        return escape(text)
+    names = sorted(variants, key=len, reverse=True)
+    pattern = r"(?<![\w-])(" + "|".join(re.escape(str(escape(name))) for name in names) + r")(?![\w-])"
+    numbers = {str(escape(name)): i for i, name in enumerate(variants, start=1)}
+    return Markup(
+        re.sub(pattern, lambda found: f'<span class="tag v-{numbers[found[1]]}">{found[1]}</span>', str(escape(text)))
+    )
+
+
+def render_report(
+    results: Results,
+    *,
+    manifest: pd.DataFrame,
+    plots: Path,
+    provenance: dict[str, dict[str, str]],
+    params: dict[str, Any],
+    params_text: str,
+) -> str:
+    """The whole page.
+
+    Args:
+        results: as of `cvd.report.results.read_results`.
+        manifest: rows with `split` and `label`.
+        plots: folder of the exports' folders; those that are absent are left out of the page.
+        provenance: `code`, `versions`, `machine`, as of `cvd.report.provenance`.
+        params: what params.yaml holds, for the few values named in the text (`seed`, `data.source`, `split.seed`), and
+            for the variants whose exports are shown (`activations.variants`, `filters.variants`).
+        params_text: params.yaml as it is written.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    return _open_template(results.variants).render(
+        **_tell_results(results),
+        charts=draw_charts(results),
+        **describe_charts(results),
+        exports=collect_exports(plots, {name: params[name]["variants"] for name in ("activations", "filters")}),
+        sheets=collect_sheets(plots / "data"),
+        counts=count_images(manifest),
+        params=params,
+        params_text=params_text,
+        **provenance,
+    )
+
+
+def _open_template(variants: Sequence[str]) -> Template:
+    """The page's template, with its filters: names of variants in colour, figures as people write them."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "mark": lambda text: mark_variants(text, variants),
+        "percent": format_percent,
+        "points": format_points,
+        "signed": format_signed,
+        "p": format_p,
+    }
+    return environment.get_template("report.html.j2")
+
+
+def _tell_results(results: Results) -> dict[str, Any]:
+    """What the page says in words, tables and colours of the variants."""
+    comparison = results.comparison
+    table = tabulate_comparison(comparison).astype(object)
+    return {
+        "headline": write_headline(comparison),
+        "comparison": comparison,
+        "rows": table.where(table.notna(), None).to_dict("records"),
+        "pairs": list_distinct_pairs(comparison["pairs"]),
+        "level": LEVEL,
+        "twins": find_twins(comparison["pairs"]),
+        "metrics": results.metrics,
+        "timings": results.timings,
+        "intake": results.intake,
+        "explanations": results.explanations,
+        "others": results.others,
+        "light": choose_colours(results.variants, LIGHT),
+        "dark": choose_colours(results.variants, DARK),
+    }

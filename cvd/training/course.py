@@ -1,0 +1,202 @@
+"""The course of a training, epoch by epoch: times, history, best weights, state on disk, early end."""
+
+import csv
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cvd.errors import InputError
+from cvd.files import replace_file
+from cvd.models.optimizers import Rate
+from cvd.training.distribution import Distribution, share_state
+from cvd.training.progress import TrainingProgress
+from cvd.training.state import Arrays, StateWriter, TrainingState, load_state
+
+COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+PURE_LOSS = "cross_entropy"  # a metric, where the loss that is trained on is more than that
+OnEpoch = Callable[[int, dict[str, float]], None]
+"""Called after each epoch (1-based) with the history's row, without `epoch`, and `images_per_second`."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training leaves behind.
+
+    Attributes:
+        model: as it is to be saved, of the last epoch or the best; it may still compute in half precision.
+        history: a row per epoch with the keys of COLUMNS.
+        saved_epoch: 1-based, whose weights the model has.
+        steps_per_epoch: ceil(images / batch size).
+        images_per_second: of the training steps of the median epoch.
+        epoch_seconds: per epoch all of its time: steps, validation, bookkeeping.
+    """
+
+    model: keras.Model
+    history: list[dict[str, float]]
+    saved_epoch: int
+    steps_per_epoch: int
+    images_per_second: float
+    epoch_seconds: list[float]
+
+
+class Course(keras.callbacks.Callback):
+    """The books of a training: times, history, best weights, state on disk, and whether it is over.
+
+    Args:
+        n_images: how many are learnt from.
+        steps_per_epoch: ceil(images / batch size).
+        epochs: how many at most.
+        patience: epochs without a lower validation loss after which it is over; None: there is no such end.
+        keep: last or best.
+        rate: the learning rate, or what gives it for a step, counted from 0.
+        folder: of the state; None: nothing is written.
+        on_epoch: told of each epoch.
+    """
+
+    def __init__(
+        self,
+        n_images: int,
+        steps_per_epoch: int,
+        epochs: int,
+        patience: int | None,
+        keep: str,
+        rate: Rate,
+        folder: Path | None,
+        on_epoch: OnEpoch | None,
+    ) -> None:
+        super().__init__()
+        self.n_images = n_images
+        self.epochs = epochs
+        self.patience = patience
+        self.steps_per_epoch = steps_per_epoch
+        self.keeps_best = keep == "best"
+        self.rate = rate
+        self.writer = StateWriter(folder / "state.npz") if folder else None
+        self.on_epoch = on_epoch or (lambda epoch, metrics: None)
+        self.state = TrainingState()
+
+    def resume(self, model: keras.Model, distribution: Distribution | None = None) -> int:
+        """Goes to where an interrupted training was, if one was; returns how many epochs are finished."""
+        state = load_state(self.writer.path) if self.writer else None
+        if distribution:
+            state = share_state(
+                distribution, state, _read_variables(model.variables), _read_variables(model.optimizer.variables)
+            )
+        if state:
+            self.state = state
+            _write_variables(model.variables, state.variables)
+            _write_variables(model.optimizer.variables, state.optimizer)
+            print(f"resuming after epoch {state.epochs} of {self.epochs}", flush=True)
+            for row, seconds in zip(state.history, state.train_seconds, strict=True):
+                self._tell(row, seconds)
+        return self.state.epochs
+
+    def is_over(self) -> bool:
+        """Whether all epochs are done, or enough of them in vain."""
+        done, losses = self.state.epochs, [row["val_loss"] for row in self.state.history]
+        is_in_vain = self.patience is not None and done and done - find_best_epoch(losses) >= self.patience
+        return done >= self.epochs or bool(is_in_vain)
+
+    @contextmanager
+    def keep_books(self, name: str) -> Iterator[None]:
+        """Shows the progress and writes the states, the last one to its end."""
+        self.progress = TrainingProgress(
+            name=name, epochs=self.epochs, steps_per_epoch=self.steps_per_epoch, first_epoch=self.state.epochs
+        )
+        self.epoch_end = time.perf_counter()
+        with self.progress, self.writer or nullcontext():
+            yield
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: D102 - Keras' own
+        self.steps_begin = time.perf_counter()
+        self.steps_done = 0
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: D102 - Keras' own
+        self.progress.advance(batch + 1 - self.steps_done)
+        self.steps_done = batch + 1
+
+    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:  # noqa: D102 - Keras' own
+        self.steps_end = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: D102 - Keras' own
+        row = self._make_row(epoch + 1, logs or {})
+        state = self.state
+        now = time.perf_counter()
+        state.train_seconds.append(self.steps_end - self.steps_begin)
+        state.epoch_seconds.append(now - self.epoch_end)
+        self.epoch_end = now
+        state.history.append(row)
+        state.variables = _read_variables(self.model.variables)
+        if self.keeps_best and find_best_epoch([each["val_loss"] for each in state.history]) == epoch + 1:
+            state.best_epoch, state.best = epoch + 1, state.variables
+        if self.writer:
+            state.optimizer = _read_variables(self.model.optimizer.variables)
+            self.writer.write(state)
+        rate = self._tell(row, state.train_seconds[-1])
+        self.progress.report_epoch(row, images_per_second=rate, seconds=state.epoch_seconds)
+        if self.is_over() and epoch + 1 < self.epochs:
+            print(f"stopping: no lower val_loss in {self.patience} epochs", flush=True)
+            self.model.stop_training = True
+
+    def finish(self, model: keras.Model) -> Training:
+        """What the training leaves, with the weights that are to be kept in the model."""
+        state = self.state
+        if self.keeps_best:
+            _write_variables(model.variables, state.best)
+        return Training(
+            model=model,
+            history=state.history,
+            saved_epoch=state.best_epoch if self.keeps_best else state.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            images_per_second=self.n_images / statistics.median(state.train_seconds),
+            epoch_seconds=state.epoch_seconds,
+        )
+
+    def _make_row(self, epoch: int, logs: Mapping[str, float]) -> dict[str, float]:
+        last_step = self.model.optimizer.iterations.numpy() - 1
+        rate = np.float32(self.rate(last_step) if callable(self.rate) else self.rate)
+        # All are float32: the shortest digits that tell them apart are exact, and fit to be read.
+        values = {name: float(str(np.float32(value))) for name, value in logs.items()}
+        for name in ("loss", "val_loss"):
+            if not math.isfinite(values[name]):
+                raise InputError(
+                    f"{name} of epoch {epoch} is {values[name]}: lower the variant's learning_rate, now {rate:g}"
+                )
+            values[name] = values.get(name.replace("loss", PURE_LOSS), values[name])
+        row = {name: values[name] for name in COLUMNS[1:-1]}
+        return {"epoch": epoch, **row, "learning_rate": float(str(rate))}
+
+    def _tell(self, row: Mapping[str, float], seconds: float) -> float:
+        rate = self.n_images / seconds
+        metrics = {name: row[name] for name in COLUMNS[1:]}
+        self.on_epoch(int(row["epoch"]), {**metrics, "images_per_second": rate})
+        return rate
+
+
+def find_best_epoch(val_losses: Sequence[float]) -> int:
+    """The first epoch, 1-based, of the lowest validation loss."""
+    return 1 + min(range(len(val_losses)), key=val_losses.__getitem__)
+
+
+def write_history(history: Sequence[Mapping[str, float]], path: str | Path) -> None:
+    """Writes a history as CSV with COLUMNS, every number with all of its digits, whole or not at all."""
+    with replace_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def _read_variables(variables: Sequence[keras.Variable]) -> Arrays:
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def _write_variables(variables: Sequence[keras.Variable], arrays: Arrays) -> None:
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

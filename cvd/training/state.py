@@ -1,0 +1,232 @@
+"""What a killed training needs to go on as if nothing had happened: one file, whole or not at all."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from cvd.files import replace_file
+
+Arrays = list[np.ndarray]
+
+
+@dataclass
+class TrainingState:
+    """A training between two epochs; every list has an item per finished epoch.
+
+    Attributes:
+        history: rows of the history: epoch (1-based), loss, accuracy, val_loss, val_accuracy, learning_rate.
+        train_seconds: time spent on training steps.
+        epoch_seconds: time from the end of the epoch before: steps, validation, bookkeeping.
+        best_epoch: 1-based; 0 before the first.
+        best: the model's variables after that epoch, where they are to be kept.
+        variables: all of the model's variables, states of dropout's seeds included.
+        optimizer: all of the optimizer's variables.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    train_seconds: list[float] = field(default_factory=list)
+    epoch_seconds: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    best: Arrays = field(default_factory=list)
+    variables: Arrays = field(default_factory=list)
+    optimizer: Arrays = field(default_factory=list)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are finished."""
+        return len(self.history)
+
+
+LISTS = ("history", "train_seconds", "epoch_seconds", "best_epoch")
+ARRAYS = ("variables", "optimizer")
+# What a result follows from besides its configuration.
+CODE = ("data", "models", "training", "hardware.py")
+LIBRARIES = ("keras", "numpy", "opencv-python-headless", "tensorflow")
+
+
+def save_state(state: TrainingState, path: Path, *, has_best: bool = False) -> None:
+    """Writes a state through to the disk, so that it outlives a power cut, in place of an earlier one.
+
+    The best weights go into a file of their own beside it, named by their epoch: they change now and then only.
+
+    Args:
+        state: to be written.
+        path: of all but the best weights.
+        has_best: these are there already.
+    """
+    best = _name_best(path, state.best_epoch)
+    if state.best and not has_best:
+        _write_arrays(best, {"best": state.best})
+    lists = np.frombuffer(json.dumps({name: getattr(state, name) for name in LISTS}).encode(), np.uint8)
+    _write_arrays(path, {"lists": [lists], **{name: getattr(state, name) for name in ARRAYS}})
+    for other in path.parent.glob(_name_best(path, "*").name):  # the state before this one needed it
+        if other != best:
+            other.unlink()
+
+
+def _name_best(path: Path, epoch: int | str) -> Path:
+    return path.with_name(f"{path.stem}.best-{epoch}{path.suffix}")
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Arrays]) -> None:
+    flat: dict[str, Any] = {}
+    for name, group in arrays.items():
+        flat |= {f"{name}.{number}": array for number, array in enumerate(group)}
+    with replace_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, **flat)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_arrays(path: Path) -> dict[str, Arrays]:
+    """What `_write_arrays` wrote, but for empty groups."""
+    arrays: dict[str, Arrays] = {}
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        for key in file.files:  # in the order of writing
+            arrays.setdefault(key.rpartition(".")[0], []).append(file[key])
+    return arrays
+
+
+class StateWriter:
+    """Writes states to a file in a thread, so that the training goes on meanwhile; for use in a `with` block.
+
+    At the block's end the last state is in the file, whatever the reason for leaving. An earlier one stays there until
+    a later one is whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pending: Future[None] | None = None
+        self._best_epoch = 0  # whose weights were written
+
+    def write(self, state: TrainingState) -> None:
+        """Begins to write a state, which may then change, but for the values of its arrays.
+
+        Raises:
+            OSError: the state before this one could not be written.
+        """
+        self._wait()
+        shot = replace(
+            state,
+            history=list(state.history),
+            train_seconds=list(state.train_seconds),
+            epoch_seconds=list(state.epoch_seconds),
+        )
+        has_best = state.best_epoch == self._best_epoch
+        self._pending = self._pool.submit(save_state, shot, self.path, has_best=has_best)
+        self._best_epoch = state.best_epoch
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
+
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="state")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown()
+        if error is None:
+            self._wait()
+
+
+def load_state(path: Path) -> TrainingState | None:
+    """Reads a state; None when there is none, or the file is damaged."""
+    try:
+        arrays = _read_arrays(path)
+        lists: dict[str, Any] = json.loads(arrays.pop("lists")[0].tobytes())
+        if lists["best_epoch"]:
+            arrays |= _read_arrays(_name_best(path, lists["best_epoch"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return TrainingState(**(lists | arrays))
+
+
+@contextmanager
+def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
+    """Yields the folder of a training's state, held for this process, and removes it on success.
+
+    After Ctrl-C or an error of the system the folder stays, to resume from; after other errors, which would only
+    come again, it goes.
+
+    Args:
+        root: holds a folder per training.
+        key: tells trainings apart: the same key gives the same bits.
+
+    Yields:
+        The folder, or None when another process runs the very same training: then this one keeps no state.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / f"{key}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        folder = root / key
+        folder.mkdir(exist_ok=True)
+        try:
+            yield folder
+        except (KeyboardInterrupt, OSError):
+            if any(folder.iterdir()):
+                print("the finished epochs are kept: the same command goes on from there", flush=True)
+            raise
+        except BaseException:
+            _remove(folder, lock.name)
+            raise
+        _remove(folder, lock.name)
+
+
+def _remove(folder: Path, lock: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(lock).unlink(missing_ok=True)
+
+
+def make_key(configuration: Mapping[str, object], *, script: Path) -> str:
+    """The same for two trainings only if they end in the same bits.
+
+    Args:
+        configuration: nested plain values: parameters, digests of the data.
+        script: whose code counts, beside CODE and the versions of LIBRARIES.
+    """
+    folder = Path(__file__).parent.parent
+    code = digest_files([script, *(folder / name for name in CODE)], "*.py")
+    versions = {name: version(name) for name in LIBRARIES}
+    whole = {"code": code, "versions": versions, "configuration": configuration}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def digest_files(paths: Iterable[Path], pattern: str = "*") -> str:
+    """sha256, in hex, of names and contents of files, and of the files in folders that match `pattern`."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob(pattern)) if path.is_dir() else [path]:
+            if file.is_file():
+                with file.open("rb") as stream:
+                    content = hashlib.file_digest(stream, "sha256").hexdigest()
+                digest.update(f"{file.relative_to(path.parent).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def digest_arrays(arrays: Iterable[np.ndarray]) -> str:
+    """sha256, in hex, of arrays' bytes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

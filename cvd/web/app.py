@@ -1,0 +1,150 @@
+"""The page as a web application: what it takes from whom, what it refuses, and in which words. No TensorFlow.
+
+A photo is held in memory for as long as its answer takes. Only the page itself may send one: other sites that a
+browser has open are told from it by `Origin`, and by `Host` when their name is made to point here (DNS rebinding).
+"""
+
+import io
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from flask import Flask, Request, Response, render_template, request
+from jinja2 import StrictUndefined
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, RequestEntityTooLarge, SecurityError
+
+from cvd.data.formats import RefusedError
+from cvd.errors import InputError
+from cvd.photos import decode_photo
+
+MAX_BYTES = 20 * 2**20  # of a photo
+_FORM_BYTES = 2**16  # what a form adds to it
+TEMPLATES = Path(__file__).parent.parent / "templates"
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",  # no-referrer would take Origin from forms too
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_FAULTS = {
+    "empty": "The file is empty.",
+    "not_an_image": "This is not a photo.",
+    "unsupported": "This kind of picture is not read: convert it to JPEG or PNG.",
+    "truncated": "A part of the photo is missing: perhaps its download broke off.",
+    "damaged": "The photo is damaged.",
+    "too_small": "The photo is too small: each side must have 16 pixels.",
+    "too_large": "The photo has too many pixels: at most 50 million.",
+}
+
+Answer = Mapping[str, Any]
+"""What the template shows of a photo: `picture` and `answers`, as of cvd.web.answers."""
+
+
+class MemoryRequest(Request):
+    """A request whose file stays in memory; Werkzeug's own would write a large one to the disk."""
+
+    max_form_parts = 4
+    max_form_memory_size = _FORM_BYTES
+
+    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
+        return io.BytesIO()
+
+
+def create_app(ask: Callable[[np.ndarray], Answer], *, hosts: Sequence[str] | None, **shown: Any) -> Flask:
+    """The application.
+
+    Args:
+        ask: from a photo, (h, w, 3) uint8, to what is shown of it; called by one thread at a time.
+        hosts: names under which the page may be asked for; None: any.
+        shown: what the page always shows: `variants`, `accuracies`, `colours`, `scale`, `note`.
+    """
+    app = Flask(__name__, static_folder=None, template_folder=str(TEMPLATES))
+    app.request_class = MemoryRequest
+    app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_env.filters["percent"] = format_percent
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + _FORM_BYTES
+    app.config["TRUSTED_HOSTS"] = None if hosts is None else list(hosts)
+    lock = threading.Lock()
+
+    def render(**more: Any) -> str:
+        empty = {"name": "", "answer": None, "error": ""}
+        return render_template("page.html", max_bytes=MAX_BYTES, **shown, **(empty | more))
+
+    def answer_photo() -> str:
+        name, data = take_photo()
+        with lock:  # two large photos at a time are more than some machines' memory
+            return render(name=name, answer=ask(decode_upload(data)))
+
+    app.add_url_rule("/", "page", render)
+    app.add_url_rule("/", "answer", answer_photo, methods=["POST"])
+    for name, kind in (("page.css", "text/css"), ("page.js", "text/javascript")):
+        app.add_url_rule(f"/{name}", name, lambda n=name, k=kind: Response(render_template(n, **shown), mimetype=k))
+    app.before_request(refuse_strangers)
+    app.after_request(add_headers)
+    app.register_error_handler(HTTPException, lambda error: (render(error=explain_error(error)), error.code))
+    return app
+
+
+def refuse_strangers() -> None:
+    """Lets only the page itself send photos."""
+    if request.method == "POST" and request.headers.get("Origin") != f"{request.scheme}://{request.host}":
+        raise Forbidden("Photos are only taken from this page itself.")
+
+
+def add_headers(response: Response) -> Response:
+    """Nothing from elsewhere, nothing kept, no frame around it."""
+    response.headers.update(HEADERS)
+    return response
+
+
+def take_photo() -> tuple[str, bytes]:
+    """The name and the bytes of the file that was sent.
+
+    Raises:
+        HTTPException: there is none, or it is too large.
+    """
+    file = request.files.get("photo")
+    if file is None or not file.filename:
+        raise BadRequest("Choose a photo first.")
+    data = file.read()
+    if len(data) > MAX_BYTES:
+        raise RequestEntityTooLarge
+    return file.filename, data
+
+
+def decode_upload(data: bytes) -> np.ndarray:
+    """A photo's pixels, (h, w, 3) uint8.
+
+    Raises:
+        BadRequest: they cannot be had; it says why.
+    """
+    try:
+        return decode_photo(data)
+    except RefusedError as refusal:
+        raise BadRequest(f"{_FAULTS.get(refusal.reason, 'The photo cannot be used.')} ({refusal.detail})") from refusal
+    except InputError as error:
+        raise BadRequest(f"The photo cannot be used: {error}.") from error
+
+
+def explain_error(error: HTTPException) -> str:
+    """An error in words for the person at the page."""
+    if isinstance(error, RequestEntityTooLarge):
+        return f"The file is too large: at most {MAX_BYTES // 2**20} MB."
+    if isinstance(error, SecurityError):
+        return "This page answers only at its own address: the one that cvd serve has printed."
+    if error.code == 404:
+        return "There is nothing at this address."
+    if error.code == 500:
+        return "Something went wrong: the terminal in which cvd serve runs says what."
+    return error.description or error.name
+
+
+def format_percent(share: float) -> str:
+    """A probability as 97.3%; never 0 or 100, which no network can know."""
+    return "over 99.9%" if share > 0.999 else "under 0.1%" if share < 0.001 else f"{100 * share:.1f}%"

@@ -1,0 +1,69 @@
+"""An address on this machine, and the server behind it."""
+
+import errno
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from cvd.errors import InputError
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+TIMEOUT_S = 30  # for a browser that stops in the middle of a photo
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Names no versions, waits for nobody for ever, and writes no log: what people show the page is theirs."""
+
+    timeout = TIMEOUT_S
+
+    def version_string(self) -> str:
+        """What the header `Server` says."""
+        return "cvd"
+
+    def log(self, type: str, message: str, *args: object) -> None:
+        """Nothing."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a host's address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """Takes an address, before anything slow is done; whoever calls waits until `run_server`.
+
+    Raises:
+        InputError: the address cannot be had.
+    """
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port is {port}: 0 (any that is free) to 65535")
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(f"--port {port} is in use: end what uses it, or choose another, 0 for any") from error
+        if error.errno == errno.EACCES:
+            raise InputError(f"--port {port} is not allowed for you: choose 1024 or more") from error
+        raise InputError(f"--host is {host!r}, no address of this machine: 127.0.0.1 is the usual one") from error
+
+
+def format_address(opened: socket.socket) -> str:
+    """What to type into a browser."""
+    host, port = opened.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = socket.gethostname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def run_server(app: "Flask", opened: socket.socket) -> None:
+    """Answers until Ctrl-C."""
+    host, port = opened.getsockname()[:2]
+    with opened:
+        make_server(host, port, app, threaded=True, request_handler=QuietHandler, fd=opened.fileno()).serve_forever()

@@ -1,0 +1,237 @@
+"""Differences between variants: tests against SciPy and by hand, coverage by simulation, sentences."""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from cvd import tracking
+from cvd.errors import InputError
+from cvd.evaluation import comparison, intervals, tables, verdict
+from cvd.evaluation.measures import evaluate_variant, render_json, tabulate_predictions
+from stages import compare
+
+TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}
+HISTORY = pd.DataFrame(
+    {"epoch": range(1, 5), "loss": 0.4, "accuracy": 0.8, "val_loss": [0.6, 0.5, 0.5, 0.6], "val_accuracy": 0.7}
+)
+
+
+def make_results(skills: dict[str, float], n: int = 200) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]]]:
+    """Predictions and metrics of variants of different skill; equal skills give equal logits."""
+    split = np.repeat(["test", "train", "validation"], n)
+    rows = pd.DataFrame({"path": [f"{i}.jpg" for i in range(3 * n)], "split": split, "label": np.arange(3 * n) % 2})
+    predictions = {}
+    for name, skill in skills.items():
+        noise = np.random.default_rng(round(1000 * skill)).normal(size=3 * n)
+        predictions[name] = tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
+    metrics = {
+        name: evaluate_variant(frame, HISTORY, TRAINING, n_bins=10, onset_tolerance=0.05)
+        for name, frame in predictions.items()
+    }
+    return predictions, metrics
+
+
+def test_mcnemar_agrees_with_the_binomial_test() -> None:
+    for first, second in ((10, 2), (0, 6), (7, 7), (120, 80)):
+        assert comparison.find_mcnemar_p(first, second) == binomtest(min(first, second), first + second, 0.5).pvalue
+    # 0 of 6: two-sided, twice one half to the sixth.
+    assert comparison.find_mcnemar_p(0, 6) == pytest.approx(2 * 0.5**6)
+    assert comparison.find_mcnemar_p(0, 0) == 1
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.01, 0.02, 0.03, 0.4 times 4, 3, 2, 1: 0.04, 0.06, 0.06, 0.4, made non-decreasing.
+    np.testing.assert_allclose(comparison.adjust_holm([0.03, 0.01, 0.4, 0.02]), [0.06, 0.04, 0.4, 0.06])
+    np.testing.assert_allclose(comparison.adjust_holm([0.9, 0.8]), [1, 1])
+    assert comparison.adjust_holm([]).shape == (0,)
+
+
+def test_bootstrap_is_seeded_paired_and_of_the_right_width() -> None:
+    rng = np.random.default_rng(0)
+    right = rng.random((2, 400)) < np.array([[0.7], [0.8]])
+    draws = intervals.bootstrap_accuracies(right, n_bootstrap=3000, seed=1)
+    assert draws.shape == (3000, 2)
+    np.testing.assert_array_equal(draws, intervals.bootstrap_accuracies(right, n_bootstrap=3000, seed=1))
+    assert not np.array_equal(draws, intervals.bootstrap_accuracies(right, n_bootstrap=3000, seed=2))
+    d = right[1].astype(float) - right[0]
+    assert (draws[:, 1] - draws[:, 0]).mean() == pytest.approx(d.mean(), abs=0.002)
+    assert (draws[:, 1] - draws[:, 0]).std() == pytest.approx(d.std() / np.sqrt(400), rel=0.05)
+    same = intervals.bootstrap_accuracies(right[[0, 0]], n_bootstrap=100, seed=1)
+    np.testing.assert_array_equal(same[:, 0], same[:, 1])
+
+
+def test_interval_of_a_difference_covers_the_truth() -> None:
+    """Seeded simulation: of 95% intervals about 95% hold the true difference, 7 points, of correlated networks."""
+    rng = np.random.default_rng(5)
+    n_runs, n = 300, 300
+    hits = 0
+    for run in range(n_runs):
+        # Right: both .62, only first .08, only second .15, neither .15.
+        kind = rng.choice(4, size=n, p=[0.62, 0.08, 0.15, 0.15])
+        right = np.array([kind <= 1, (kind == 0) | (kind == 2)])
+        draws = intervals.bootstrap_accuracies(right, n_bootstrap=200, seed=run)
+        low, high = intervals.find_interval(draws[:, 1] - draws[:, 0])
+        hits += low <= 0.07 <= high
+    assert 0.915 <= hits / n_runs <= 0.98
+
+
+def test_mcnemar_keeps_its_level() -> None:
+    """Two equally good networks are told apart no more often than the level says."""
+    rng = np.random.default_rng(6)
+    discordant = rng.binomial(200, 0.2, 400)
+    p = [comparison.find_mcnemar_p(k := int(rng.binomial(m, 0.5)), int(m) - k) for m in discordant]
+    assert np.mean(np.array(p) < 0.05) <= 0.06
+
+
+def test_comparison_of_four() -> None:
+    predictions, metrics = make_results({"baseline": 0.5, "augmented": 0.7, "tfrecord": 0.5, "transfer": 2.0})
+    found = comparison.compare_variants(predictions, metrics, n_bootstrap=500, seed=1)
+    assert render_json(found) == render_json(comparison.compare_variants(predictions, metrics, n_bootstrap=500, seed=1))
+    assert found["best"] == "transfer"
+    assert found["n_test_images"] == 200
+    assert found["n_pairs"] == 6
+    assert [row["rank"] for row in found["ranking"]] == [1, 2, 3, 3]
+    pair = found["pairs"][0]
+    assert (pair["first"], pair["second"]) == ("baseline", "augmented")
+    assert pair["difference"] == pytest.approx(
+        metrics["augmented"]["test"]["accuracy"] - metrics["baseline"]["test"]["accuracy"]
+    )
+    assert pair["difference_low"] <= pair["difference"] <= pair["difference_high"]
+    assert pair["agreement"] == 1 - (pair["only_first_right"] + pair["only_second_right"]) / 200
+    twin = found["pairs"][1]
+    assert twin["same_logits"]
+    assert twin["difference"] == 0
+    assert twin["p_holm"] == 1
+    assert "equal to the last bit" in twin["sentence"]
+    assert verdict.find_twins(found["pairs"]) == {"tfrecord": "baseline"}
+    assert len(verdict.list_distinct_pairs(found["pairs"])) == 4
+    assert "transfer" in found["verdict"][0]
+    assert "tfrecord" not in " ".join(found["verdict"])
+    # Only plain values at the top are shown by `dvc metrics`.
+    assert [key for key, value in found.items() if not isinstance(value, list)] == [
+        "best",
+        "n_test_images",
+        "n_pairs",
+        "n_pairs_told_apart",
+    ]
+    assert not {"seconds", "device", "images_per_second"} & set(json.dumps(found).replace('"', " ").split())
+
+
+def test_one_variant_alone() -> None:
+    predictions, metrics = make_results({"baseline": 1.0})
+    found = comparison.compare_variants(predictions, metrics, n_bootstrap=100, seed=1)
+    assert found["pairs"] == []
+    assert len(found["verdict"]) == 2
+    assert "| baseline |" in tables.render_markdown(found)
+
+
+def make_pair(**changes: Any) -> dict[str, Any]:
+    return {
+        "first": "a", "second": "b", "difference": 0.05, "difference_low": 0.02, "difference_high": 0.08,
+        "only_first_right": 10, "only_second_right": 30, "same_logits": False, "p": 0.002, "p_holm": 0.01,
+    } | changes  # fmt: skip
+
+
+def test_sentences_are_honest() -> None:
+    def tell(**changes: Any) -> str:
+        return verdict.describe_pair(make_pair(**changes), n_images=400)
+
+    rest = " by 5.0 points (95% interval +2.0 to +8.0; p = 0.010): more than luck with the test images explains."
+    assert tell() == "b beats a" + rest
+    turned = tell(difference=-0.05, difference_low=-0.08, difference_high=-0.02)
+    assert turned == "a beats b" + rest
+    assert "cannot tell whether that is luck" in tell(difference_low=-0.01, p=0.2, p_holm=0.6)
+    assert "a hint, but not beyond doubt" in tell(p=0.03, p_holm=0.09)
+    assert "right equally often" in tell(difference=0.0, difference_low=-0.02, difference_high=0.02, p=1.0, p_holm=1.0)
+    assert "the very same test images" in tell(
+        difference=0.0, only_first_right=0, only_second_right=0, p=1.0, p_holm=1.0
+    )
+
+
+def test_numbers_as_people_write_them() -> None:
+    assert verdict.format_points(-0.0312) == "\N{MINUS SIGN}3.1"
+    assert verdict.format_points(-0.0001) == "0.0"
+    assert verdict.format_percent(0.8225) == "82.2%"
+    assert [verdict.format_p(p) for p in (1e-9, 0.0123, 0.4)] == ["p < 0.001", "p = 0.012", "p = 0.40"]
+
+
+def test_different_test_images_are_refused() -> None:
+    predictions, metrics = make_results({"a": 1.0, "b": 1.5})
+    predictions["b"] = predictions["b"].assign(path=lambda frame: frame["path"] + "x")
+    with pytest.raises(InputError, match=r"b.csv and predictions/a.csv are of different test images"):
+        comparison.compare_variants(predictions, metrics, n_bootstrap=100, seed=1)
+
+
+def test_stage_writes_all_or_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
+    predictions, metrics = make_results({"baseline": 0.5, "augmented": 1.0})
+    for folder in ("predictions", "metrics", "models"):
+        (tmp_path / folder).mkdir()
+    timing = {"images_per_second": 190.0, "seconds": 9.5, "seconds_per_epoch": [5.0], "device": "cpu", "threads": 2}
+    for name, frame in predictions.items():
+        frame.to_csv(f"predictions/{name}.csv", index=False)
+        Path(f"metrics/{name}.json").write_text(render_json(metrics[name]))
+        Path(f"models/{name}.timing.json").write_text(render_json(timing))
+        Path(f"models/{name}.history.csv").write_text(HISTORY.to_csv(index=False))
+    places = {
+        "predictions": "predictions",
+        "metrics-folder": "metrics",
+        "models": "models",
+        "plots": "plots/comparison",
+    }
+    places |= {"comparison": "metrics/comparison.json", "timings": "metrics/timings.json"}
+    options = [part for name, value in places.items() for part in (f"--{name}", value)]
+    monkeypatch.setattr("sys.argv", ["compare", "--variants", "baseline", "augmented", *options])
+    args = compare.parse_arguments()
+    compare.work(args)
+    found = json.loads(Path("metrics/comparison.json").read_text())
+    assert "seconds" not in json.dumps(found)
+    assert json.loads(Path("metrics/timings.json").read_text())["baseline"]["median_seconds_per_epoch"] == 5.0
+    assert sorted(path.name for path in Path("plots/comparison").iterdir()) == [
+        "comparison.csv", "comparison.md", "curves.png", "differences.png", "overfitting.png", "pairs.csv",
+    ]  # fmt: skip
+    table = pd.read_csv("plots/comparison/comparison.csv")
+    assert pd.read_csv("plots/comparison/pairs.csv")["p_holm"].tolist() == [found["pairs"][0]["p_holm"]]
+    assert table["accuracy"].tolist() == [row["accuracy"] for row in found["ranking"]]
+    Path("predictions/augmented.csv").unlink()
+    with pytest.raises(InputError, match=r"predictions/augmented.csv is missing: make it with `dvc repro evaluate@aug"):
+        compare.work(args)
+    args.variants.append("nobody")
+    with pytest.raises(InputError, match=r"metrics/nobody.json is missing: make it with `dvc repro evaluate@nobody`"):
+        compare.work(args)
+
+
+def test_figures_go_to_own_runs_of_the_models_that_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, object]] = []
+    monkeypatch.setattr(tracking, "add_to_run", lambda **arguments: calls.append(arguments))
+    for name in ("models/baseline.keras", "plots/curves.png", "plots/comparison.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    args = argparse.Namespace(models=tmp_path / "models", plots=tmp_path / "plots")
+    compare.track(args, ["baseline", "augmented"])
+    (call,) = calls
+    assert call["only_own"]
+    assert (call["variant"], call["folder"]) == ("baseline", "comparison")
+    assert call["files"] == [tmp_path / "plots/curves.png"]  # of a single variant there are no differences
+
+
+def test_timing_summary() -> None:
+    timing = {
+        "images_per_second": 190.0,
+        "seconds": 9.5,
+        "seconds_per_epoch": [5.0, 1.0, 2.0],
+        "load_seconds": 1,
+        "device": "cpu",
+        "threads": 2,
+    }
+    assert comparison.summarise_timing(timing) == {
+        "images_per_second": 190.0, "seconds": 9.5, "median_seconds_per_epoch": 2.0, "device": "cpu", "threads": 2,
+    }  # fmt: skip

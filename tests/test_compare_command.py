@@ -1,0 +1,187 @@
+"""`cvd compare` and `cvd curve`, as typed: tables from the files that lie there, without TensorFlow."""
+
+import json
+import shutil
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cvd import cli
+from cvd.commands import curve
+from cvd.evaluation import experiments, seeds
+from cvd.evaluation.measures import evaluate_variant, render_json, tabulate_predictions
+from cvd.params import load_params
+
+ROOT = Path(__file__).parent.parent
+TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}
+TIMING = {"images_per_second": 190.4, "seconds": 75.2, "seconds_per_epoch": [18.8], "device": "CPU", "threads": 2}
+HISTORY = pd.DataFrame(
+    {"epoch": range(1, 5), "loss": 0.4, "accuracy": 0.8, "val_loss": [0.6, 0.5, 0.5, 0.6], "val_accuracy": 0.7}
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for folder in (".dvc", "predictions", "metrics", "models"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    split = np.repeat(["test", "train", "validation"], 100)
+    rows = pd.DataFrame({"path": [f"{i}.jpg" for i in range(300)], "split": split, "label": np.arange(300) % 2})
+    for name, skill in {"transfer": 2.0, "own": 1.0, "baseline": 0.5}.items():
+        noise = np.random.default_rng(round(10 * skill)).normal(size=300)
+        frame = tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
+        frame.to_csv(tmp_path / f"predictions/{name}.csv", index=False)
+        metrics = evaluate_variant(frame, HISTORY, TRAINING, n_bins=10, onset_tolerance=0.05)
+        (tmp_path / f"metrics/{name}.json").write_text(render_json(metrics))
+    (tmp_path / "models/baseline.timing.json").write_text(json.dumps(TIMING))
+    (tmp_path / "metrics/comparison.json").write_text("{}")  # of no variant
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    printed = capsys.readouterr()
+    return int(ended.value.code or 0), printed.out, printed.err
+
+
+def read_tables(text: str) -> list[list[dict[str, str]]]:
+    """Markdown's tables, a dictionary for each row."""
+    tables = []
+    for part in text.split("\n\n"):
+        lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.strip().splitlines()]
+        if part.startswith("|"):
+            assert set("".join(lines[1])) == {"-", ":"}
+            assert len(set(map(len, lines))) == 1
+            tables.append([dict(zip(lines[0], cells, strict=True)) for cells in lines[2:]])
+    return tables
+
+
+def test_all_that_was_evaluated_is_compared(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "compare")
+    assert code == 0
+    results, overfitting, pairs = read_tables(out)
+    assert [row["variant"] for row in results] == ["transfer", "own", "baseline"]
+    found = json.loads((project / "metrics/own.json").read_text())
+    assert results[1]["test accuracy (95%)"].startswith(f"{100 * found['test']['accuracy']:.1f}% (")
+    cost = {row["variant"]: (row["training, s"], row["images/s"]) for row in overfitting}
+    assert cost == {"transfer": ("", ""), "own": ("", ""), "baseline": ("75", "190")}
+    assert overfitting[0]["gap at last"] == "+10.0"
+    assert overfitting[0]["area, points"] == "+30"
+    assert len(pairs) == 3
+    assert "transfer beats baseline by" in out
+
+
+def test_named_variants_as_csv_and_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "compare", "own", "baseline", "--csv")
+    table = pd.read_csv(StringIO(out))
+    assert table["variant"].tolist() == ["own", "baseline"]
+    assert table["seconds"].tolist()[1] == 75.2
+    found = json.loads((project / "metrics/own.json").read_text())
+    assert table["accuracy"][0] == found["test"]["accuracy"]
+    _, out, _ = run(capsys, "compare", "own", "baseline", "--json")
+    comparison = json.loads(out)
+    assert [(pair["first"], pair["second"]) for pair in comparison["pairs"]] == [("own", "baseline")]
+    assert comparison["timings"]["baseline"]["images_per_second"] == 190.4
+
+
+def test_what_is_missing_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "compare", "nobody")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "nobody.json is missing or not JSON: make it with `dvc repro evaluate@nobody`" in err
+    code, _, err = run(capsys, "compare", "--seeds")
+    assert code == 2
+    assert "no variant was trained with two seeds: queue some with `dvc exp run --queue -S 'seed=range(1,6)'`" in err
+    code, _, err = run(capsys, "curve")
+    assert code == 2
+    assert "queue some with `cvd curve --queue baseline`" in err
+    code, _, err = run(capsys, "curve", "--queue", "nobody")
+    assert code == 2
+    assert "the variant to train is 'nobody': name some of baseline, augmented" in err
+    shutil.rmtree(project / "predictions")
+    code, _, err = run(capsys, "compare")
+    assert code == 2
+    assert "no variant has been evaluated" in err
+
+
+def make_outcomes(project: Path, key: str) -> list[experiments.Outcome]:
+    """Outcomes of baseline and own, of three seeds, or of three sizes."""
+    outcomes = []
+    for variant in ("baseline", "own"):
+        for i, accuracy in enumerate((0.5, 0.6, 0.65)):
+            metrics: dict[str, Any] = json.loads((project / f"metrics/{variant}.json").read_text())
+            metrics["test"]["accuracy"] = accuracy + (variant == "own") * (0.1 + 0.01 * i)
+            n = 50 * 2**i if key == "size" else 100
+            metrics["train"]["details"][0]["n_images"] = n
+            seed = i if key == "seed" else 1
+            outcome = experiments.Outcome(
+                f"{key}-{i}", variant, seed, {"a": 1}, {}, "c", {"train": n, "seed": 1}, metrics
+            )
+            outcomes.append(outcome)
+    return outcomes
+
+
+def test_seeds_in_all_forms(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments, "read_outcomes", lambda root: make_outcomes(project, "seed"))
+    _, out, _ = run(capsys, "compare", "--seeds")
+    spread, each = read_tables(out)
+    assert [row["variant"] for row in spread] == ["baseline", "own"]
+    assert spread[0]["test accuracy, mean"] == "58.3%"
+    assert each[1] == {"variant": "own", "seed 0": "60.0%", "seed 1": "71.0%", "seed 2": "77.0%"}
+    assert (
+        "own is 11.0 points above baseline on average, ahead in 3 of 3 (95% interval +8.5 to +13.5; p = 0.003)" in out
+    )
+    _, out, _ = run(capsys, "compare", "--seeds", "own", "--csv")
+    assert out.splitlines()[:2] == ["variant,seed,test_accuracy,experiment", "own,0,0.6,seed-0"]
+    _, out, _ = run(capsys, "compare", "--seeds", "--json")
+    assert json.loads(out) == seeds.summarise_seeds(seeds.gather_seeds(make_outcomes(project, "seed")))
+
+
+def test_curve_prints_and_draws(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiments, "read_outcomes", lambda root: make_outcomes(project, "size"))
+    code, out, _ = run(capsys, "curve", "own")
+    assert code == 0
+    (table,) = read_tables(out)
+    assert [row["training images"] for row in table] == ["50", "100", "200"]
+    assert (project / "plots/sizes/sizes.png").stat().st_size > 10_000
+    assert pd.read_csv(project / "plots/sizes/sizes.csv")["test"].tolist() == [0.6, 0.71, 0.77]
+
+
+def test_queue_hands_dvc_an_experiment_for_each_size(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def record(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", record)
+    args = cli.parse_arguments(["curve", "--queue", "baseline"])
+    assert curve.print_curve(args) == 0
+    epochs = load_params().variants["baseline"].epochs
+    n = load_params().split.train
+    assert n
+    assert [command[5] for command in commands] == [f"split.train={round(n / part)}" for part in (8, 4, 2)]
+    assert commands[2] == [
+        "dvc", "exp", "run", "--queue", "-S", f"split.train={n // 2}", "-S", f"variants.baseline.epochs={2 * epochs}",
+        "evaluate@baseline",
+    ]  # fmt: skip
+
+
+def test_no_tensorflow_is_loaded(project: Path) -> None:
+    script = (
+        "import sys\nfrom cvd.cli import main\n"
+        "try:\n    main(['compare'])\nexcept SystemExit:\n    pass\n"
+        "print({'tensorflow', 'keras', 'mlflow', 'dvc'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"

@@ -1,0 +1,46 @@
+"""A variant that is off by default is run by one command, and leaves what is run by default alone."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_project import ROOT, commit, ran_stages, run
+
+pytestmark = pytest.mark.pipeline
+
+OPTIONAL = yaml.safe_load((ROOT / "more.yaml").read_text())["optional"]
+
+
+@pytest.fixture(scope="module")
+def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    target = tmp_path_factory.mktemp("optional") / "project"
+    shutil.copytree(prepared, target, symlinks=True)
+    commit(target, "results")
+    yield target
+    shutil.rmtree(target)
+
+
+def test_default_run_knows_nothing_of_it(project: Path) -> None:
+    assert "up to date" in run("dvc", "status", cwd=project).stdout
+    listed = run("dvc", "stage", "list", "--name-only", cwd=project).stdout.split()
+    assert "train@baseline" in listed
+    assert not {f"train@{name}" for name in OPTIONAL} & set(listed)
+
+
+def test_one_command_runs_it_and_one_takes_it_out_again(project: Path) -> None:
+    add = ["-S", "more.yaml:++graph.small=${optional.small}", "-S", "variants.small.width=2"]
+    done = run("dvc", "exp", "run", "--name", "tiny", "evaluate@small", *add, cwd=project)
+    assert ran_stages(done) == {"train@small", "evaluate@small"}
+    metrics = json.loads((project / "metrics/small.json").read_text())
+    assert metrics["training"]["parameters"] < 20_000
+    changed = run("git", "status", "--porcelain", "-uall", cwd=project).stdout.splitlines()
+    assert {line[3:] for line in changed} == {"dvc.lock", "metrics/small.json", "more.yaml", "params.yaml"}
+    shown = run("dvc", "exp", "show", "--csv", cwd=project).stdout
+    assert "tiny" in shown
+    run("git", "checkout", "-q", ".", cwd=project)
+    run("dvc", "checkout", "-q", "--force", cwd=project)
+    assert not (project / "models/small.keras").exists()
+    assert "up to date" in run("dvc", "status", cwd=project).stdout

@@ -1,0 +1,128 @@
+"""One interface for every method: any classifier, any image, no NaN."""
+
+import typing
+
+import keras
+import numpy as np
+import pytest
+from classifiers import SIDE, build, draw_images
+
+from cvd.commands import explain as command
+from cvd.errors import InputError
+from cvd.sections import Method
+from cvd.vis import explaining, masking, paths, weighing
+from cvd.vis.graphs import make_scorer
+
+LAYERED = [name for name, method in explaining.METHODS.items() if method.has_layers]
+# Smallest sides that Keras' own networks take, and one that is odd; random weights.
+NETWORKS = {"MobileNetV2": 45, "VGG16": 47, "InceptionV3": 77, "Xception": 73}
+
+
+@pytest.fixture(scope="module")
+def plain() -> keras.Model:
+    return build("plain")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_keras_own_networks_are_explained(name: str) -> None:
+    keras.utils.set_random_seed(1)
+    side = NETWORKS[name]
+    model = getattr(keras.applications, name)(weights=None, input_shape=(side, side, 3), classes=5)
+    (layer,) = explaining.choose_layers(model, None, method="gradcam")[-1:]
+    assert layer == {"MobileNetV2": "out_relu", "VGG16": "block5_conv3", "InceptionV3": "mixed10"}.get(
+        name, "block14_sepconv2_act"
+    )
+    images = np.random.default_rng(0).uniform(0, 255, (2, side, side, 3)).astype(np.float32)
+    maps = explaining.explain_images(model, images, class_index=np.array([4, 0]))
+    assert maps.shape == (2, *model.get_layer(layer).output.shape[1:3])
+    assert np.isfinite(maps).all()
+    assert (maps >= 0).all()
+
+
+@pytest.mark.parametrize("method", explaining.METHODS)
+@pytest.mark.parametrize("shape", [(8, 8), (40, 260)])
+def test_any_size(method: str, shape: tuple[int, int]) -> None:
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(3, 3, activation="relu", name="conv")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    images = np.full((1, *shape, 3), 128, np.uint8)
+    images[:, : shape[0] // 2] = 255
+    maps = explaining.explain_images(model, images, method=method, class_index=1)
+    assert maps.shape == ((1, *shape) if method == "integrated" else (1, shape[0] - 2, shape[1] - 2))
+    assert np.isfinite(maps).all()
+
+
+@pytest.mark.parametrize("method", explaining.METHODS)
+def test_two_signs_are_two_single_calls(plain: keras.Model, method: str) -> None:
+    layers = explaining.choose_layers(plain, None, method=method)
+    found = explaining.make_explainer(plain, layers, method=method)(draw_images(), (1, -1))
+    for sign, maps in zip((1, -1), found, strict=True):
+        assert list(maps) == layers
+        alone = explaining.explain_images(plain, draw_images(), layer=layers[-1], sign=sign, method=method)
+        np.testing.assert_allclose(maps[layers[-1]], alone, rtol=1e-5, atol=1e-8)
+    assert not np.allclose(found[0][layers[-1]], found[1][layers[-1]])
+
+
+def test_an_attribution_adds_up_to_the_change_of_the_logit(plain: keras.Model) -> None:
+    # Completeness (Sundararajan et al. 2017, proposition 1).
+    differences, gradients = paths.average_gradients(plain, draw_images(), start=20.0, steps=200)
+    score = make_scorer(plain)
+    change = score(draw_images())[:, 0] - score(np.full((1, SIDE, SIDE, 3), 20.0))[0, 0]
+    np.testing.assert_allclose((differences * gradients).sum(axis=(1, 2, 3)), change, rtol=2e-2)
+
+
+def test_a_linear_model_s_attribution_is_weight_times_pixel() -> None:
+    inputs = keras.Input((4, 5, 3))
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(inputs)))
+    weights = model.layers[-1].get_weights()[0].reshape(4, 5, 3)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 4, 5, 3)).astype(np.float32)
+    expected = np.maximum((images * weights).sum(axis=-1), 0)
+    np.testing.assert_allclose(explaining.explain_images(model, images, method="integrated"), expected, rtol=1e-3)
+
+
+def test_masks_let_through_what_a_channel_answers_to() -> None:
+    # One channel that copies red: the mask of an image with a red corner is that corner.
+    inputs = keras.Input((6, 6, 3))
+    convolution = keras.layers.Conv2D(1, 1, name="conv")
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(convolution(inputs)))
+    convolution.set_weights([np.array([1, 0, 0], np.float32).reshape(1, 1, 3, 1), np.zeros(1, np.float32)])
+    image = np.full((1, 6, 6, 3), 60, np.uint8)
+    image[0, :3, :3, 0] = 240
+    activations, probabilities = masking.score_masked(model, image, layer="conv")
+    np.testing.assert_allclose(activations[..., 0], image[..., 0])
+    np.testing.assert_allclose(probabilities[0, 0], 1 / (1 + np.exp(-240 * 9 / 36)), rtol=1e-5)
+
+
+def test_masks_are_stretched_each_by_itself_and_flat_ones_are_empty() -> None:
+    masks = np.array([[[1.0, 3.0]], [[7.0, 7.0]]])
+    np.testing.assert_array_equal(weighing.scale_masks(masks), [[[0, 1]], [[0, 0]]])
+
+
+def test_convolutions_inside_another_model() -> None:
+    base = keras.Sequential([keras.Input((12, 12, 3)), keras.layers.Conv2D(4, 3, activation="relu")], name="base")
+    inputs = keras.Input((12, 12, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(base(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(pooled))
+    assert explaining.choose_layers(model, None, method="gradcam") == ["base"]
+    assert explaining.explain_images(model, np.full((1, 12, 12, 3), 9, np.uint8)).shape == (1, 10, 10)
+
+
+def test_the_same_methods_everywhere() -> None:
+    assert tuple(explaining.METHODS) == typing.get_args(Method) == command.METHODS
+
+
+def test_wrong_methods_are_named(plain: keras.Model) -> None:
+    with pytest.raises(InputError, match=r"method is 'cam': choose from gradcam, "):
+        explaining.make_explainer(plain, ["conv2"], method="cam")
+    with pytest.raises(InputError, match=r"method 'integrated' explains by the pixels, not by layer 'conv2'"):
+        explaining.explain_images(plain, draw_images(), layer="conv2", method="integrated")
+    with pytest.raises(InputError, match="sign is 0"):
+        explaining.make_explainer(plain, ["conv2"])(draw_images(), [1, 0])
+
+
+@pytest.mark.parametrize("method", LAYERED)
+def test_images_do_not_mix(plain: keras.Model, method: str) -> None:
+    images = np.concatenate([draw_images(), np.zeros((1, SIDE, SIDE, 3), np.float32)])
+    together = explaining.explain_images(plain, images, method=method)
+    alone = explaining.explain_images(plain, images[1:2], method=method)
+    np.testing.assert_allclose(together[1], alone[0], rtol=1e-4, atol=1e-8)
