@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cvd.errors import InputError
 from cvd.vis.graphs import cut_filters
+from cvd.vis.responses import Respond, make_responder
 
 GREY = 128.0
 NOISE = 24.0  # half the width of the starting noise, in pixel values
@@ -83,7 +84,9 @@ def ascend_filters(
     if wrong:
         raise InputError(f"filter {wrong[0]} is not in layer {layer!r}: it has filters 0 to {n_filters - 1}")
     is_crisp = recipe == "crisp"
-    climb = _make_climb(make_objective(cut, rectified=not is_crisp), filter_spectrum(size_px) if is_crisp else None)
+    climb = _make_climb(
+        make_objective(make_responder(cut), rectified=not is_crisp), filter_spectrum(size_px) if is_crisp else None
+    )
     shifts = _draw_shifts(size_px, steps, seed) if is_crisp else np.zeros((steps + 1, 2), np.int32)
     sizes = CRISP_STEP * np.geomspace(1, 0.3, steps) if is_crisp else np.full(steps, PLAIN_STEP)
     sizes = np.append(sizes, 0).astype(np.float32)
@@ -97,11 +100,11 @@ def ascend_filters(
     return Ascent(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
-def make_objective(cut: keras.Model, *, rectified: bool) -> Objective:
+def make_objective(respond: Respond, *, rectified: bool) -> Objective:
     """Mean activation of a filter for each picture, and its gradient by the picture's pixels.
 
     Args:
-        cut: pixels (b, s, s, 3) to a layer's output without and with its rectifier, (b, h', w', k) each.
+        respond: as of `cvd.vis.responses.make_responder`.
         rectified: whether to climb the activation itself; else what enters the rectifier: where it fires, without an
             upper bound (ReLU6), and the place nearest to firing as long as a filter is silent, without a gradient.
     """
@@ -109,22 +112,22 @@ def make_objective(cut: keras.Model, *, rectified: bool) -> Objective:
     def differentiate(images: tf.Tensor, filters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            bare, activation = cut(images, training=False)
-            climbed = _average(activation, filters) if rectified else _average_through(bare, filters)
+            bare, activation = respond(images, filters)
+            climbed = _average(activation) if rectified else _average_through(bare)
         gradients = tape.gradient(climbed, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return _average(activation, filters), gradients
+        return _average(activation), gradients
 
     return differentiate
 
 
-def _average(output: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
-    return tf.gather(tf.reduce_mean(tf.cast(output, tf.float32), axis=(1, 2)), filters, axis=1, batch_dims=1)
+def _average(answers: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(answers, axis=(1, 2))
 
 
-def _average_through(bare: tf.Tensor, filters: tf.Tensor) -> tf.Tensor:
+def _average_through(bare: tf.Tensor) -> tf.Tensor:
     """Mean of what passes a rectifier without an upper bound; of a silent filter, the value nearest to firing."""
-    highest = tf.gather(tf.reduce_max(bare, axis=(1, 2)), filters, axis=1, batch_dims=1)
-    return tf.where(highest > 0, _average(tf.nn.relu(bare), filters), highest)
+    highest = tf.reduce_max(bare, axis=(1, 2))
+    return tf.where(highest > 0, _average(tf.nn.relu(bare)), highest)
 
 
 def draw_noise(filters: np.ndarray, size_px: int, seed: int) -> np.ndarray:

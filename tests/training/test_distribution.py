@@ -41,7 +41,7 @@ def make_examples(n: int, seed: int) -> Examples:
 # What a process of its own runs: python -c PROGRAM STRATEGY FOLDER, with TF_CONFIG. The chief keeps its state there.
 PROGRAM = f"""
 import json, os, signal, sys
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
 from pathlib import Path
 from cvd.stage import silence_tensorflow
 silence_tensorflow()

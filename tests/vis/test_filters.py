@@ -8,6 +8,7 @@ import tensorflow as tf
 from cvd.errors import InputError
 from cvd.vis import filters
 from cvd.vis.graphs import cut_filters
+from cvd.vis.responses import make_responder
 
 SIDE = 24
 
@@ -32,12 +33,12 @@ def model() -> keras.Model:
 
 @pytest.mark.parametrize("rectified", [True, False])
 def test_the_gradient_is_that_of_finite_differences(model: keras.Model, rectified: bool) -> None:
-    cut = cut_filters(model, "conv2", size_px=SIDE)
-    objective = filters.make_objective(cut, rectified=True)
+    respond = make_responder(cut_filters(model, "conv2", size_px=SIDE))
+    objective = filters.make_objective(respond, rectified=True)
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32)
     chosen = tf.constant([1, 3], tf.int64)
-    values, gradients = filters.make_objective(cut, rectified=rectified)(tf.constant(images), chosen)
+    values, gradients = filters.make_objective(respond, rectified=rectified)(tf.constant(images), chosen)
     direction = gradients.numpy() / np.abs(gradients).max()
     step = 0.5
     above, _ = objective(tf.constant(images + step * direction), chosen)
