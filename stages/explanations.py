@@ -188,7 +188,6 @@ def _track(args: argparse.Namespace, found: dict[str, Any]) -> None:
             variant=variant,
             model_path=args.models / f"{variant}.keras",
             metrics={"explanations": shown},
-            files=[args.metrics],
             folder="explanations",
         )
 

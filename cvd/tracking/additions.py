@@ -11,7 +11,7 @@ from cvd.tracking.experiments import name_experiment
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_HASH
 from cvd.tracking.outbox import Addition
-from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_metrics, now_ms
+from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_digest, name_metrics, now_ms
 from cvd.tracking.runs import (
     end_run,
     find_runs,
@@ -81,7 +81,7 @@ def send_addition(store: Store, addition: Addition) -> str:
             return "nowhere"
     run_id = own.info.run_id if own is not None else _start_evaluation(store, addition, source)
     if addition.metrics:
-        log_results(store, run_id, addition.metrics)
+        log_results(store, run_id, addition.metrics, addition.folder)
     if addition.files:
         log_files(store, run_id, addition.files, addition.folder)
     return run_id
@@ -99,7 +99,7 @@ def _send_kept_training(store: Store, addition: Addition) -> "Run | None":
 
 def _has_all(run: "Run", addition: Addition) -> bool:
     tags = run.data.tags
-    return (not addition.metrics or tags.get("metrics.digest") == digest_of(addition.metrics)) and (
+    return (not addition.metrics or tags.get(name_digest(addition.folder)) == digest_of(addition.metrics)) and (
         not addition.files or tags.get(f"files.{addition.folder}") == digest_files(addition.files)
     )
 

@@ -97,6 +97,11 @@ def name_params(params: Mapping[str, Any], variant: str) -> dict[str, str]:
     return {name: str(value) for name, value in flatten(kept).items() if name not in NO_RESULT}
 
 
+def name_digest(folder: str) -> str:
+    """The tag with the digest of the figures that a stage added, by its folder of the run's artifacts."""
+    return f"metrics.digest.{folder}"
+
+
 def name_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """{"test": {"accuracy": 0.7}} -> {"test/accuracy": 0.7}; what is not a number is left out.
 

@@ -16,6 +16,7 @@ from cvd.tracking.records import (
     digest_files,
     digest_of,
     is_dead,
+    name_digest,
     name_metrics,
     now_ms,
 )
@@ -65,12 +66,13 @@ def format_groups(names: Sequence[str]) -> str:
 
 
 def describe_run(record: Record) -> str:
-    """The run's description: how to get from it to the experiment."""
+    """The run's description: how to get from it to the experiment, and where its pictures are."""
     baseline = f"commit `{record.tags.get('dvc.baseline_rev', 'unknown')[:7]}`"
-    if record.experiment == WORKSPACE:
-        return f"Made by `dvc repro` on {baseline}."
     name = record.experiment
-    return f"DVC experiment `{name}` on {baseline}. Its files: `dvc exp apply {name}`. Its runs: `cvd runs {name}`."
+    origin = f"DVC experiment `{name}` on {baseline}. Its files: `dvc exp apply {name}`. Its runs: `cvd runs {name}`."
+    if name == WORKSPACE:
+        origin = f"Made by `dvc repro` on {baseline}."
+    return f"{origin}\n\nCurves: *Model metrics*. Pictures: *Artifacts*, in `evaluation`, `filters`, `gradcam`."
 
 
 def start_run(store: Store, record: Record) -> str:
@@ -187,19 +189,19 @@ def log_files(store: Store, run_id: str, files: Sequence[str | Path], folder: st
     return True
 
 
-def log_results(store: Store, run_id: str, metrics: Mapping[str, Any]) -> bool:
-    """Logs final figures, nested ones joined by "/" (`test/accuracy`); False when they are there already."""
+def log_results(store: Store, run_id: str, metrics: Mapping[str, Any], folder: str) -> bool:
+    """Logs a stage's final figures, nested ones joined by "/" (`test/accuracy`); False when they are there already."""
     from mlflow.entities import Metric
 
     figures = name_metrics(metrics)
     if not figures:
         return False
     digest = digest_of(figures)
-    if store.client.get_run(run_id).data.tags.get("metrics.digest") == digest:
+    if store.client.get_run(run_id).data.tags.get(name_digest(folder)) == digest:
         return False
     moment = now_ms()
     store.client.log_batch(
         run_id, metrics=[Metric(name, value, moment, 0) for name, value in figures.items()], synchronous=True
     )
-    log_tags(store, run_id, {"metrics.digest": digest})
+    log_tags(store, run_id, {name_digest(folder): digest})
     return True

@@ -14,7 +14,7 @@ from cvd.tracking.experiments import list_experiments, name_applied, read_lock
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_HASH, MODEL_MD5, log_model
 from cvd.tracking.outbox import Addition
-from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_metrics, now_ms
+from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_digest, name_metrics, now_ms
 from cvd.tracking.runs import (
     GROUPS,
     find_runs,
@@ -109,14 +109,14 @@ def _sync_results(store: Store, run: "Run", runs: "list[Run]", variant: str) -> 
         if folder == SHARED and (run.data.tags.get("restored") != "true" or f"files.{SHARED}" in run.data.tags):
             continue  # not this run's: its own experiment's comparison may be another
         metrics = _read_figures(files, variant) if folder == EVALUATION else {}
-        tags = {f"files.{folder}": digest_files(files)} | ({"metrics.digest": digest_of(metrics)} if metrics else {})
+        tags = {f"files.{folder}": digest_files(files)} | ({name_digest(folder): digest_of(metrics)} if metrics else {})
         known = {tag: {other.data.tags.get(tag) for other in runs} for tag in tags}
         missing = {tag for tag in tags if tag not in run.data.tags or tags[tag] not in known[tag]}
         if not missing:
             continue
-        yield f"{run.info.run_name}: {len(files)} files of {folder}{', figures' * ('metrics.digest' in missing)}"
+        yield f"{run.info.run_name}: {len(files)} files of {folder}{', figures' * (name_digest(folder) in missing)}"
         if has_own or not missing & run.data.tags.keys():
-            log_results(store, run.info.run_id, metrics)
+            log_results(store, run.info.run_id, metrics, folder)
             log_files(store, run.info.run_id, files, folder)
         else:
             model = run.data.tags[MODEL_HASH]

@@ -81,7 +81,7 @@ def name_view(experiment: str) -> tuple[str, str]:
 def describe_view(experiment: str | None = None) -> str:
     """The tag's value: all runs, or those of one experiment."""
     sections = (  # with how many charts stand in a row, and their height: the first is seen at one glance
-        ("Over-fitting, epoch by epoch", 2, 270),
+        ("Over-fitting, epoch by epoch", 2, 290),
         ("The saved models, on clean images", 4, 270),
         ("How it was trained", 2, 270),
     )

@@ -18,6 +18,7 @@ RESULTS = {
     "activations": ("plots/activations/{}/*.png",),
     "filters": ("plots/filters/{}/*",),
     "gradcam": ("plots/gradcam/{}/*.png",),
+    "mistakes": ("plots/mistakes/{}.png",),
     "comparison": ("plots/comparison/curves.png", "plots/comparison/differences.png"),
 }
 

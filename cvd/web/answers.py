@@ -11,6 +11,7 @@ from scipy.special import expit
 from cvd.data.decode import encode_jpeg, resize_image
 from cvd.data.manifest import LABELS
 from cvd.vis.drawing import fit_picture
+from cvd.vis.geometry import align_maps
 from cvd.vis.gradcam import Evidence, make_differentiator
 from cvd.vis.layers import choose_grad_cam_layers, name_depths
 from cvd.vis.overlays import overlay_heat
@@ -68,6 +69,10 @@ def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answe
     layers = list(dict.fromkeys([found[0], found[-1]]))
     differentiate, side_px = make_differentiator(model, layers), model.input_shape[1]
 
+    def weigh(evidence: Evidence, layer: str) -> list[np.ndarray]:
+        maps = (combine_grad_cam(evidence.activations, sign * evidence.gradients) for sign in (-1, 1))
+        return [align_maps(model, layer, each)[0] for each in maps]
+
     def ask(photo: np.ndarray) -> Answer:
         logits, evidence = differentiate(resize_image(photo, side_px)[np.newaxis], 0)
         logit = float(logits[0, 0])
@@ -76,16 +81,15 @@ def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answe
         views = [
             view
             for layer, depth in zip(layers, depths, strict=True)
-            for view in _draw_views(small, evidence[layer], layer, depth or "last")
+            for view in _draw_views(small, weigh(evidence[layer], layer), layer, depth or "last")
         ]
         return Answer(variant, LABELS[int(logit > 0)], float(expit(logit)), views)
 
     return ask
 
 
-def _draw_views(photo: np.ndarray, evidence: Evidence, layer: str, depth: str) -> list[View]:
+def _draw_views(photo: np.ndarray, maps: list[np.ndarray], layer: str, depth: str) -> list[View]:
     """A layer's two maps on a photo."""
-    maps = [combine_grad_cam(evidence.activations, sign * evidence.gradients)[0] for sign in (-1, 1)]
     hottest = float(max(each.max() for each in maps))
     return [
         View(
