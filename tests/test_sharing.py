@@ -126,7 +126,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     beside = tmp_path_factory.mktemp("sharing")
     made = Project(beside / "project", beside / "home")
     (made.folder / ".dvc").mkdir(parents=True)
-    for name in (".dvc/config", ".dvcignore", ".gitignore", "params.yaml"):
+    for name in (".dvc/config", ".dvcignore", ".gitignore", "params.yaml", "more.yaml"):
         shutil.copy(ROOT / name, made.folder / name)
     (made.folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
     (made.folder / "make.py").write_text(MAKE)
@@ -214,7 +214,7 @@ def test_a_clone_on_another_machine_pulls_the_rest_and_makes_the_pictures_anew(
     assert there.hash_files() == wanted
 
     again = set(re.findall(r"Running stage '(\w+)", there.run("dvc", "repro").stdout))
-    assert again == {"download", "split", "shard", "augmentations", "activations", "gradcam", "report"}
+    assert again == {"download", "split", "shard", "augmentations", "activations", "gradcam", "mistakes", "report"}
     assert there.hash_files() == project.hash_files()
     assert not there.run("git", "status", "--porcelain").stdout
 

@@ -156,6 +156,8 @@ def test_an_experiment_reruns_what_depends_on_it_and_is_tracked(project: Path) -
         "activations@augmented",
         "filters@augmented",
         "gradcam",
+        "mistakes",
+        "explanations",
         "report",
     }
     assert ran_stages(done) == {"train@augmented", "augmentations", *followers}

@@ -47,7 +47,7 @@ def _probe_database(path: str) -> None:
     if is_uri or (Path(path).exists() and path != ":memory:"):
         with closing(sqlite3.connect(path, timeout=LOCK_S, uri=is_uri)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute("SELECT count(*) FROM sqlite_master")
+            connection.execute("PRAGMA user_version = 1")  # SQLite sees only now that a file is read-only; undone
 
 
 def _probe_server(uri: str, timeout_s: float) -> None:
@@ -71,5 +71,5 @@ def held_file() -> Path:
 
 def describe_error(error: BaseException) -> str:
     """The first line of what went wrong, short and without passwords."""
-    text = str(error).strip().splitlines()
-    return (show_uri(text[0])[:200] if text else "") or type(error).__name__
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith("(raised ")]  # SQLAlchemy's
+    return (show_uri(lines[0])[:200] if lines else "") or type(error).__name__

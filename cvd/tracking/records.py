@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -105,10 +106,12 @@ def name_digest(folder: str) -> str:
 def name_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """{"test": {"accuracy": 0.7}} -> {"test/accuracy": 0.7}; what is not a number is left out.
 
-    The entry of a list `details` counts as if it stood outside: the list only keeps it out of DVC's tables.
+    The entry of a list `details` counts as if it stood outside: the list only keeps it out of DVC's tables. MLflow
+    refuses names with other signs: `gradcam++` becomes `gradcamplusplus`, and what else there may be a `_`.
     """
     flat = flatten(_open_details(metrics), "/").items()
-    return {name: float(value) for name, value in flat if isinstance(value, Number) and not isinstance(value, bool)}
+    numbers = {name: float(value) for name, value in flat if isinstance(value, Number) and not isinstance(value, bool)}
+    return {re.sub(r"[^\w\-. :/]", "_", name.replace("+", "plus")): value for name, value in numbers.items()}
 
 
 def _open_details(metrics: Mapping[str, Any]) -> dict[str, Any]:

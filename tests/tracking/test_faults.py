@@ -209,9 +209,7 @@ def write_garbage(path: Path) -> str:
 
 
 def open_read_only(path: Path) -> str:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE experiments (name TEXT)")
-        connection.commit()
+    store._create_database(path)
     return f"sqlite:///file:{path}?mode=ro&uri=true"
 
 

@@ -5,7 +5,7 @@ import pytest
 from tracking_samples import EPOCH, PARAMS, ROOT
 
 from cvd.params import load_params
-from cvd.tracking import records
+from cvd.tracking import records, runs, store
 
 
 def test_params_of_other_variants_and_exports_are_left_out() -> None:
@@ -43,6 +43,15 @@ def test_gaps_are_train_minus_validation_and_validation_minus_train() -> None:
 def test_metrics_are_numbers_joined_by_slashes() -> None:
     nested = {"test": {"accuracy": 0.7, "confusion": [[1, 2], [3, 4]]}, "note": "text", "ok": True, "n": np.float32(2)}
     assert records.name_metrics(nested) == {"test/accuracy": 0.7, "n": 2.0}
+
+
+def test_metrics_have_names_that_mlflow_takes(opened: store.Store) -> None:
+    names = records.name_metrics({"gradcam++": {"share": 0.5}, "odd name; (or so)": 1})
+    assert names == {"gradcamplusplus/share": 0.5, "odd name_ _or so_": 1.0}
+    run_id = runs.start_run(opened, records.Record("baseline", "workspace", "training", 1))
+    runs.log_results(opened, run_id, names, "explanations")
+    assert opened.client.get_run(run_id).data.metrics == names
+    runs.end_run(opened, run_id, "FINISHED")
 
 
 def test_details_count_as_if_they_stood_outside() -> None:

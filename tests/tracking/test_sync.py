@@ -11,12 +11,16 @@ from cvd.files import hash_file
 from cvd.tracking import runs, store
 
 
-def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(
-    opened: store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def workspace(opened: store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; the store is the shared one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(opened.root))
-    model = write_workspace(tmp_path, "augmented", seed=4)
+    return tmp_path
+
+
+def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(opened: store.Store, workspace: Path) -> None:
+    model = write_workspace(workspace, "augmented", seed=4)
     lines = tracking.sync_workspace(PARAMS)
     assert lines
     assert lines[0] == "workspace/augmented: made from its files, 2 epochs"
@@ -41,16 +45,12 @@ def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(
     assert run.outputs.model_outputs
     assert tracking.sync_workspace(PARAMS) == []
     assert len(runs.find_runs(opened, {"model.sha256": hash_file(model)})) == 1
-    (tmp_path / "plots/comparison/curves.png").write_text("another variant was trained since")
+    (workspace / "plots/comparison/curves.png").write_text("another variant was trained since")
     assert tracking.sync_workspace(PARAMS) == []
 
 
-def test_sync_has_nothing_to_do_after_the_stages(
-    opened: store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(opened.root))
-    model = write_workspace(tmp_path, "baseline", seed=7).relative_to(tmp_path)
+def test_sync_has_nothing_to_do_after_the_stages(opened: store.Store, workspace: Path) -> None:
+    model = write_workspace(workspace, "baseline", seed=7).relative_to(workspace)
     with tracking.track_training(variant="baseline", stage="train", params=PARAMS, data={}) as run:
         for epoch in (1, 2):
             run.log_epoch(epoch, EPOCH)
@@ -66,12 +66,8 @@ def test_sync_has_nothing_to_do_after_the_stages(
     assert tracking.sync_workspace(PARAMS) == []
 
 
-def test_sync_completes_an_evaluation_that_came_first(
-    opened: store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(opened.root))
-    model = write_workspace(tmp_path, "baseline", seed=5)
+def test_sync_completes_an_evaluation_that_came_first(opened: store.Store, workspace: Path) -> None:
+    model = write_workspace(workspace, "baseline", seed=5)
     tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.75}})
     (before,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
     tracking.sync_workspace(PARAMS)
