@@ -181,8 +181,7 @@ def _track(args: argparse.Namespace, found: dict[str, Any]) -> None:
 
     for variant, methods in found.items():
         figures = {
-            method.replace("++", "_plus_plus"): next(iter(layers.values())) if len(layers) == 1 else layers
-            for method, layers in methods.items()  # MLflow's names have no plus signs
+            method: next(iter(layers.values())) if len(layers) == 1 else layers for method, layers in methods.items()
         }
         shown = {method: drop_details(each) for method, each in figures.items()}
         add_to_run(
