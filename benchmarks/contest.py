@@ -104,7 +104,7 @@ def take_turns(contenders: Mapping[str, Work], *, rounds: int) -> dict[str, list
     with ExitStack() as stack:
         for name, work in contenders.items():
             lines[name], end = context.Pipe()
-            process = context.Process(target=_contend, args=(work, end), daemon=True)
+            process = context.Process(target=_contend, args=(work, end))
             process.start()
             stack.callback(process.join)
             stack.callback(lines[name].close)  # whoever still waits for a turn then ends
@@ -123,6 +123,30 @@ def take_turns(contenders: Mapping[str, Work], *, rounds: int) -> dict[str, list
 def _contend(work: Work, line: Connection) -> None:
     silence_tensorflow()
     work(Turn(line))
+
+
+class Clock:
+    """Times a peer's epochs, and the training steps in them."""
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.start = time.perf_counter()
+        self.begin = self.end = self.start
+
+    def begin_steps(self) -> None:
+        """The training steps begin."""
+        self.begin = time.perf_counter()
+
+    def end_steps(self) -> None:
+        """The training steps are done; validation follows."""
+        self.end = time.perf_counter()
+
+    def end_epoch(self, n: int, *, is_last: bool) -> None:
+        """The epoch of n images is done."""
+        self.turn.end(epoch=time.perf_counter() - self.start, rate=n / (self.end - self.begin))
+        if not is_last:
+            self.turn.begin()
+            self.start = time.perf_counter()
 
 
 def run_apart(work: Callable[..., Figures], **arguments: Any) -> Figures:
