@@ -15,7 +15,6 @@ COMMANDS = (  # the module in cvd.commands, its function, what it does
     ("explain", "explain_photos", "Grad-CAM: where a variant finds cat and dog in photos"),
     ("serve", "serve_page", "a page of your own: drop a photo, see what every variant makes of it"),
     ("compare", "print_comparison", "variants, or seeds, side by side: Markdown to paste"),
-    ("curve", "print_curve", "what more training images do to accuracy and gap"),
     ("worker", "work_along", "train along with a chief on another machine, as TF_CONFIG says"),
     ("sync", "sync_results", "bring results that MLflow lacks (restored, pulled, unsent) into it"),
     ("runs", "print_runs", "MLflow's runs of an experiment, or all"),

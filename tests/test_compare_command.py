@@ -1,4 +1,4 @@
-"""`cvd compare` and `cvd curve`, as typed: tables from the files that lie there, without TensorFlow."""
+"""`cvd compare`, as typed: tables from the files that lie there, without TensorFlow."""
 
 import json
 import shutil
@@ -13,10 +13,8 @@ import pandas as pd
 import pytest
 
 from cvd import cli
-from cvd.commands import curve
 from cvd.evaluation import experiments, seeds
 from cvd.evaluation.measures import evaluate_variant, render_json, tabulate_predictions
-from cvd.params import load_params
 
 ROOT = Path(__file__).parent.parent
 TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}
@@ -100,37 +98,26 @@ def test_what_is_missing_is_one_line(project: Path, capsys: pytest.CaptureFixtur
     code, _, err = run(capsys, "compare", "--seeds")
     assert code == 2
     assert "no variant was trained with two seeds: queue some with `dvc exp run --queue -S 'seed=range(1,6)'`" in err
-    code, _, err = run(capsys, "curve")
-    assert code == 2
-    assert "queue some with `cvd curve --queue baseline`" in err
-    code, _, err = run(capsys, "curve", "--queue", "nobody")
-    assert code == 2
-    assert "the variant to train is 'nobody': name some of baseline, augmented" in err
     shutil.rmtree(project / "predictions")
     code, _, err = run(capsys, "compare")
     assert code == 2
     assert "no variant has been evaluated" in err
 
 
-def make_outcomes(project: Path, key: str) -> list[experiments.Outcome]:
-    """Outcomes of baseline and own, of three seeds, or of three sizes."""
+def make_outcomes(project: Path) -> list[experiments.Outcome]:
+    """Outcomes of baseline and own, of three seeds."""
     outcomes = []
     for variant in ("baseline", "own"):
         for i, accuracy in enumerate((0.5, 0.6, 0.65)):
             metrics: dict[str, Any] = json.loads((project / f"metrics/{variant}.json").read_text())
             metrics["test"]["accuracy"] = accuracy + (variant == "own") * (0.1 + 0.01 * i)
-            n = 50 * 2**i if key == "size" else 100
-            metrics["train"]["details"][0]["n_images"] = n
-            seed = i if key == "seed" else 1
-            outcome = experiments.Outcome(
-                f"{key}-{i}", variant, seed, {"a": 1}, {}, "c", {"train": n, "seed": 1}, metrics
-            )
+            outcome = experiments.Outcome(f"seed-{i}", variant, i, {"a": 1}, {}, "c", metrics)
             outcomes.append(outcome)
     return outcomes
 
 
 def test_seeds_in_all_forms(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiments, "read_outcomes", lambda root: make_outcomes(project, "seed"))
+    monkeypatch.setattr(experiments, "read_outcomes", lambda root: make_outcomes(project))
     _, out, _ = run(capsys, "compare", "--seeds")
     spread, each = read_tables(out)
     assert [row["variant"] for row in spread] == ["baseline", "own"]
@@ -142,39 +129,7 @@ def test_seeds_in_all_forms(project: Path, capsys: pytest.CaptureFixture[str], m
     _, out, _ = run(capsys, "compare", "--seeds", "own", "--csv")
     assert out.splitlines()[:2] == ["variant,seed,test_accuracy,experiment", "own,0,0.6,seed-0"]
     _, out, _ = run(capsys, "compare", "--seeds", "--json")
-    assert json.loads(out) == seeds.summarise_seeds(seeds.gather_seeds(make_outcomes(project, "seed")))
-
-
-def test_curve_prints_and_draws(
-    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(experiments, "read_outcomes", lambda root: make_outcomes(project, "size"))
-    code, out, _ = run(capsys, "curve", "own")
-    assert code == 0
-    (table,) = read_tables(out)
-    assert [row["training images"] for row in table] == ["50", "100", "200"]
-    assert (project / "plots/sizes/sizes.png").stat().st_size > 10_000
-    assert pd.read_csv(project / "plots/sizes/sizes.csv")["test"].tolist() == [0.6, 0.71, 0.77]
-
-
-def test_queue_hands_dvc_an_experiment_for_each_size(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands: list[list[str]] = []
-
-    def record(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(subprocess, "run", record)
-    args = cli.parse_arguments(["curve", "--queue", "baseline"])
-    assert curve.print_curve(args) == 0
-    epochs = load_params().variants["baseline"].epochs
-    n = load_params().split.train
-    assert n
-    assert [command[5] for command in commands] == [f"split.train={round(n / part)}" for part in (8, 4, 2)]
-    assert commands[2] == [
-        "dvc", "exp", "run", "--queue", "-S", f"split.train={n // 2}", "-S", f"variants.baseline.epochs={2 * epochs}",
-        "evaluate@baseline",
-    ]  # fmt: skip
+    assert json.loads(out) == seeds.summarise_seeds(seeds.gather_seeds(make_outcomes(project)))
 
 
 def test_no_tensorflow_is_loaded(project: Path) -> None:

@@ -117,7 +117,7 @@ def rank_variants(metrics: dict[str, dict[str, Any]], accuracies: Array) -> list
 def list_overfitting(metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """What over-fitting is in each variant, in the order they were named in.
 
-    `accuracy_gap` and `loss_gap` are of the saved model on clean images; the gaps named `best` and `last`, and the
+    `accuracy_gap` and `loss_gap` are of the saved model on clean images; what ends in `best` and `last`, and the
     areas, are of the epochs' own figures.
     """
     return [
@@ -137,11 +137,11 @@ def list_overfitting(metrics: dict[str, dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _list_curve_gaps(gaps: list[dict[str, Any]]) -> dict[str, float | None]:
-    """`accuracy_gap_best`, `accuracy_gap_last`, `loss_gap_best`, `loss_gap_last`; None where there was no number."""
+    """`accuracy_gap_best`, `accuracy_gap_last`, `loss_gap_best` and so on; None where there was no number."""
     found = {gap["at"]: gap for gap in gaps}
     return {
-        f"{what}_gap_{at}": found[at][f"{what}_gap"] if at in found else None
-        for what in ("accuracy", "loss")
+        f"{what}_{at}": found.get(at, {}).get(what)
+        for what in ("accuracy_gap", "loss_gap", "validation_loss", "validation_accuracy")
         for at in ("best", "last")
     }
 

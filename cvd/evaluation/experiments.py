@@ -30,7 +30,6 @@ class Outcome:
         settings: every other parameter of the training, as `name: value`.
         data: {path: digest} of what the training read, code apart.
         code: digest of the code that the training ran.
-        split: parameters of the split and the digest of what was split; None if the data are of another run.
         metrics: metrics/VARIANT.json.
     """
 
@@ -40,7 +39,6 @@ class Outcome:
     settings: Mapping[str, Any]
     data: Mapping[str, str]
     code: str
-    split: Mapping[str, Any] | None
     metrics: Mapping[str, Any]
 
 
@@ -136,17 +134,9 @@ def _join(experiment: str, variant: str, stages: Mapping[str, Any], content: byt
         settings,
         data,
         hashlib.md5(json.dumps(code, sort_keys=True).encode(), usedforsecurity=False).hexdigest(),
-        _describe_split(stages.get("split"), data),
         json.loads(content),
     )
 
 
 def _digests(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
     return {each["path"]: each.get("md5", "") for each in entry.get(kind, ())}
-
-
-def _describe_split(entry: Mapping[str, Any] | None, data: Mapping[str, str]) -> dict[str, Any] | None:
-    manifest = "data/manifest.csv"
-    if entry is None or _digests(entry, "outs").get(manifest) != data.get(manifest):
-        return None
-    return entry["params"]["params.yaml"]["split"] | {"source": _digests(entry, "deps").get("data/raw.zip")}

@@ -110,8 +110,8 @@ def measure_overfitting(history: pd.DataFrame, *, tolerance: float) -> dict[str,
     Returns:
         `best_epoch` and `onset_epoch` (from 1; the latter may be None); `accuracy_area` and `loss_area`, the areas
         between the two curves, trapezoids over the epochs, in shares or nats times epochs, negative where training is
-        the worse; and `curve_gaps`, the gaps of the best and the last epoch: a list, which `dvc metrics` leaves out of
-        its tables. All are of the epochs' own figures (see `tabulate_curves`).
+        the worse; and `curve_gaps`, the gaps and the validation figures of the best and the last epoch: a list, which
+        `dvc metrics` leaves out of its tables. All are of the epochs' own figures (see `tabulate_curves`).
     """
     curves = tabulate_curves(history)
     best = find_best_epoch(history["val_loss"])
@@ -121,6 +121,8 @@ def measure_overfitting(history: pd.DataFrame, *, tolerance: float) -> dict[str,
             "epoch": int(row["epoch"]),
             "accuracy_gap": float(row["accuracy_gap"]),
             "loss_gap": float(row["loss_gap"]),
+            "validation_loss": float(row["val_loss"]),
+            "validation_accuracy": float(row["val_accuracy"]),
         }
         for name, row in (("best", curves.iloc[best - 1]), ("last", curves.iloc[-1]))
     ]

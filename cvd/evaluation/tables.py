@@ -65,7 +65,7 @@ def _tell_overfitting(
     heads = ["variant", "train", "validation", "gap, points", "loss gap", "gap at best epoch", "gap at last"]
     heads += ["loss gap at best epoch", "loss gap at last", "area, points", "loss area", "best epoch", "over-fits from"]
     if timings:
-        heads += ["training, s", "images/s"]
+        heads += ["training, s", "past best epoch, s", "images/s"]
     cells = []
     for row in rows:
         gaps = (row[f"{what}_gap_{at}"] for what, at in (("accuracy", "best"), ("accuracy", "last")))
@@ -82,16 +82,27 @@ def _tell_overfitting(
                 format_signed(row["loss_area"], 2),
                 f"{row['best_epoch']} of {row['epochs']}",
                 "none" if pd.isna(row["onset_epoch"]) else str(row["onset_epoch"]),
-                *(_tell_cost(timings.get(row["variant"])) if timings else []),
+                *(_tell_cost(row, timings.get(row["variant"])) if timings else []),
             ]
         )
     return heads, cells
 
 
-def _tell_cost(timing: Mapping[str, Any] | None) -> Cells:
+def _tell_cost(row: Mapping[str, Any], timing: Mapping[str, Any] | None) -> Cells:
     if timing is None:
-        return ["", ""]
-    return [f"{timing['seconds']:,.0f}", f"{timing['images_per_second']:,.0f}"]
+        return ["", "", ""]
+    figures = (timing["seconds"], count_late_seconds(row, timing), timing["images_per_second"])
+    return [f"{figure:,.0f}" for figure in figures]
+
+
+def count_late_seconds(row: Mapping[str, Any], timing: Mapping[str, Any]) -> float:
+    """Seconds of the training that came after the epoch of the lowest validation loss.
+
+    Args:
+        row: as of `cvd.evaluation.comparison.list_overfitting`.
+        timing: as of `cvd.evaluation.comparison.summarise_timing`.
+    """
+    return float(timing["seconds"] * (1 - row["best_epoch"] / row["epochs"]))
 
 
 def _tell_pairs(pairs: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:

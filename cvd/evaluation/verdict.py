@@ -1,7 +1,9 @@
 """Figures put into words for people: honest where the data cannot tell."""
 
+import math
 from typing import Any
 
+GUESS_LOSS = math.log(2)  # of who says 50% each time
 LEVEL = 0.05  # of the whole family of pairs, after Holm's correction
 
 
@@ -81,10 +83,30 @@ def describe_overfitting(row: dict[str, Any]) -> str:
     return f"{text}; its validation loss shows no lasting rise in {row['epochs']} epochs."
 
 
+def describe_cost(row: dict[str, Any]) -> str | None:
+    """What over-fitting cost, in a sentence, of a row of `cvd.evaluation.comparison.list_overfitting`.
+
+    None where the validation loss shows no lasting rise, or had no number.
+    """
+    name, epochs, best = row["variant"], row["epochs"], row["best_epoch"]
+    if row["onset_epoch"] is None or row["validation_loss_last"] is None:
+        return None
+    late = f"{epochs - best} of its {epochs} epochs, those after its lowest validation loss, in epoch {best}"
+    if row["saved_epoch"] == best:
+        return f"That cost {name} time only: {late}, were thrown away."
+    losses = [row[f"validation_loss_{at}"] for at in ("best", "last")]
+    accuracies = [row[f"validation_accuracy_{at}"] for at in ("best", "last")]
+    return (
+        f"That cost {name} {late}: they took it from {losses[0]:.2f} to {losses[1]:.2f} "
+        f"(guessing costs {GUESS_LOSS:.2f}) and the validation accuracy from {format_percent(accuracies[0])} "
+        f"to {format_percent(accuracies[1])}."
+    )
+
+
 def state_verdict(
     ranking: list[dict[str, Any]], pairs: list[dict[str, Any]], overfitting: list[dict[str, Any]], *, n_images: int
 ) -> list[str]:
-    """The answer in a few sentences: who is best and how sure that is, then who over-fits most and least."""
+    """The answer in a few sentences: who is best, how sure that is, who over-fits most at what cost, and who least."""
     twins = find_twins(pairs)
     ranked = [row for row in ranking if row["variant"] not in twins]
     best = ranked[0]
@@ -97,7 +119,8 @@ def state_verdict(
         others = f"Of the others {ranked[1]['variant']} comes closest: " if len(ranked) > 2 else ""
         sentences.append(f"{others}{sentence}")
     rows = sorted((row for row in overfitting if row["variant"] not in twins), key=lambda row: -row["accuracy_gap"])
-    sentences += [describe_overfitting(row) for row in ([rows[0], rows[-1]] if len(rows) > 1 else rows)]
+    sentences.append(" ".join(filter(None, [describe_overfitting(rows[0]), describe_cost(rows[0])])))
+    sentences += [describe_overfitting(row) for row in rows[1:][-1:]]
     return sentences
 
 

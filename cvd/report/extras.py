@@ -102,7 +102,6 @@ def _pick(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_sizes(folder: Path) -> pd.DataFrame | None:
-    """The table that `cvd curve` wrote, or None."""
-    with contextlib.suppress(OSError, ValueError):
-        return pd.read_csv(folder / "sizes.csv")
-    return None
+    """The tables of the sizes stage, one below the other, or None where there is none."""
+    tables = [pd.read_csv(path) for path in sorted(folder.glob("*/sizes.csv"))]
+    return pd.concat(tables, ignore_index=True) if tables else None

@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from cvd.evaluation.tables import tabulate_comparison
+from cvd.evaluation.tables import count_late_seconds, tabulate_comparison
 from cvd.evaluation.verdict import (
     LEVEL,
     find_twins,
@@ -53,7 +53,7 @@ def write_headline(comparison: dict[str, Any]) -> str:
     worst = max(comparison["overfitting"], key=lambda row: row["accuracy_gap"])
     if worst["accuracy_gap"] < NOTABLE_GAP:
         return f"{lead}; none over-fits by {round(100 * NOTABLE_GAP)} points"
-    return f"{lead}; {worst['variant']} over-fits by {round(100 * worst['accuracy_gap'])} points"
+    return f"{lead}; {worst['variant']} over-fits by {format_points(worst['accuracy_gap'], sign=False)} points"
 
 
 def mark_variants(text: str, variants: Sequence[str]) -> Markup:
@@ -127,10 +127,12 @@ def _tell_results(results: Results) -> dict[str, Any]:
     """What the page says in words, tables and colours of the variants."""
     comparison = results.comparison
     table = tabulate_comparison(comparison).astype(object)
+    rows: list[Any] = table.where(table.notna(), None).to_dict("records")
     return {
         "headline": write_headline(comparison),
         "comparison": comparison,
-        "rows": table.where(table.notna(), None).to_dict("records"),
+        "rows": rows,
+        "late_seconds": {row["variant"]: count_late_seconds(row, results.timings[row["variant"]]) for row in rows},
         "pairs": list_distinct_pairs(comparison["pairs"]),
         "level": LEVEL,
         "twins": find_twins(comparison["pairs"]),

@@ -155,6 +155,24 @@ def test_sentences_are_honest() -> None:
     )
 
 
+def test_cost_of_overfitting_is_told_where_there_is_one() -> None:
+    row: dict[str, Any] = {"variant": "a", "epochs": 42, "best_epoch": 16, "onset_epoch": 10, "saved_epoch": 42}
+    row |= {"validation_loss_best": 0.664, "validation_loss_last": 1.114}
+    row |= {"validation_accuracy_best": 0.6126, "validation_accuracy_last": 0.655}
+    assert verdict.describe_cost(row) == (
+        "That cost a 26 of its 42 epochs, those after its lowest validation loss, in epoch 16: they took it from 0.66 "
+        "to 1.11 (guessing costs 0.69) and the validation accuracy from 61.3% to 65.5%."
+    )
+    assert verdict.describe_cost(row | {"saved_epoch": 16}) == (
+        "That cost a time only: 26 of its 42 epochs, those after its lowest validation loss, in epoch 16, were thrown "
+        "away."
+    )
+    assert verdict.describe_cost(row | {"onset_epoch": None}) is None
+    assert verdict.describe_cost(row | {"validation_loss_last": None}) is None
+    timing = {"seconds": 84.0, "images_per_second": 300.0}
+    assert tables.count_late_seconds(row, timing) == pytest.approx(2 * 26)
+
+
 def test_numbers_as_people_write_them() -> None:
     assert verdict.format_points(-0.0312) == "\N{MINUS SIGN}3.1"
     assert verdict.format_points(-0.0001) == "0.0"

@@ -296,6 +296,8 @@ def test_curves_and_their_area() -> None:
     best, last = found["curve_gaps"]
     assert (best["epoch"], best["loss_gap"]) == (1, pytest.approx(0.1))
     assert (last["epoch"], last["loss_gap"], last["accuracy_gap"]) == (3, pytest.approx(0.4), pytest.approx(0.2))
+    assert (best["validation_loss"], last["validation_loss"]) == (0.6, 0.9)
+    assert [each["validation_accuracy"] for each in (best, last)] == history["val_accuracy"].tolist()[::2]
     assert list(tabulate_curves(history)) == [
         "epoch",
         "loss",

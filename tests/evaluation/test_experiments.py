@@ -1,4 +1,4 @@
-"""Results gathered from git's experiments: only what is what it says, across seeds and across data sizes."""
+"""Results gathered from git's experiments: only what is what it says, across seeds."""
 
 import hashlib
 import json
@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from scipy.stats import t, ttest_rel
 
-from cvd.evaluation import experiments, seeds, sizes
-from cvd.evaluation.intervals import wilson_interval
-from cvd.vis import sizes as pictures
+from cvd.evaluation import experiments, seeds
 
 BLOCK = {"input": "files", "epochs": 8, "dropout": 0.5}
 
@@ -129,7 +126,7 @@ def test_seeds_differ_in_nothing_else(tmp_path: Path, write: Write) -> None:
 def summarise(**accuracies: Sequence[float]) -> dict[str, Any]:
     runs = {
         variant: {
-            seed: experiments.Outcome("e", variant, seed, {}, {}, "c", None, make_metrics(value))
+            seed: experiments.Outcome("e", variant, seed, {}, {}, "c", make_metrics(value))
             for seed, value in enumerate(values, start=1)
         }
         for variant, values in accuracies.items()
@@ -173,44 +170,3 @@ def test_sentences_are_honest_about_few_seeds() -> None:
     text = seeds.render_seeds(summarise(a=[0.5], b=[0.7, 0.75]))
     assert "| a | 1 | 50.0% |  |" in text
     assert "| b | 70.0% | 75.0% |" in text
-
-
-def test_sizes_differ_in_nothing_else(tmp_path: Path, write: Write) -> None:
-    for train, accuracy, gap in ((5, 0.5, 0.5), (10, 0.55, 0.4), (20, 0.6, 0.3)):
-        write({"baseline": make_metrics(accuracy, 2 * train, gap)}, f"part-{train}", seed=1, train=train)
-    write({"baseline": make_metrics(0.9, 10)}, "dropout", seed=1, train=5, dropout=0.1)
-    write({"baseline": make_metrics(0.8, 80, 0.2)}, seed=1)
-    table = sizes.tabulate_sizes(sizes.gather_sizes(experiments.read_outcomes(tmp_path)))
-    assert sizes.is_enough(table)
-    assert table["n_images"].tolist() == [10, 20, 40, 80]
-    assert table["test"].tolist() == [0.5, 0.55, 0.6, 0.8]
-    assert table["test_low"].iloc[-1] == wilson_interval(160, 200)[0]
-    (sentence,) = sizes.describe_sizes(table)
-    assert sentence == (
-        "baseline: 8 times the images (10 to 80) take test accuracy from 50.0% to 80.0%, "
-        "and the gap from 50.0 to 20.0 points."
-    )
-    assert "| baseline | 80 | 1 | 8 | 100.0% | 80.0% | 80.0% (" in sizes.render_sizes(table)
-    figure = pictures.draw_sizes(table)
-    (axes,) = figure.axes
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "20", "40", "80"]
-
-
-def test_plan_keeps_the_number_of_steps() -> None:
-    assert sizes.plan_sizes(1000, {"a": 30, "b": 60}) == [
-        (125, {"a": 240, "b": 480}), (250, {"a": 120, "b": 240}), (500, {"a": 60, "b": 120}),
-    ]  # fmt: skip
-    assert sizes.plan_sizes(2, {"a": 3}) == [(1, {"a": 6})]
-
-
-def test_smaller_parts_lie_within_larger_ones_and_test_stays() -> None:
-    from cvd.data.split import assign_splits
-
-    labels, groups = [0, 1] * 60, [str(i) for i in range(120)]
-    parts: dict[int, pd.Series] = {}
-    for n in (5, 10, 20, 40):
-        parts[n] = pd.Series(assign_splits(labels, groups, train=n, validation=8, test=10, seed=1).splits)
-    for small, large in ((5, 10), (10, 20), (20, 40)):
-        assert set(parts[small][parts[small] == "train"].index) < set(parts[large][parts[large] == "train"].index)
-        for split in ("validation", "test"):
-            assert (parts[small] == split).equals(parts[large] == split)
