@@ -72,7 +72,7 @@ def test_all_that_was_evaluated_is_compared(project: Path, capsys: pytest.Captur
     assert results[1]["test accuracy (95%)"].startswith(f"{100 * found['test']['accuracy']:.1f}% (")
     cost = {row["variant"]: (row["training, s"], row["images/s"]) for row in overfitting}
     assert cost == {"transfer": ("", ""), "own": ("", ""), "baseline": ("75", "190")}
-    assert overfitting[0]["gap at last"] == "+10.0"
+    assert overfitting[0]["curves' gap, best epoch to last"] == "+10.0 to +10.0"
     assert overfitting[0]["area, points"] == "+30"
     assert len(pairs) == 3
     assert "transfer beats baseline by" in out

@@ -1,6 +1,6 @@
 """The comparison as tables: for programs in full precision, for people as Markdown to paste."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -62,22 +62,20 @@ def _tell_results(rows: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:
 def _tell_overfitting(
     rows: Sequence[dict[str, Any]], timings: Mapping[str, dict[str, Any]]
 ) -> tuple[Cells, list[Cells]]:
-    heads = ["variant", "train", "validation", "gap, points", "loss gap", "gap at best epoch", "gap at last"]
-    heads += ["loss gap at best epoch", "loss gap at last", "area, points", "loss area", "best epoch", "over-fits from"]
+    heads = ["variant", "train", "validation", "gap, points", "loss gap", "curves' gap, best epoch to last"]
+    heads += ["curves' loss gap, best to last", "area, points", "loss area", "best epoch", "over-fits from"]
     if timings:
         heads += ["training, s", "past best epoch, s", "images/s"]
     cells = []
     for row in rows:
-        gaps = (row[f"{what}_gap_{at}"] for what, at in (("accuracy", "best"), ("accuracy", "last")))
-        losses = (row[f"{what}_gap_{at}"] for what, at in (("loss", "best"), ("loss", "last")))
         cells.append(
             [
                 row["variant"],
                 *(format_percent(row[f"{split}_accuracy"]) for split in ("train", "validation")),
                 format_points(row["accuracy_gap"]),
                 format_signed(row["loss_gap"]),
-                *("" if pd.isna(gap) else format_points(gap) for gap in gaps),
-                *("" if pd.isna(gap) else format_signed(gap) for gap in losses),
+                _tell_change(row, "accuracy_gap", format_points),
+                _tell_change(row, "loss_gap", lambda gap: format_signed(gap, 2)),
                 format_signed(100 * row["accuracy_area"], 0),
                 format_signed(row["loss_area"], 2),
                 f"{row['best_epoch']} of {row['epochs']}",
@@ -86,6 +84,12 @@ def _tell_overfitting(
             ]
         )
     return heads, cells
+
+
+def _tell_change(row: Mapping[str, Any], name: str, write: Callable[[float], str]) -> str:
+    """From the best epoch to the last; empty where one had no number."""
+    ends = [row[f"{name}_{at}"] for at in ("best", "last")]
+    return "" if any(pd.isna(end) for end in ends) else " to ".join(map(write, ends))
 
 
 def _tell_cost(row: Mapping[str, Any], timing: Mapping[str, Any] | None) -> Cells:

@@ -1,11 +1,13 @@
 """Figures: they hold what they should, in both themes, without overlaps that a renderer can detect."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from cvd.evaluation.overfitting import tabulate_curves
@@ -162,6 +164,32 @@ def test_colours_are_fixed_legible_and_apart() -> None:
     assert len(small) == 1, "the same in every figure"
     assert len(set(themes.choose_colours(["small", "random_backbone"]).values())) == 2
     assert themes.measure_contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+# What an eye without cones for red, green or blue sees: Machado, Oliveira and Fernandes 2009, severity 1.
+COLOUR_BLINDNESS = {
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # of linear sRGB
+
+
+def measure_lab(colour: str, seen: np.ndarray) -> np.ndarray:
+    """CIE 1976 L*a*b* of an sRGB colour as an eye sees it."""
+    channels = np.array(to_rgb(colour))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(XYZ @ np.clip(seen @ linear, 1e-2, 1) / XYZ.sum(axis=1))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("kind", COLOUR_BLINDNESS)
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_colours_are_told_apart_by_colour_blind_eyes(theme: themes.Theme, kind: str) -> None:
+    """A distance of 2.3 is just noticeable (Mahy et al. 1994); four times as much is plain."""
+    colours = themes.choose_colours(["baseline", "augmented", "tfrecord", "transfer"], theme).values()
+    labs = [measure_lab(colour, np.array(COLOUR_BLINDNESS[kind])) for colour in colours]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(labs, 2)) > 4 * 2.3
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
