@@ -64,7 +64,7 @@ def describe_sizes(table: pd.DataFrame) -> list[str]:
         sentences.append(
             f"{variant}: {times} times the images ({first['n_images']:,} to {last['n_images']:,}) take test accuracy "
             f"from {format_percent(first['test'])} to {format_percent(last['test'])}"
-            f"{'' if apart else ', which the luck of the test images could do too'}, "
+            f"{'' if apart else ' (their intervals overlap: it may be the luck of the test images)'}, "
             f"and the gap from {gaps[0]} to {gaps[1]} points."
         )
     return sentences

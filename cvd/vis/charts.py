@@ -72,7 +72,7 @@ def draw_curves(
             pair[0].set_xlabel("epoch")
     for axes in set(grid.flat) - set(used):
         axes.set_visible(False)
-    write_legend(figure, _list_handles(theme), theme, n_columns=2 if tall else 4)
+    write_legend(figure, _list_handles(theme), theme, n_columns=4 if size[0] > 6.6 else 2)
     return figure
 
 

@@ -48,7 +48,7 @@ def draw_sizes(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False)
         ),
         Patch(color=theme.muted, alpha=theme.fill + 0.1, linewidth=0, label="gap"),
     ]
-    write_legend(figure, handles, theme, n_columns=2 if tall else 4)
+    write_legend(figure, handles, theme, n_columns=4 if width > 5.5 else 2)
     return figure
 
 

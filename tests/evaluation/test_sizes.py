@@ -95,5 +95,5 @@ def test_table_and_sentences() -> None:
     ]
     few = [make_measured(accuracy, n, 0.1) for accuracy, n in ((0.6, 10), (0.64, 20))]
     (unsure,) = sizes.describe_sizes(sizes.tabulate_sizes("small", few))
-    assert ", which the luck of the test images could do too, and the gap from 10.0 to 10.0 points." in unsure
+    assert "from 60.0% to 64.0% (their intervals overlap: it may be the luck of the test images), and the gap" in unsure
     assert "| baseline | 80 | 8 | 90.0% | 80.0% | 80.0% (75.0% to 85.0%) | +10.0 |" in sizes.render_sizes(table)

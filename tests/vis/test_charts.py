@@ -100,6 +100,19 @@ def test_sizes_have_common_axes_and_name_the_gap(theme: themes.Theme, tall: bool
     assert "gap 4.0 points" in texts
     first, second = figure.axes
     assert (first.get_xlim(), first.get_ylim()) == (second.get_xlim(), second.get_ylim())
+    for several in (figure, drawn_sizes.draw_sizes(sizes[:3], theme=theme, tall=tall)):
+        several.canvas.draw()
+        legend = several.legends[0].get_window_extent()
+        assert 0 <= legend.x0 < legend.x1 <= several.bbox.width
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_legend_of_few_curves_fits(n: int) -> None:
+    names = ["baseline", "augmented", "transfer"][:n]
+    figure = charts.draw_curves(dict.fromkeys(names, make_curves(9)), best_epochs=dict.fromkeys(names, 1))
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
 
 
 def test_one_bad_epoch_does_not_flatten_the_rest() -> None:
