@@ -21,7 +21,8 @@ SHAREABLE = {
     "models/${key}.keras", "models/${key}.history.csv", "models/${key}.timing.json", "models/${key}.training.json",
     "models/${key}.layers.md", "predictions/${key}.csv", "plots/evaluation/${key}.png", "plots/curves/${key}.csv",
     "plots/roc/${key}.csv", "plots/reliability/${key}.csv", "plots/confusion/${key}.csv", "plots/comparison",
-    "plots/filters/${item}", "metrics/data.json", "metrics/timings.json",
+    "plots/filters/${item}", "plots/sizes/${key}", "plots/sizes/${key}.png", "metrics/data.json",
+    "metrics/timings.json",
 }  # fmt: skip
 # Stands for every stage: the bytes of an output depend on the source of the photos and on its name.
 MAKE = """
@@ -37,9 +38,9 @@ for out in outs:
 
 
 def list_outs(stage: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Path -> settings of a stage's outputs and metrics."""
+    """Path -> settings of a stage's outputs, metrics and plots."""
     body = stage.get("do", stage)
-    listed = [each for kind in ("outs", "metrics") for each in body.get(kind, ())]
+    listed = [each for kind in ("outs", "metrics", "plots") for each in body.get(kind, ())]
     outs = [each if isinstance(each, dict) else {each: {}} for each in listed]
     return {path: settings for each in outs for path, settings in each.items()}
 
@@ -62,7 +63,7 @@ def fake_graph() -> dict[str, Any]:
     stages = {}
     for name, stage in CONFIG["stages"].items():
         body = stage.get("do", stage)
-        fake = {kind: value for kind, value in body.items() if kind in ("outs", "metrics")}
+        fake = {kind: value for kind, value in body.items() if kind in ("outs", "metrics", "plots")}
         fake["cmd"] = " ".join(["python make.py ${data.source}", *list_outs(stage)])
         fake["deps"] = ["make.py", *(dep for dep in body["deps"] if dep.startswith(made))]
         stages[name] = {"foreach": stage["foreach"], "do": fake} if "do" in stage else fake
@@ -125,8 +126,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """At a committed and tagged experiment with photos, whose parent is a run with drawn images."""
     beside = tmp_path_factory.mktemp("sharing")
     made = Project(beside / "project", beside / "home")
-    (made.folder / ".dvc").mkdir(parents=True)
-    for name in (".dvc/config", ".dvcignore", ".gitignore", "params.yaml", "more.yaml"):
+    for folder in (".dvc", "plots/sizes"):
+        (made.folder / folder).mkdir(parents=True)
+    for name in (".dvc/config", ".dvcignore", ".gitignore", "params.yaml", "more.yaml", "plots/sizes/.gitignore"):
         shutil.copy(ROOT / name, made.folder / name)
     (made.folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
     (made.folder / "make.py").write_text(MAKE)
