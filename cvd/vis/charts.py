@@ -86,7 +86,7 @@ def _find_limits(frames: Sequence[pd.DataFrame]) -> dict[str, tuple[float, float
     lowest = float(np.nanmin(accuracies))
     return {
         "epoch": (0.0, max(len(frame) for frame in frames) + 1.0),
-        "accuracy": (lowest - 0.18 * (1.02 - lowest), 1.02),
+        "accuracy": (lowest - 0.18 * (1.02 - lowest), 1 + min(0.02, 0.06 * (1.02 - lowest))),
         "loss": (0.0, 1.2 * highest),
     }
 

@@ -33,7 +33,8 @@ def draw_sizes(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False)
     for i, (axes, name) in enumerate(zip(grid, names, strict=False)):
         rows = table[table["variant"] == name]
         _draw_sizes(axes, rows, colours[name], theme)
-        axes.set(ylim=(lowest - 0.04, 1.02), xlim=(0.82 * table["n_images"].min(), 1.22 * table["n_images"].max()))
+        axes.set_ylim(lowest - 0.04, 1 + 0.04 * (1.04 - lowest))
+        axes.set_xlim(0.82 * table["n_images"].min(), 1.22 * table["n_images"].max())
         gaps = " to ".join(dict.fromkeys(format_points(rows["gap"].iloc[at], sign=False) for at in (0, -1)))
         write_title(axes, name, f"gap {gaps} points", colour=colours[name], theme=theme)
         axes.tick_params(labelleft=tall or i % n_across == 0)

@@ -115,6 +115,18 @@ def test_legend_of_few_curves_fits(n: int) -> None:
     assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
 
 
+def test_no_axis_goes_beyond_all_right() -> None:
+    good = make_curves(9).assign(accuracy=0.99, val_accuracy=0.94)
+    curves = charts.draw_curves({"transfer": good}, best_epochs={"transfer": 1}).axes[0]
+    rows = {"variant": "transfer", "n_images": [75, 600], "train": 1.0, "validation": 0.94, "test": 0.95, "gap": 0.06}
+    sizes = drawn_sizes.draw_sizes(pd.DataFrame(rows).assign(test_low=0.92, test_high=0.97)).axes[0]
+    for axes in (curves, sizes):
+        low, high = axes.get_ylim()
+        shown = [tick for tick in axes.get_yticks() if low <= tick <= high]
+        assert len(shown) > 3
+        assert max(shown) == pytest.approx(1)
+
+
 def test_one_bad_epoch_does_not_flatten_the_rest() -> None:
     frame = make_curves(40)
     frame.loc[10, "val_loss"] = 1000.0
