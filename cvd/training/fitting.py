@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from cvd.data.examples import Examples
 from cvd.data.pipeline import Augment, make_evaluation_dataset, make_training_dataset, reveal_input_errors
-from cvd.errors import InputError
 from cvd.models.optimizers import OPTIMIZERS, make_schedule
 from cvd.training.course import COLUMNS, PURE_LOSS, Course, OnEpoch, Training, write_history
 from cvd.training.distribution import Distribution
 from cvd.training.loop import fit_distributed
+from cvd.training.memory import ADVICE, MemoryShortError
 from cvd.training.state import digest_arrays
 
 __all__ = ["COLUMNS", "OnEpoch", "Training", "train_model", "write_history"]
@@ -153,7 +153,6 @@ def explain_errors(batch_size: int) -> Iterator[None]:
         with reveal_input_errors():
             yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise InputError(
-            f"not enough memory for this network with {batch_size} images at a time: "
-            "lower train.batch_size, the network's width, image.size_px or train.memory_share"
+        raise MemoryShortError(
+            f"not enough memory for this network with {batch_size} images at a time: {ADVICE}"
         ) from error
