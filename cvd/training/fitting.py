@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from cvd.data.examples import Examples
 from cvd.data.pipeline import Augment, make_evaluation_dataset, make_training_dataset, reveal_input_errors
+from cvd.models.finetuning import hash_frozen_weights
 from cvd.models.optimizers import OPTIMIZERS, make_schedule
 from cvd.training.course import COLUMNS, PURE_LOSS, Course, OnEpoch, Training, write_history
 from cvd.training.distribution import Distribution
 from cvd.training.loop import fit_distributed
 from cvd.training.memory import ADVICE, MemoryShortError
-from cvd.training.state import digest_arrays
 
 __all__ = ["COLUMNS", "OnEpoch", "Training", "train_model", "write_history"]
 
@@ -79,7 +79,7 @@ def train_model(
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(seed)
         model = build(precision)
-        frozen = _digest_frozen(model)
+        frozen = hash_frozen_weights(model)
         steps = -(-len(train) // batch_size)
         rate = make_schedule(schedule, learning_rate, steps=epochs * steps, warmup_fraction=warmup_fraction)
         _compile(model, OPTIMIZERS[optimizer](rate, weight_decay), steps, l2=l2, label_smoothing=label_smoothing)
@@ -99,7 +99,7 @@ def train_model(
                 else:
                     _fit(model, make_training_dataset(train, **span, augment=augment), validation, course, span)
     training = course.finish(model)
-    if _digest_frozen(model) != frozen:
+    if hash_frozen_weights(model) != frozen:
         raise RuntimeError(f"frozen weights of the network {model.name!r} have changed in training")
     return training
 
@@ -138,12 +138,6 @@ def _compile(
         steps_per_execution=max(n for n in range(1, STEPS_AT_ONCE + 1) if steps_per_epoch % n == 0),
     )
     model.optimizer.build(model.trainable_variables)
-
-
-def _digest_frozen(model: keras.Model) -> str:
-    """Of the weights that are not to move; BatchNorm's statistics are among them in frozen layers only."""
-    frozen = (layer for layer in model.layers if not layer.trainable)
-    return digest_arrays(weight.numpy() for layer in frozen for weight in layer.weights)
 
 
 @contextmanager
