@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, and what they hash to."""
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -28,8 +29,17 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        _name_place(error, path)
+        raise
     finally:
         _remove(partial)
+
+
+def _name_place(error: OSError, path: Path) -> None:
+    """A write to a full disk fails without saying where."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error.filename = str(path)
 
 
 @contextmanager
@@ -46,6 +56,9 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
         if path.exists() or path.is_symlink():
             path.replace(old)
         partial.replace(path)
+    except OSError as error:
+        _name_place(error, path)
+        raise
     finally:
         if not path.exists() and old.exists():
             old.replace(path)

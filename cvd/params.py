@@ -21,6 +21,7 @@ from cvd.sections import (
     Filters,
     GradCam,
     Image,
+    PlainVariant,
     Section,
     Seed,
     Shard,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 KINDS = Variant.__subclasses__()
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
 class Params(Section):
@@ -55,6 +57,18 @@ class Params(Section):
     filters: Filters
     gradcam: GradCam
     explanations: Explanations
+
+    @model_validator(mode="after")
+    def _check_blocks(self) -> Self:
+        for name, variant in self.variants.items():
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"variants names {name!r}: files are named so, it takes letters, digits, _ and - only")
+            if isinstance(variant, PlainVariant) and self.image.size_px < 3 * 2**variant.depth - 2:
+                raise ValueError(
+                    f"variants.{name}.depth is {variant.depth}: so many convolutions need image.size_px of at least "
+                    f"{3 * 2**variant.depth - 2}, but it is {self.image.size_px}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_variants(self) -> Self:

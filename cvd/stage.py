@@ -67,12 +67,21 @@ def run_stage(work: Callable[[], None], name: str) -> None:
         print("error: interrupted; nothing half-written is left", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        fault = describe_fault(error)
+        if fault is None:
             raise
-        print(
-            f"error: the disk is full at {error.filename or Path.cwd()}: free some space and run again", file=sys.stderr
-        )
+        print(f"error: {fault}", file=sys.stderr)
         sys.exit(2)
+
+
+def describe_fault(error: OSError) -> str | None:
+    """What people can do about an error of the system, in one line; None where that is not known."""
+    place = error.filename or Path.cwd()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full at {place}: free some space and run again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{place} cannot be used ({error.strerror}): check its owner, its mode and its disk, then run again"
+    return None
 
 
 @contextmanager

@@ -108,6 +108,7 @@ def train_variant(
 ) -> None:
     """Reads the examples, trains, and writes the five outputs, unless that is another process' part."""
     from cvd.training.fitting import train_model
+    from cvd.training.memory import require_memory
     from cvd.training.outputs import OutputPaths, write_outputs
 
     variant = params.variants[args.variant]
@@ -121,6 +122,7 @@ def train_variant(
         train, validation, build, finish = plan_training(args.network, train, validation, **settings)
     else:
         build, finish = choose_network(variant, train), choose_rebuilding(variant, train)
+        require_memory(lambda: build(precision), params.train.batch_size, variant.optimizer, distribution)
     load_seconds = time.perf_counter() - begin
     images = f"{len(train)} training and {len(validation)} validation images from {args.reads} in {load_seconds:.1f} s"
     print(f"{args.variant}: {images}; {precision} on {hardware.describe_device()}", flush=True)
@@ -130,30 +132,29 @@ def train_variant(
         validation,
         **choose_settings(params, variant),
         precision=precision,
-        augment=choose_augmentation(params, variant),
         name=args.variant,
         distribution=distribution,
         **books,
     )
-    if distribution and not distribution.is_chief:
-        return
-    write_outputs(
-        training,
-        finish(training.model),
-        OutputPaths(args.model, args.history, args.timing, args.training, args.layers),
-        variant=variant.model_dump(),
-        title=args.variant,
-        precision=precision,
-        load_seconds=load_seconds,
-        threads=params.train.threads,
-    )
+    if not distribution or distribution.is_chief:
+        write_outputs(
+            training,
+            finish(training.model),
+            OutputPaths(args.model, args.history, args.timing, args.training, args.layers),
+            variant=variant.model_dump(),
+            title=args.variant,
+            precision=precision,
+            load_seconds=load_seconds,
+            threads=params.train.threads,
+        )
 
 
 def choose_settings(params: Params, variant: Variant) -> dict[str, Any]:
     """How a variant is trained, as `train_model` takes it."""
     names = ("epochs", "optimizer", "learning_rate", "weight_decay", "schedule", "warmup_fraction", "l2")
     settings = {name: getattr(variant, name) for name in (*names, "label_smoothing", "patience", "keep")}
-    return settings | {"batch_size": params.train.batch_size, "seed": params.seed}
+    augment = choose_augmentation(params, variant)
+    return settings | {"batch_size": params.train.batch_size, "seed": params.seed, "augment": augment}
 
 
 def choose_precision(params: Params, variant: Variant) -> str:
@@ -170,9 +171,7 @@ def choose_precision(params: Params, variant: Variant) -> str:
 def describe_configuration(params: Params, name: str) -> dict[str, Any]:
     """The parameters that a variant's result follows from."""
     variant = params.variants[name]
-    sections = ["train", *(["backbone"] if variant.network == "backbone" else ["image"])]
-    if variant.augment:
-        sections.append("augment")
+    sections = ["train", "backbone" if variant.network == "backbone" else "image", *["augment"] * variant.augment]
     chosen = {section: getattr(params, section).model_dump() for section in sections}
     return {"seed": params.seed, "variants": {name: variant.model_dump()}, **chosen}
 

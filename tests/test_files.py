@@ -1,5 +1,7 @@
 """Outputs appear whole or not at all."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,14 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("replace", [replace_file, replace_folder])
+def test_a_full_disk_is_placed(tmp_path: Path, replace: Callable[[Path], AbstractContextManager[Path]]) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught, replace(tmp_path / "out"):
+        Path("/dev/full").write_text("half")  # Linux's disk that is always full
+    assert caught.value.filename == str(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -43,7 +43,12 @@ def test_one_command_runs_it_and_one_takes_it_out_again(project: Path) -> None:
     assert {line[3:] for line in changed} == {"dvc.lock", "metrics/small.json", "more.yaml", "params.yaml"}
     shown = run("dvc", "exp", "show", "--csv", cwd=project).stdout
     assert "tiny" in shown
-    run("git", "checkout", "-q", ".", cwd=project)
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("calibration_bins: 10", "calibration_bins: 5"))
+    again = run("dvc", "repro", "evaluate@small", cwd=project)
+    assert ran_stages(again) == {"evaluate@small"}
+    assert "M  dvc.lock" in run("git", "status", "--porcelain", cwd=project).stdout, "in git's index: `HEAD` is needed"
+    run("git", "checkout", "-q", "HEAD", ".", cwd=project)
     run("dvc", "checkout", "-q", "--force", cwd=project)
     assert not (project / "models/small.keras").exists()
     assert "up to date" in run("dvc", "status", cwd=project).stdout

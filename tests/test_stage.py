@@ -92,6 +92,34 @@ def test_kill_unwinds_and_leaves_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "out.csv").read_text() == "old"
 
 
+@pytest.mark.parametrize(
+    ("number", "line"),
+    [
+        (errno.ENOSPC, "the disk is full at models/a.keras: free some space and run again"),
+        (errno.EDQUOT, "the disk is full at models/a.keras: free some space and run again"),
+        (errno.EACCES, "models/a.keras cannot be used (Permission denied): check its owner"),
+        (errno.EROFS, "models/a.keras cannot be used (Read-only file system): check its owner"),
+    ],
+)
+def test_disks_that_take_nothing_are_one_line(number: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise OSError(number, os.strerror(number), "models/a.keras")
+
+    with pytest.raises(SystemExit) as caught:
+        run_stage(work, "train@x")
+    assert caught.value.code == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: {line}")
+
+
+def test_other_errors_of_the_system_go_on_upwards() -> None:
+    def work() -> None:
+        raise OSError(errno.EIO, "Input/output error", "models/a.keras")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        run_stage(work, "train@x")
+
+
 def test_the_handler_of_before_comes_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     run_stage(lambda: None, "train@x")

@@ -47,14 +47,15 @@ def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
 
 
 def hash_frozen_weights(model: keras.Model) -> str:
-    """SHA-256 of the weights that do not learn, with their paths; BatchNorm's statistics are among them.
+    """SHA-256 of the weights of frozen layers, with their paths; BatchNorm's statistics are among them there.
 
     The same before and after a training, or something has learnt that should not.
     """
     digest = hashlib.sha256()
-    for weight in model.non_trainable_weights:
-        digest.update(weight.path.encode())
-        digest.update(weight.numpy().tobytes())
+    for layer in model.layers:
+        for weight in [] if layer.trainable else layer.weights:
+            digest.update(weight.path.encode())
+            digest.update(weight.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -112,7 +112,7 @@ def meet_peers(cluster: Cluster, seconds: float = START_SECONDS) -> None:
         listener = socket.create_server(("", port))
     except OSError as error:
         raise InputError(
-            f"port {port} of {cluster.describe(cluster.rank)} cannot be opened here ({error.strerror}): "
+            f"port {port} of {cluster.describe(cluster.rank)} cannot be opened here ({os.strerror(error.errno or 0)}): "
             "end the process that has it, or name another in every TF_CONFIG"
         ) from None
     deadline = time.monotonic() + seconds

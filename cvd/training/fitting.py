@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from cvd.data.examples import Examples
 from cvd.data.pipeline import Augment, make_evaluation_dataset, make_training_dataset, reveal_input_errors
-from cvd.errors import InputError
+from cvd.models.finetuning import hash_frozen_weights
 from cvd.models.optimizers import OPTIMIZERS, make_schedule
 from cvd.training.course import COLUMNS, PURE_LOSS, Course, OnEpoch, Training, write_history
 from cvd.training.distribution import Distribution
 from cvd.training.loop import fit_distributed
-from cvd.training.state import digest_arrays
+from cvd.training.memory import ADVICE, MemoryShortError
 
 __all__ = ["COLUMNS", "OnEpoch", "Training", "train_model", "write_history"]
 
@@ -79,7 +79,7 @@ def train_model(
         tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(seed)
         model = build(precision)
-        frozen = _digest_frozen(model)
+        frozen = hash_frozen_weights(model)
         steps = -(-len(train) // batch_size)
         rate = make_schedule(schedule, learning_rate, steps=epochs * steps, warmup_fraction=warmup_fraction)
         _compile(model, OPTIMIZERS[optimizer](rate, weight_decay), steps, l2=l2, label_smoothing=label_smoothing)
@@ -99,7 +99,7 @@ def train_model(
                 else:
                     _fit(model, make_training_dataset(train, **span, augment=augment), validation, course, span)
     training = course.finish(model)
-    if _digest_frozen(model) != frozen:
+    if hash_frozen_weights(model) != frozen:
         raise RuntimeError(f"frozen weights of the network {model.name!r} have changed in training")
     return training
 
@@ -140,12 +140,6 @@ def _compile(
     model.optimizer.build(model.trainable_variables)
 
 
-def _digest_frozen(model: keras.Model) -> str:
-    """Of the weights that are not to move; BatchNorm's statistics are among them in frozen layers only."""
-    frozen = (layer for layer in model.layers if not layer.trainable)
-    return digest_arrays(weight.numpy() for layer in frozen for weight in layer.weights)
-
-
 @contextmanager
 def explain_errors(batch_size: int) -> Iterator[None]:
     """Says in one line what a training died of, where people can do something about it."""
@@ -153,7 +147,6 @@ def explain_errors(batch_size: int) -> Iterator[None]:
         with reveal_input_errors():
             yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise InputError(
-            f"not enough memory for this network with {batch_size} images at a time: "
-            "lower train.batch_size, the network's width, image.size_px or train.memory_share"
+        raise MemoryShortError(
+            f"not enough memory for this network with {batch_size} images at a time: {ADVICE}"
         ) from error

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -52,6 +51,7 @@ class TrainingState:
 
 LISTS = ("history", "train_seconds", "epoch_seconds", "best_epoch")
 ARRAYS = ("variables", "optimizer")
+DIGEST = "sha256"  # a file's own, of all that is in it
 # What a result follows from besides its configuration.
 CODE = ("data", "models", "training", "hardware.py")
 LIBRARIES = ("keras", "numpy", "opencv-python-headless", "tensorflow")
@@ -85,6 +85,7 @@ def _write_arrays(path: Path, arrays: Mapping[str, Arrays]) -> None:
     flat: dict[str, Any] = {}
     for name, group in arrays.items():
         flat |= {f"{name}.{number}": array for number, array in enumerate(group)}
+    flat[DIGEST] = np.frombuffer(_digest_named(flat).encode(), np.uint8)
     with replace_file(path) as partial, partial.open("wb") as file:
         np.savez(file, **flat)
         file.flush()
@@ -92,12 +93,20 @@ def _write_arrays(path: Path, arrays: Mapping[str, Arrays]) -> None:
 
 
 def _read_arrays(path: Path) -> dict[str, Arrays]:
-    """What `_write_arrays` wrote, but for empty groups."""
-    arrays: dict[str, Arrays] = {}
+    """What `_write_arrays` wrote, but for empty groups; any exception means that the file is damaged."""
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        for key in file.files:  # in the order of writing
-            arrays.setdefault(key.rpartition(".")[0], []).append(file[key])
+        flat = {key: file[key] for key in file.files}  # in the order of writing
+    written = flat.pop(DIGEST).tobytes().decode()
+    if _digest_named(flat) != written:  # a zip's own checks leave out the names of its members
+        raise ValueError(f"{path} does not hold what was written")
+    arrays: dict[str, Arrays] = {}
+    for key, array in flat.items():
+        arrays.setdefault(key.rpartition(".")[0], []).append(array)
     return arrays
+
+
+def _digest_named(flat: Mapping[str, np.ndarray]) -> str:
+    return hashlib.sha256("\n".join([*flat, digest_arrays(flat.values())]).encode()).hexdigest()
 
 
 class StateWriter:
@@ -147,13 +156,16 @@ class StateWriter:
 
 
 def load_state(path: Path) -> TrainingState | None:
-    """Reads a state; None when there is none, or the file is damaged."""
+    """Reads a state; None when there is none, or, which it says, a file of it is damaged."""
+    if not path.exists():
+        return None
     try:
         arrays = _read_arrays(path)
         lists: dict[str, Any] = json.loads(arrays.pop("lists")[0].tobytes())
         if lists["best_epoch"]:
             arrays |= _read_arrays(_name_best(path, lists["best_epoch"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception as error:  # what NumPy and zipfile raise on a damaged file is nearly anything
+        print(f"the state in {path.parent} is damaged ({type(error).__name__}): beginning at epoch 1", flush=True)
         return None
     return TrainingState(**(lists | arrays))
 
@@ -162,8 +174,8 @@ def load_state(path: Path) -> TrainingState | None:
 def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
     """Yields the folder of a training's state, held for this process, and removes it on success.
 
-    After Ctrl-C or an error of the system the folder stays, to resume from; after other errors, which would only
-    come again, it goes.
+    After Ctrl-C, an error of the system or a shortage of memory the folder stays, to resume from; after other errors,
+    which would only come again, it goes.
 
     Args:
         root: holds a folder per training.
@@ -183,9 +195,11 @@ def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
         folder.mkdir(exist_ok=True)
         try:
             yield folder
-        except (KeyboardInterrupt, OSError):
+        except (KeyboardInterrupt, OSError, MemoryError):
             if any(folder.iterdir()):
                 print("the finished epochs are kept: the same command goes on from there", flush=True)
+            else:
+                _remove(folder, lock.name)
             raise
         except BaseException:
             _remove(folder, lock.name)

@@ -7,12 +7,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 
 from cvd.errors import InputError
 from cvd.models import head as head_module
 from cvd.models import layers as layers_module
 from cvd.models import plain as plain_module
 from cvd.models.optimizers import OPTIMIZERS, make_schedule
+from cvd.params import parse_params
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(0, 256, (3, 50, 50, 3), dtype=np.uint8)
@@ -72,6 +74,17 @@ def test_without_dropout_the_layer_is_absent_and_the_initial_weights_are_the_sam
     assert "dropout" not in [layer.name for layer in plain.layers]
     for one, other in zip(plain.get_weights(), dropped.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("depth", [5, 6, 7])
+def test_params_know_the_smallest_size(depth: int) -> None:
+    raw = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    raw["variants"]["small"]["depth"] = depth
+    raw["image"]["size_px"] = plain_module.find_smallest_size(depth)
+    parse_params(raw)
+    raw["image"]["size_px"] -= 1
+    with pytest.raises(InputError, match=rf"variants\.small\.depth is {depth}: .* {raw['image']['size_px'] + 1}, but"):
+        parse_params(raw)
 
 
 @pytest.mark.parametrize("size_px", [46, 64])

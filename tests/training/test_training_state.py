@@ -8,6 +8,7 @@ import pytest
 
 from cvd.errors import InputError
 from cvd.stage import TerminatedError
+from cvd.training.memory import MemoryShortError
 from cvd.training.state import (
     StateWriter,
     TrainingState,
@@ -84,18 +85,41 @@ def test_state_before_is_whole_until_the_next_one_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.best[0], make_state().best[0])
 
 
-def test_no_state_and_a_damaged_one_are_none(tmp_path: Path) -> None:
+def test_no_state_is_none_and_a_damaged_one_too_which_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "state.npz"
     assert load_state(path) is None
+    assert capsys.readouterr().out == ""
     save_state(make_state(), path)
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]):
         path.write_bytes(damaged)
         assert load_state(path) is None
+        said = capsys.readouterr().out
+        assert said.startswith(f"the state in {tmp_path} is damaged (")
+        assert said.endswith("): beginning at epoch 1\n")
     path.write_bytes(whole)
     assert load_state(path) is not None
     (tmp_path / "state.best-1.npz").unlink()
     assert load_state(path) is None
+
+
+def test_whatever_bit_is_wrong_no_other_state_is_read(tmp_path: Path) -> None:
+    """A zip has checksums of its members, but not of their names and its directory."""
+    state, path = make_state(), tmp_path / "state.npz"
+    save_state(state, path)
+    whole = path.read_bytes()
+    directory = whole.index(b"PK\x01\x02")
+    n_noticed = 0
+    for position in [*range(0, directory, 40), *range(directory, len(whole))]:
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        loaded = load_state(path)
+        n_noticed += loaded is None
+        for name in ("variables", "optimizer") if loaded else ():
+            for one, other in zip(getattr(loaded, name), getattr(state, name), strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert n_noticed > 200
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt(), InputError("loss is nan")])
@@ -125,7 +149,15 @@ def test_state_that_cannot_be_written_stops_the_training(tmp_path: Path) -> None
         writer.write(make_state())
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), TerminatedError(), OSError(28, "No space left on device")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt(),
+        TerminatedError(),
+        OSError(28, "No space left on device"),
+        MemoryShortError("not enough memory"),
+    ],
+)
 def test_folder_stays_when_the_training_can_go_on(tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)), open_state_folder(tmp_path, "key") as folder:
         assert folder is not None
@@ -134,6 +166,12 @@ def test_folder_stays_when_the_training_can_go_on(tmp_path: Path, error: BaseExc
     with open_state_folder(tmp_path, "key") as folder:
         assert folder is not None
         assert (folder / "state.npz").read_text() == "1"
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_without_a_finished_epoch_goes(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), open_state_folder(tmp_path, "key"):
+        raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
 
 
