@@ -70,7 +70,7 @@ def test_learning_curve_of_fewer_images_goes_into_the_report(project: Path) -> N
     found = json.loads((project / "metrics/baseline.json").read_text())
     assert table["test"].iloc[-1] == found["test"]["accuracy"]
     assert re.search(r"baseline</span>: 7 times the images \(2 to 14\)", (project / "plots/report.html").read_text())
-    run("git", "checkout", "-q", ".", cwd=project)
+    run("git", "checkout", "-q", "HEAD", ".", cwd=project)
     run("dvc", "checkout", "-q", "--force", cwd=project)
     assert not folder.exists()
     assert "up to date" in run("dvc", "status", cwd=project).stdout
