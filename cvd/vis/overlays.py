@@ -32,7 +32,7 @@ PANEL = 320  # of a single heat map, px
 SPACE = 14  # between pictures, px
 LABEL = 176  # of a row, px
 BAR = "maximum of each map, written under it"
-SHARED_BAR = "larger maximum of the layer's two maps, dog and cat"
+SHARED_BAR = "larger maximum of the layer's two maps, cat and dog"
 PIXEL_BAR = "larger 99th percentile of the two maps, and above"
 PIXEL_SHARE = 99  # percent of the pixels; a few of them outshine the rest by far, which would look empty
 
@@ -119,7 +119,7 @@ def draw_heat(image: np.ndarray, heat: Heat, *, title: str, caption: str) -> np.
         sheet.lay(picture, MARGIN + number * column, top)
     if np.any(heat.map > 0):
         high = f"{hottest:.3g} {heat.unit}".rstrip() + " and above" * bool(hottest < np.max(heat.map))
-        _lay_bar(sheet, MARGIN + column, top + height + 12, column - SPACE, high=high)
+        lay_bar(sheet, MARGIN + column, top + height + 12, column - SPACE, high=high)
     else:
         sheet.write(_describe_map(heat), MARGIN + column, top + height + 12, size_px=SMALL, ink=FAINT)
     return sheet.pixels
@@ -165,7 +165,7 @@ def draw_comparison(image: np.ndarray, rows: Sequence[Row], *, title: str, capti
             sheet.write(_describe_map(heat), left, y + height + 22, size_px=SMALL, ink=FAINT)
     y = top + len(rows) * pitch
     high = PIXEL_BAR if rows[0].heats[0].layer == PIXELS else SHARED_BAR
-    _lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=high, overlaid=True)
+    lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=high, overlaid=True)
     return sheet.pixels
 
 
@@ -218,11 +218,11 @@ def draw_photos(photos: Sequence[tuple[str, np.ndarray, Sequence[Heat]]], *, tit
             sheet.lay(overlay_heat(picture, heat.map), x, y + 22)
             sheet.write(_describe_map(heat), x, y + 28 + picture.shape[0], size_px=SMALL, ink=FAINT)
         y += pitch
-    _lay_bar(sheet, MARGIN + side + SPACE, y, 2 * side, high=BAR, overlaid=True)
+    lay_bar(sheet, MARGIN + side + SPACE, y, 2 * side, high=BAR, overlaid=True)
     return sheet.pixels
 
 
-def _lay_bar(sheet: Sheet, x: int, y: int, width: int, *, high: str, overlaid: bool = False) -> None:
+def lay_bar(sheet: Sheet, x: int, y: int, width: int, *, high: str, overlaid: bool = False) -> None:
     """A colour bar with what its ends are; `overlaid`: the colours as they look on mid grey."""
     ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (12, 1))
     grey = np.full((12, width, 3), 150, np.uint8)
