@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import os
 import signal
 import sys
@@ -100,12 +101,13 @@ def unwind_when_terminated() -> Iterator[None]:
 
 
 def silence_tensorflow() -> None:
-    """Makes TensorFlow's import quiet and quicker, whenever it happens after this.
+    """Makes TensorFlow quiet, and its import quicker, whenever it happens after this.
 
     Some of its start-up notes are written before its own log level counts, straight to file descriptor 2, so that is
     closed to them while the import lasts. An import that fails still raises.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of the fifth graph: each network has its own
     if "tensorflow" not in sys.modules and not any(isinstance(each, _LightImport) for each in sys.meta_path):
         sys.meta_path.insert(0, _LightImport())
 

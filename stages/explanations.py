@@ -176,29 +176,16 @@ def describe(figures: dict[str, Any]) -> str:
 
 
 def _track(args: argparse.Namespace, found: dict[str, Any]) -> None:
-    """Adds the figures to the variants' runs, under names that all variants share: without the layer's if it is one."""
-    from cvd.tracking import add_to_run
+    """Adds the figures to the variants' runs."""
+    from cvd.tracking import add_to_run, arrange_explanations
 
     for variant, methods in found.items():
-        figures = {
-            method: next(iter(layers.values())) if len(layers) == 1 else layers for method, layers in methods.items()
-        }
-        shown = {method: drop_details(each) for method, each in figures.items()}
         add_to_run(
             variant=variant,
             model_path=args.models / f"{variant}.keras",
-            metrics={"explanations": shown},
+            metrics=arrange_explanations(methods),
             folder="explanations",
         )
-
-
-def drop_details(figures: dict[str, Any]) -> dict[str, Any]:
-    """Figures, nested or not, without their lists of details."""
-    return {
-        name: drop_details(value) if isinstance(value, dict) else value
-        for name, value in figures.items()
-        if name != "details"
-    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Heat maps: where each network finds its evidence for dog and for cat, and what ImageNet's classes see in photos."""
+"""Heat maps: where each network finds its evidence for cat and for dog, and what ImageNet's classes see in photos."""
 
 import argparse
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cvd.params import Params
     from cvd.vis.overlays import Row
 
-CLASSES = (("dog", 1), ("cat", -1))
+CLASSES = (("cat", -1), ("dog", 1))  # in the order of their labels
 
 
 def main() -> None:
@@ -80,7 +80,7 @@ def _draw_variants(images: "dict[str, np.ndarray]", models: Path, folder: Path, 
     from cvd.vis.explaining import METHODS
     from cvd.vis.overlays import draw_comparison, draw_heat
 
-    caption = f"{METHODS[params.gradcam.method].title}: where each network finds evidence for dog, and for cat"
+    caption = f"{METHODS[params.gradcam.method].title}: where each network finds evidence for cat, and for dog"
     rows: dict[str, list[Row]] = {path: [] for path in images}
     for variant in tqdm(params.gradcam.variants, desc="explaining", unit="variant"):
         for path, row in zip(images, _explain_variant(variant, images, models, params), strict=True):
@@ -97,7 +97,7 @@ def _draw_variants(images: "dict[str, np.ndarray]", models: Path, folder: Path, 
 
 
 def _explain_variant(variant: str, images: "dict[str, np.ndarray]", models: Path, params: "Params") -> "Iterator[Row]":
-    """What a variant says of each image, with its heat maps: each layer's for dog, then for cat."""
+    """What a variant says of each image, with its heat maps: each layer's for cat, then for dog."""
     import numpy as np
 
     from cvd.data.decode import resize_image

@@ -7,13 +7,14 @@ in `.cvd/unsent/` until `cvd sync` sends it.
 from cvd.tracking.additions import add_to_run
 from cvd.tracking.address import find_root, store_uri
 from cvd.tracking.listing import list_runs
-from cvd.tracking.records import flatten
+from cvd.tracking.records import arrange_explanations, flatten
 from cvd.tracking.sync import sync_workspace
 from cvd.tracking.training import TrainingRun, track_training
 
 __all__ = [
     "TrainingRun",
     "add_to_run",
+    "arrange_explanations",
     "find_root",
     "flatten",
     "list_runs",

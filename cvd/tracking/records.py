@@ -114,6 +114,24 @@ def name_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     return {re.sub(r"[^\w\-. :/]", "_", name.replace("+", "plus")): value for name, value in numbers.items()}
 
 
+def arrange_explanations(methods: Mapping[str, Any]) -> dict[str, Any]:
+    """A variant's part of metrics/explanations.json as it goes into a run, under names that all variants share.
+
+    Args:
+        methods: {method: {layer: figures}}; a layer that stands alone loses its name, and details are left out.
+    """
+    figures = {name: next(iter(layers.values())) if len(layers) == 1 else layers for name, layers in methods.items()}
+    return {"explanations": _drop_details(figures)}
+
+
+def _drop_details(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _drop_details(value) if isinstance(value, Mapping) else value
+        for name, value in figures.items()
+        if name != "details"
+    }
+
+
 def _open_details(metrics: Mapping[str, Any]) -> dict[str, Any]:
     opened: dict[str, Any] = {}
     for name, value in metrics.items():

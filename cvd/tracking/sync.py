@@ -1,7 +1,6 @@
 """Completing MLflow from files: what DVC restored without running code, and what could not be sent."""
 
 import fcntl
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from cvd.tracking.experiments import list_experiments, name_applied, read_lock
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_HASH, MODEL_MD5, log_model
 from cvd.tracking.outbox import Addition
-from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_digest, name_metrics, now_ms
+from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_digest, now_ms
 from cvd.tracking.runs import (
     GROUPS,
     find_runs,
@@ -30,12 +29,11 @@ from cvd.tracking.runs import (
     send_record,
 )
 from cvd.tracking.store import Store
-from cvd.tracking.workspace import find_results, read_epochs, read_record
+from cvd.tracking.workspace import find_figures, find_results, read_epochs, read_record
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-EVALUATION = "evaluation"
 SHARED = "comparison"  # made of all variants: another one's training changes it
 
 
@@ -105,28 +103,27 @@ def _sync_results(store: Store, run: "Run", runs: "list[Run]", variant: str) -> 
     """
     applied = name_applied()
     has_own = applied == run.data.tags.get("dvc.exp_name")
-    for folder, files in find_results(variant).items():
+    all_files, all_figures = find_results(variant), find_figures(variant)
+    for folder in all_files | all_figures:
         if folder == SHARED and (run.data.tags.get("restored") != "true" or f"files.{SHARED}" in run.data.tags):
             continue  # not this run's: its own experiment's comparison may be another
-        metrics = _read_figures(files, variant) if folder == EVALUATION else {}
-        tags = {f"files.{folder}": digest_files(files)} | ({name_digest(folder): digest_of(metrics)} if metrics else {})
+        files, metrics = all_files.get(folder, []), all_figures.get(folder, {})
+        tags = {f"files.{folder}": digest_files(files)} if files else {}
+        tags |= {name_digest(folder): digest_of(metrics)} if metrics else {}
         known = {tag: {other.data.tags.get(tag) for other in runs} for tag in tags}
         missing = {tag for tag in tags if tag not in run.data.tags or tags[tag] not in known[tag]}
         if not missing:
             continue
-        yield f"{run.info.run_name}: {len(files)} files of {folder}{', figures' * (name_digest(folder) in missing)}"
+        what = [f"{len(files)} files"] * bool(files) + ["figures"] * (name_digest(folder) in missing)
+        yield f"{run.info.run_name}: {' and '.join(what)} of {folder}"
         if has_own or not missing & run.data.tags.keys():
             log_results(store, run.info.run_id, metrics, folder)
-            log_files(store, run.info.run_id, files, folder)
+            if files:
+                log_files(store, run.info.run_id, files, folder)
         else:
             model = run.data.tags[MODEL_HASH]
             origin = describe_origin() | {"dvc.exp_name": applied, "group": applied}
             send_addition(store, Addition(variant, model, applied, now_ms(), origin, metrics, folder, files=files))
-
-
-def _read_figures(files: list[Path], variant: str) -> dict[str, float]:
-    path = Path("metrics", f"{variant}.json")
-    return name_metrics(json.loads(path.read_text(encoding="utf-8"))) if path in files else {}
 
 
 def _sync_groups(store: Store) -> Iterator[str]:

@@ -9,7 +9,15 @@ from typing import Any
 from cvd.files import hash_file
 from cvd.tracking.experiments import LockedModel, find_experiment, list_stale, read_lock
 from cvd.tracking.model import MODEL_HASH
-from cvd.tracking.records import Record, describe_origin, digest_of, hash_data, name_params
+from cvd.tracking.records import (
+    Record,
+    arrange_explanations,
+    describe_origin,
+    digest_of,
+    hash_data,
+    name_metrics,
+    name_params,
+)
 
 # What each stage adds to a run, as it calls `log_files` and `add_to_run`: by folder of the run's artifacts.
 RESULTS = {
@@ -30,6 +38,18 @@ def find_results(variant: str) -> dict[str, list[Path]]:
         paths = (path for pattern in patterns for path in Path().glob(pattern.format(variant)))
         found[folder] = sorted(path for path in paths if path.is_file() and not {path, *path.parents} & set(stale))
     return {folder: files for folder, files in found.items() if files}
+
+
+def find_figures(variant: str) -> dict[str, dict[str, float]]:
+    """Figures of the variant's model in the working folder, by the folder of the stage that made them."""
+    found, stale = {}, list_stale(variant)
+    evaluation, explanations = Path("metrics", f"{variant}.json"), Path("metrics/explanations.json")
+    if evaluation.is_file() and evaluation not in stale:
+        found["evaluation"] = name_metrics(json.loads(evaluation.read_text(encoding="utf-8")))
+    if explanations.is_file() and explanations not in stale:
+        methods = json.loads(explanations.read_text(encoding="utf-8")).get(variant, {})
+        found["explanations"] = name_metrics(arrange_explanations(methods))
+    return {folder: figures for folder, figures in found.items() if figures}
 
 
 def read_epochs(model_path: Path) -> list[tuple[int, int, dict[str, float]]]:

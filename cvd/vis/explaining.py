@@ -1,13 +1,15 @@
 """Heat maps by any method: where in an image a classifier finds evidence for a class. Arrays in, arrays out.
 
     import keras
+    import numpy as np
     from cvd.vis.explaining import explain_images
     from cvd.vis.overlays import overlay_heat
 
-    model = keras.applications.MobileNetV2()                    # any Keras classifier with one input
-    images = preprocessed[np.newaxis]                           # (1, 224, 224, 3), as the model takes them
+    model = keras.applications.MobileNetV2()                  # any Keras classifier with one input, channels last
+    photo = np.asarray(keras.utils.load_img("photo.jpg"))     # (h, w, 3), uint8
+    images = np.asarray(keras.ops.image.resize(photo, (224, 224)))[np.newaxis] / 127.5 - 1  # as it takes them
     maps = explain_images(model, images, method="gradcam++", class_index=281)     # (1, 7, 7): tabby cat
-    picture = overlay_heat(photo, maps[0])                      # (h, w, 3) uint8, the photo at its own size
+    keras.utils.save_img("seen.png", overlay_heat(photo, maps[0]), scale=False)   # the photo at its own size
 
 A new method is a function like `_from_masks` and an entry in METHODS.
 """

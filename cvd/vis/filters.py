@@ -54,7 +54,7 @@ def ascend_filters(
     steps: int,
     seed: int,
     recipe: str = "crisp",
-    batch_size: int = 16,
+    batch_size: int = 4,
 ) -> Ascent:
     """Pictures that maximise the mean activation of filters, from grey noise; many filters in one batch.
 
@@ -71,7 +71,7 @@ def ascend_filters(
         steps: of the ascent, at least 1.
         seed: of noise and shifts.
         recipe: crisp or plain.
-        batch_size: filters per batch, at least 1.
+        batch_size: filters per batch, at least 1; few fit the cache, and more are slower.
 
     Raises:
         InputError: the layer, a filter, the size or the recipe does not fit.

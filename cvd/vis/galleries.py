@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from cvd.vis.drawing import FAINT, INK, MARGIN, SMALL, TEXT, TITLE, Sheet, fit_picture, shorten_text
-from cvd.vis.overlays import find_ink, overlay_heat
+from cvd.vis.overlays import find_ink, lay_bar, overlay_heat
 
 TILE = 176  # longer side of a picture, px
 SPACE = 14  # between pictures, px
+BAR = 52  # room for the colour bar, px
 RIGHT, WRONG = (0, 110, 80), (176, 62, 0)  # as the themes' green and vermilion
 
 
@@ -39,7 +40,7 @@ def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: 
     columns = max(4, *(len(exhibits) for _, exhibits in sections))
     block, top = 38 + 2 * (TILE + 6) + 52, 92
     width = 2 * MARGIN + columns * (TILE + SPACE) - SPACE
-    sheet = Sheet(top + len(sections) * block + MARGIN - 12, width)
+    sheet = Sheet(top + len(sections) * block + BAR + MARGIN - 12, width)
     _write_header(sheet, variant, caption, width, ink=find_ink(variant))
     for number, (heading, exhibits) in enumerate(sections):
         y = top + number * block
@@ -53,6 +54,7 @@ def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: 
             _lay_centred(sheet, small, x, y + 38)
             _lay_centred(sheet, overlay_heat(small, exhibit.heat), x, y + 38 + TILE + 6)
             _write_verdict(sheet, exhibit, x, y + 38 + 2 * (TILE + 6))
+    _lay_own_bar(sheet, MARGIN, top + len(sections) * block)
     return sheet.pixels
 
 
@@ -69,7 +71,7 @@ def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[
     """
     pitch, top, left = TILE + 56, 126, MARGIN + TILE + SPACE
     width = max(760, left + len(variants) * (TILE + SPACE) - SPACE + MARGIN)
-    sheet = Sheet(top + max(1, len(rows)) * pitch + MARGIN - 12, width)
+    sheet = Sheet(top + max(1, len(rows)) * pitch + BAR + MARGIN - 12, width)
     _write_header(sheet, "Where the networks disagree", caption, width)
     for column, variant in enumerate(variants):
         heading = shorten_text(variant, TILE, TEXT, bold=True)
@@ -86,6 +88,7 @@ def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[
             x = left + column * (TILE + SPACE)
             _lay_centred(sheet, overlay_heat(small, exhibit.heat), x, y)
             _write_verdict(sheet, exhibit._replace(name=""), x, y + TILE)
+    _lay_own_bar(sheet, left, top + max(1, len(rows)) * pitch)
     return sheet.pixels
 
 
@@ -103,6 +106,11 @@ def _write_verdict(sheet: Sheet, exhibit: Exhibit, x: int, y: int) -> None:
     sheet.write(text, x, y + 5, size_px=SMALL, bold=not is_right, ink=RIGHT if is_right else WRONG)
     sheet.write(f"{exhibit.probability:.3f}", x + TILE, y + 5, size_px=SMALL, ink=INK, anchor="ra")
     sheet.write(shorten_text(exhibit.name, TILE, SMALL), x, y + 23, size_px=SMALL, ink=FAINT)
+
+
+def _lay_own_bar(sheet: Sheet, x: int, y: int) -> None:
+    """The colours of heat: each map has a scale of its own."""
+    lay_bar(sheet, x, y + 4, 2 * TILE + SPACE, high="maximum of each map by itself", overlaid=True)
 
 
 def _lay_centred(sheet: Sheet, picture: np.ndarray, x: int, y: int) -> None:

@@ -39,9 +39,11 @@ def check_layer(model: keras.Model, name: str) -> None:
     """Makes sure that a layer can be shown.
 
     Raises:
-        InputError: no layer has this name, or its output is not (n, h, w, k).
+        InputError: no layer has this name, or its output is not (n, h, w, k), or channels come first.
     """
     layers = {layer.name: layer for layer in model.layers}
+    if any(getattr(layer, "data_format", None) == "channels_first" for layer in layers.values()):
+        raise InputError(f"model {model.name!r} has its channels first: only (n, h, w, c) can be explained")
     if name not in layers:
         raise InputError(f"layer {name!r} is not in model {model.name!r}: {_suggest(name, list_layers(model))}")
     if not _is_spatial(layers[name]):

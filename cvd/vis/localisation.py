@@ -7,7 +7,9 @@ import numpy as np
 
 from cvd.vis.overlays import upsample_map
 
-TOLERANCE = 0.03  # of the longer side: the authors' 15 px on photos of 500 px
+# Of the longer side: the 15 px of Zhang et al., Top-Down Neural Attention by Excitation Backprop (IJCV 2018), on photos
+# of 500 px.
+TOLERANCE = 0.03
 
 
 def measure_share(heat: np.ndarray, mask: np.ndarray) -> float:
@@ -26,7 +28,7 @@ def measure_share(heat: np.ndarray, mask: np.ndarray) -> float:
 
 
 def is_hit(heat: np.ndarray, mask: np.ndarray, *, tolerance: float = TOLERANCE) -> bool:
-    """The pointing game (Zhang et al. 2016, section 4.1): whether the hottest spot is inside a mask or close to it.
+    """The pointing game (Zhang et al. 2018): whether the hottest spot is inside a mask or close enough.
 
     The middle of the hottest spot counts. An empty map points nowhere.
 

@@ -21,6 +21,7 @@ from cvd.vis.drawing import (
     measure_text,
     shorten_text,
 )
+from cvd.vis.layers import PIXELS
 from cvd.vis.themes import choose_colours
 
 COLOURS = "inferno"
@@ -31,7 +32,9 @@ PANEL = 320  # of a single heat map, px
 SPACE = 14  # between pictures, px
 LABEL = 176  # of a row, px
 BAR = "maximum of each map, written under it"
-SHARED_BAR = "larger maximum of the layer's two maps, dog and cat"
+SHARED_BAR = "larger maximum of the layer's two maps, cat and dog"
+PIXEL_BAR = "larger 99th percentile of the two maps, and above"
+PIXEL_SHARE = 99  # percent of the pixels; a few of them outshine the rest by far, which would look empty
 
 
 class Heat(NamedTuple):
@@ -57,7 +60,7 @@ def upsample_map(heat: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def normalise_map(heat: np.ndarray, *, largest: float | None = None) -> np.ndarray:
-    """A map over its largest value, or over one given that is at least that, 0..1; an empty map (all 0) stays empty."""
+    """A map over its largest value, 0..1, or over one given; an empty map (all 0) stays empty."""
     largest = float(np.max(heat, initial=0)) if largest is None else largest
     return np.asarray(heat, np.float32) / np.float32(largest) if largest > 0 else np.zeros_like(heat, np.float32)
 
@@ -73,12 +76,12 @@ def overlay_heat(image: np.ndarray, heat: np.ndarray, *, largest: float | None =
     Args:
         image: (h, w, 3), uint8, at its own size and aspect ratio.
         heat: (h', w'), >= 0, of any size.
-        largest: the value that is shown as hottest, at least the map's largest; None: the map's largest.
+        largest: the value that is shown as hottest, and so is all above; None: the map's largest.
 
     Returns:
         (h, w, 3), uint8; the photo, paled, where the map is empty.
     """
-    strength = normalise_map(upsample_map(heat, *image.shape[:2]), largest=largest)[..., None]
+    strength = np.minimum(normalise_map(upsample_map(heat, *image.shape[:2]), largest=largest), 1)[..., None]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     paled = 0.45 * image + 0.55 * grey
     colours = colour_map(0.25 + 0.65 * strength[..., 0]).astype(np.float32)
@@ -110,11 +113,13 @@ def draw_heat(image: np.ndarray, heat: Heat, *, title: str, caption: str) -> np.
     room = 3 * column - SPACE
     sheet.write(shorten_text(title, room, TITLE, bold=True), MARGIN, 20, size_px=TITLE, bold=True)
     sheet.write(shorten_text(f"{caption}   ·   {heat.layer}   ·   {heat.heading}", room, TEXT), MARGIN, 54, ink=FAINT)
-    coloured = colour_map(normalise_map(upsample_map(heat.map, height, width)))
-    for number, picture in enumerate((small, coloured, overlay_heat(small, heat.map))):
+    hottest = find_hottest(heat)
+    coloured = colour_map(normalise_map(upsample_map(heat.map, height, width), largest=hottest))
+    for number, picture in enumerate((small, coloured, overlay_heat(small, heat.map, largest=hottest))):
         sheet.lay(picture, MARGIN + number * column, top)
     if np.any(heat.map > 0):
-        _lay_bar(sheet, MARGIN + column, top + height + 12, column - SPACE, high=_format_maximum(heat))
+        high = f"{hottest:.3g} {heat.unit}".rstrip() + " and above" * bool(hottest < np.max(heat.map))
+        lay_bar(sheet, MARGIN + column, top + height + 12, column - SPACE, high=high)
     else:
         sheet.write(_describe_map(heat), MARGIN + column, top + height + 12, size_px=SMALL, ink=FAINT)
     return sheet.pixels
@@ -159,7 +164,8 @@ def draw_comparison(image: np.ndarray, rows: Sequence[Row], *, title: str, capti
             sheet.write(shorten_text(heat.layer, TILE, SMALL), left, y + height + 5, size_px=SMALL, ink=FAINT)
             sheet.write(_describe_map(heat), left, y + height + 22, size_px=SMALL, ink=FAINT)
     y = top + len(rows) * pitch
-    _lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=SHARED_BAR, overlaid=True)
+    high = PIXEL_BAR if rows[0].heats[0].layer == PIXELS else SHARED_BAR
+    lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=high, overlaid=True)
     return sheet.pixels
 
 
@@ -170,11 +176,17 @@ def find_ink(variant: str) -> tuple[int, int, int]:
 
 
 def find_largest(heats: Sequence[Heat]) -> dict[str, float]:
-    """The largest value of each layer's maps, of all its classes together."""
+    """What is drawn as hottest in each layer's maps, of all its classes together."""
     return {
-        layer: max(float(np.max(heat.map, initial=0)) for heat in heats if heat.layer == layer)
+        layer: max(find_hottest(heat) for heat in heats if heat.layer == layer)
         for layer in {heat.layer for heat in heats}
     }
+
+
+def find_hottest(heat: Heat) -> float:
+    """What is drawn as hottest: the largest value of a layer's map; of pixels, what 99% of them stay below."""
+    largest = float(np.max(heat.map, initial=0))
+    return float(np.percentile(heat.map, PIXEL_SHARE)) or largest if heat.layer == PIXELS and largest else largest
 
 
 def draw_photos(photos: Sequence[tuple[str, np.ndarray, Sequence[Heat]]], *, title: str, caption: str) -> np.ndarray:
@@ -206,11 +218,11 @@ def draw_photos(photos: Sequence[tuple[str, np.ndarray, Sequence[Heat]]], *, tit
             sheet.lay(overlay_heat(picture, heat.map), x, y + 22)
             sheet.write(_describe_map(heat), x, y + 28 + picture.shape[0], size_px=SMALL, ink=FAINT)
         y += pitch
-    _lay_bar(sheet, MARGIN + side + SPACE, y, 2 * side, high=BAR, overlaid=True)
+    lay_bar(sheet, MARGIN + side + SPACE, y, 2 * side, high=BAR, overlaid=True)
     return sheet.pixels
 
 
-def _lay_bar(sheet: Sheet, x: int, y: int, width: int, *, high: str, overlaid: bool = False) -> None:
+def lay_bar(sheet: Sheet, x: int, y: int, width: int, *, high: str, overlaid: bool = False) -> None:
     """A colour bar with what its ends are; `overlaid`: the colours as they look on mid grey."""
     ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (12, 1))
     grey = np.full((12, width, 3), 150, np.uint8)

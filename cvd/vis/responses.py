@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cvd.vis.pixels import ease_gradient
+
 # (pictures (b, s, s, 3), filters (b,)) -> what enters the filters' rectifier, and what leaves it, (b, h', w') each
 Respond = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
@@ -17,7 +19,7 @@ class Convolution(NamedTuple):
     """A convolution that ends a model, its normalisation folded into it."""
 
     features: Any  # the tensor that it reads, (n, h, w, c)
-    kernel: np.ndarray  # (k, c, taps), float32
+    kernel: np.ndarray  # (k, taps, c), float32
     bias: np.ndarray  # (k,), float32
     size: tuple[int, int]
     strides: tuple[int, int]
@@ -45,7 +47,7 @@ def make_responder(cut: keras.Model) -> Respond:
         return pick
     before, after = cut.outputs
     rectify = (lambda bare: bare) if after is before else after._keras_history.operation
-    trunk = keras.Model(cut.inputs[0], convolution.features)
+    trunk = ease_gradient(keras.Model(cut.inputs[0], convolution.features))
 
     def respond(pictures: tf.Tensor, filters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         bare = convolve(tf.cast(trunk(pictures, training=False), tf.float32), convolution, filters)
@@ -67,7 +69,7 @@ def find_convolution(cut: keras.Model) -> Convolution | None:
         return None
     kernel = np.asarray(operation.kernel, np.float32)  # (rows, columns, c, k)
     bias = np.asarray(operation.bias, np.float32) if operation.use_bias else np.zeros(kernel.shape[-1], np.float32)
-    taps = np.moveaxis(kernel * scale, (3, 2), (0, 1)).reshape(kernel.shape[3], kernel.shape[2], -1)
+    taps = np.moveaxis(kernel * scale, 3, 0).reshape(kernel.shape[3], -1, kernel.shape[2])
     geometry = (operation.kernel_size, operation.strides, operation.dilation_rate, operation.padding)
     return Convolution(operation.input, taps, bias * scale + shift, *geometry)
 
@@ -82,23 +84,22 @@ def _read_normalisation(layer: Any) -> tuple[np.ndarray, np.ndarray]:
 def convolve(features: tf.Tensor, convolution: Convolution, filters: tf.Tensor) -> tf.Tensor:
     """One filter of a convolution for each of (b, h, w, c) features: (b, h', w').
 
-    A product of matrices gives what each tap of the kernel adds, everywhere; the taps are shifted and summed.
+    A product of matrices gives what each tap of the kernel adds, everywhere; the taps are shifted and summed. Each tap
+    is a plane of its own, since the gradient of a slice fills all that it was cut from; strides are taken last.
     """
     if convolution.padding == "same":
         features = tf.pad(features, [[0, 0], *(_pad(convolution, features, axis) for axis in (0, 1)), [0, 0]])
     n = tf.shape(features)[0]
     height, width, n_channels = (int(side) for side in features.shape[1:])
     kernels = tf.gather(convolution.kernel, filters)
-    taps = tf.matmul(tf.reshape(features, (n, height * width, n_channels)), kernels)
-    taps = tf.reshape(taps, (n, height, width, kernels.shape[2]))
+    taps = tf.matmul(kernels, tf.reshape(features, (n, height * width, n_channels)), transpose_b=True)
+    planes = tf.unstack(tf.reshape(taps, (n, kernels.shape[1], height, width)), axis=1)
     reach = [(size - 1) * wide for size, wide in zip(convolution.size, convolution.dilation, strict=True)]
     found = tf.gather(convolution.bias, filters)[:, None, None]
-    for tap, (row, column) in enumerate(np.ndindex(convolution.size)):
-        top, left = row * convolution.dilation[0], column * convolution.dilation[1]
-        rows = slice(top, top + height - reach[0], convolution.strides[0])
-        columns = slice(left, left + width - reach[1], convolution.strides[1])
-        found = found + taps[:, rows, columns, tap]
-    return found
+    for plane, (row, column) in zip(planes, np.ndindex(convolution.size), strict=True):
+        corner = (0, row * convolution.dilation[0], column * convolution.dilation[1])
+        found = found + tf.slice(plane, corner, (-1, height - reach[0], width - reach[1]))
+    return found[:, :: convolution.strides[0], :: convolution.strides[1]]
 
 
 def _pad(convolution: Convolution, features: tf.Tensor, axis: int) -> list[int]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tracking_samples import EPOCH, PARAMS, write_workspace
+from tracking_samples import EPOCH, EXPLANATIONS, PARAMS, write_workspace
 
 from cvd import tracking
 from cvd.files import hash_file
@@ -29,6 +29,12 @@ def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(opened: store.Sto
     assert run.data.tags["restored"] == "true"
     assert run.data.tags["processor"] == "abacus"
     assert run.data.metrics["test/accuracy"] == 0.75
+    assert {name: value for name, value in run.data.metrics.items() if name.startswith("explanations/")} == {
+        "explanations/gradcamplusplus/animal_pointing": 0.9,
+        "explanations/hirescam/conv1/animal_pointing": 0.5,
+        "explanations/hirescam/conv4/animal_pointing": 0.8,
+        "explanations/chance/animal_pointing": 0.5,
+    }
     assert run.data.metrics["images_per_second"] == 100
     assert run.data.params["variant.epochs"] == "3"
     assert run.info.end_time - run.info.start_time == 10_000
@@ -63,7 +69,36 @@ def test_sync_has_nothing_to_do_after_the_stages(opened: store.Store, workspace:
     tracking.add_to_run(variant="baseline", model_path=model, metrics=metrics, files=files, folder="evaluation")
     for folder, file in (("filters", "plots/filters/baseline/conv1.png"), ("gradcam", "plots/gradcam/baseline/a.png")):
         tracking.add_to_run(variant="baseline", model_path=model, files=[Path(file)], folder=folder)
+    figures = tracking.arrange_explanations(EXPLANATIONS)
+    tracking.add_to_run(variant="baseline", model_path=model, metrics=figures, folder="explanations")
     assert tracking.sync_workspace(PARAMS) == []
+
+
+def test_sync_brings_explanations_to_a_run_that_has_all_else(opened: store.Store, workspace: Path) -> None:
+    model = write_workspace(workspace, "baseline", seed=9)
+    path = Path("metrics/explanations.json")
+    text = path.read_text()
+    path.unlink()
+    tracking.sync_workspace(PARAMS)
+    path.write_text(text)
+    assert tracking.sync_workspace(PARAMS) == ["workspace/baseline: figures of explanations"]
+    path.write_text(text.replace("0.9", "0.95"))
+    assert tracking.sync_workspace(PARAMS) == ["workspace/baseline: figures of explanations"]
+    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
+    assert run.data.metrics["explanations/gradcamplusplus/animal_pointing"] == 0.95
+    assert tracking.sync_workspace(PARAMS) == []
+    lock = {
+        "stages": {
+            "train@baseline": {"outs": [{"path": "models/baseline.keras", "md5": "new"}]},
+            "explanations": {
+                "deps": [{"path": "models/baseline.keras", "md5": "old"}],
+                "outs": [{"path": "metrics/explanations.json", "md5": "any"}],
+            },
+        }
+    }
+    Path("dvc.lock").write_text(json.dumps(lock))
+    path.write_text(text)
+    assert tracking.sync_workspace(PARAMS) == []  # measured on another model than the one that is here
 
 
 def test_sync_completes_an_evaluation_that_came_first(opened: store.Store, workspace: Path) -> None:

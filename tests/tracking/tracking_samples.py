@@ -21,6 +21,13 @@ PARAMS = {
 EPOCH = {"loss": 0.5, "accuracy": 0.9, "val_loss": 0.8, "val_accuracy": 0.7, "learning_rate": 1e-4}
 
 
+EXPLANATIONS = {
+    "gradcam++": {"conv4": {"animal_pointing": 0.9, "details": [{"rank_correlations": {"logit": 0.1}}]}},
+    "hirescam": {"conv1": {"animal_pointing": 0.5}, "conv4": {"animal_pointing": 0.8}},
+    "chance": {"random": {"animal_pointing": 0.5}},
+}
+
+
 def save_model(path: Path, seed: int = 0, side: int = 8) -> Path:
     """A tiny network on pixels."""
     import keras
@@ -60,6 +67,7 @@ def write_workspace(root: Path, variant: str, seed: int) -> Path:
         f"models/{variant}.timing.json": json.dumps(timing),
         f"models/{variant}.training.json": json.dumps({"epochs": 2, "precision": "float32"}),
         f"metrics/{variant}.json": json.dumps({"test": {"accuracy": 0.75}}),
+        "metrics/explanations.json": json.dumps({variant: EXPLANATIONS}),
         f"predictions/{variant}.csv": "path\n",
         f"plots/gradcam/{variant}/a.png": "picture",
         f"plots/gradcam/{variant}/a/conv1_dog.png": "picture",

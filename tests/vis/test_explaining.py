@@ -1,6 +1,9 @@
 """One interface for every method: any classifier, any image, no NaN."""
 
+import re
+import textwrap
 import typing
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,10 +12,12 @@ from classifiers import SIDE, build, draw_images
 
 from cvd.commands import explain as command
 from cvd.errors import InputError
+from cvd.models.plain import build_plain
 from cvd.sections import Method
 from cvd.vis import explaining, masking, paths, weighing
 from cvd.vis.graphs import make_scorer
 
+ROOT = Path(__file__).parent.parent.parent
 LAYERED = [name for name, method in explaining.METHODS.items() if method.has_layers]
 # Smallest sides that Keras' own networks take, and one that is odd; random weights.
 NETWORKS = {"MobileNetV2": 45, "VGG16": 47, "InceptionV3": 77, "Xception": 73}
@@ -37,6 +42,35 @@ def test_keras_own_networks_are_explained(name: str) -> None:
     assert maps.shape == (2, *model.get_layer(layer).output.shape[1:3])
     assert np.isfinite(maps).all()
     assert (maps >= 0).all()
+
+
+@pytest.mark.parametrize("where", ["README.md", "cvd/vis/explaining.py"])
+def test_the_documented_examples_run(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / where).read_text(encoding="utf-8")
+    if where == "README.md":
+        (code,) = (each for each in re.findall(r"```python\n(.*?)```", text, re.S) if "explain_images(" in each)
+    else:
+        lines = text.split("A new method")[0].splitlines(keepends=True)
+        code = textwrap.dedent("".join(line for line in lines if line.startswith("    ")))
+    code = code.replace("MobileNetV2()", "MobileNetV2(weights=None)")  # no download
+    monkeypatch.chdir(tmp_path)
+    photo = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    Path("photos").mkdir()
+    for path in ("photo.jpg", "photos/mine.jpg"):
+        keras.utils.save_img(path, photo, scale=False)
+    Path("models").mkdir()
+    build_plain(size_px=150, dropout=0.0).save("models/augmented.keras")
+    exec(code, {})
+    assert np.asarray(keras.utils.load_img("seen.png")).shape == photo.shape
+
+
+def test_channels_first_are_refused() -> None:
+    inputs = keras.Input((3, 9, 9))
+    x = keras.layers.Conv2D(3, 3, name="conv", data_format="channels_first")(inputs)
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_first")(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x), name="first")
+    with pytest.raises(InputError, match="model 'first' has its channels first"):
+        explaining.explain_images(model, np.zeros((1, 3, 9, 9), np.float32))
 
 
 @pytest.mark.parametrize("method", explaining.METHODS)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from cvd.vis.channels import draw_channel
-from cvd.vis.galleries import TILE, Exhibit, draw_disagreements, draw_gallery
+from cvd.vis.drawing import MARGIN
+from cvd.vis.galleries import SPACE, TILE, Exhibit, draw_disagreements, draw_gallery
+from cvd.vis.overlays import overlay_heat
 
 
 def make_exhibit(shape: tuple[int, int], probability: float = 0.9) -> Exhibit:
@@ -18,6 +20,20 @@ def test_any_photo_has_a_place(shape: tuple[int, int]) -> None:
     assert sheet.dtype == np.uint8
     rows = draw_disagreements([found, found], variants=["baseline", "mine"], caption="c")
     assert rows.shape[0] > 2 * TILE
+
+
+def test_a_colour_bar_says_what_the_heat_is() -> None:
+    found = [make_exhibit((40, 30))]
+    width = 2 * TILE + SPACE
+    ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (12, 1))
+    colours = overlay_heat(np.full((12, width, 3), 150, np.uint8), ramp)
+    for sheet, left in (
+        (draw_gallery([("Mistakes", found)], variant="baseline", caption="c"), MARGIN),
+        (draw_disagreements([found], variants=["baseline"], caption="c"), MARGIN + TILE + SPACE),
+    ):
+        bars = (sheet[:, left : left + width] == colours[0]).all(axis=(1, 2))
+        assert bars.sum() == 12
+        assert (sheet[bars.nonzero()[0][-1] + 1 :] < 160).any()  # the words under it
 
 
 def test_nothing_to_show_is_said() -> None:

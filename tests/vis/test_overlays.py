@@ -91,3 +91,21 @@ def test_long_lines_are_cut() -> None:
     assert text.endswith("…")
     assert drawing.measure_text(text, 13) <= 80
     assert drawing.shorten_text("short", 80, 13) == "short"
+
+
+def test_a_map_of_pixels_is_not_darkened_by_its_few_largest() -> None:
+    heat = np.linspace(0, 1, 101)[:100].reshape(10, 10)
+    heat[0, 0] = 1000
+    assert overlays.find_hottest(overlays.Heat("dog", "conv4", heat)) == 1000
+    assert overlays.find_hottest(overlays.Heat("dog", "pixels", heat)) == pytest.approx(np.percentile(heat, 99))
+    lonely = np.zeros((20, 20))
+    lonely[3, 3] = 5
+    assert overlays.find_hottest(overlays.Heat("dog", "pixels", lonely)) == 5
+    assert overlays.find_hottest(overlays.Heat("dog", "pixels", np.zeros((4, 4)))) == 0
+
+
+def test_all_above_the_largest_value_shown_looks_alike(photo: np.ndarray) -> None:
+    draw = overlays.overlay_heat
+    np.testing.assert_array_equal(
+        draw(photo, np.full((3, 3), 7.0), largest=2.0), draw(photo, np.full((3, 3), 2.0), largest=2.0)
+    )
