@@ -4,7 +4,7 @@ The tutorials' way: ImageDataGenerator reads a folder and feeds `fit` of the tex
 with its augmentation and dropout. An epoch is all of it: training, validation on half as many images, bookkeeping.
 The first epoch is cold: it reads the images, builds and traces the network; importing TensorFlow is not in it.
 Where PyTorch is installed, which this project does not ask for, the plain network is trained with it as well: read by a
-DataLoader, in bfloat16 and channels last, its fastest way on a processor.
+DataLoader that decodes the files in every epoch, in bfloat16 and channels last.
 """
 
 import argparse

@@ -34,7 +34,7 @@ class Folder:
 
 
 def train_with_pytorch(folder: Path, epochs: int, turn: Turn) -> None:
-    """Trains in bfloat16 and channels last, PyTorch's fastest way on a processor; a worker reads ahead."""
+    """Trains in bfloat16 and channels last; a worker decodes the files ahead, in every epoch, as DataLoaders do."""
     import torch
 
     turn.begin()
@@ -54,7 +54,13 @@ def train_with_pytorch(folder: Path, epochs: int, turn: Turn) -> None:
                 optimizer.step()
 
     train, validation = (
-        torch.utils.data.DataLoader(Folder(folder / split), batch_size=BATCH, shuffle=split == "train", num_workers=1)
+        torch.utils.data.DataLoader(
+            Folder(folder / split),
+            batch_size=BATCH,
+            shuffle=split == "train",
+            num_workers=1,
+            persistent_workers=True,
+        )
         for split in ("train", "validation")
     )
     for epoch in range(epochs):

@@ -1,13 +1,12 @@
 """`cvd`: trained networks on photos of your own, and MLflow completed and listed."""
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from cvd.errors import InputError
+from cvd.errors import InputError, describe_fault
 from cvd.stage import silence_tensorflow
 
 COMMANDS = (  # the module in cvd.commands, its function, what it does
@@ -37,10 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _drop_output()
         code = 141
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        fault = describe_fault(error, "the output")
+        if fault is None:
             raise
         _drop_output()
-        print(f"error: the disk is full at {error.filename or 'the output'}: free some space", file=sys.stderr)
+        print(f"error: {fault}", file=sys.stderr)
         code = 2
     sys.exit(code)
 

@@ -1,5 +1,6 @@
-"""The one kind of error that people are meant to read."""
+"""The one kind of error that people are meant to read, and what the system's errors mean for them."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,25 @@ class InputError(ValueError):
     The message is one line: it names the thing, its value, and what would be accepted. Stages and the
     command line print it alone and end with exit code 2.
     """
+
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def describe_fault(error: OSError, place: object) -> str | None:
+    """What people can do about an error of the system, in one line; None where that is not known.
+
+    Args:
+        error: of a file, which it mostly names.
+        place: what to name where it does not.
+    """
+    place = error.filename or place
+    if error.errno in DISK_FULL:
+        return f"the disk is full at {place}: free some space and run again"
+    if error.errno in FORBIDDEN:
+        return f"{place} cannot be used ({error.strerror}): check its owner, its mode and its disk, then run again"
+    return None
 
 
 def describe_faults(faults: "Sequence[ErrorDetails]", keys: Mapping[str, Sequence[str]]) -> str:

@@ -1,11 +1,12 @@
 """Files and folders that appear whole or not at all, and what they hash to."""
 
-import errno
 import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from cvd.errors import DISK_FULL
 
 
 def _partial(path: Path) -> Path:
@@ -38,7 +39,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 def _name_place(error: OSError, path: Path) -> None:
     """A write to a full disk fails without saying where."""
-    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.filename is None and error.errno in DISK_FULL:
         error.filename = str(path)
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 KINDS = Variant.__subclasses__()
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_TAKEN = ("comparison", "data", "explanations", "timings")  # files in metrics/ that are no variant's
 
 
 class Params(Section):
@@ -62,7 +63,11 @@ class Params(Section):
     def _check_blocks(self) -> Self:
         for name, variant in self.variants.items():
             if not _NAME.fullmatch(name):
-                raise ValueError(f"variants names {name!r}: files are named so, it takes letters, digits, _ and - only")
+                raise ValueError(
+                    f"variants has {name!r}: files are named by it, so it may hold letters, digits, _ and - only"
+                )
+            if name in _TAKEN:
+                raise ValueError(f"variants has {name!r}, but metrics/{name}.json is another file: choose another name")
             if isinstance(variant, PlainVariant) and self.image.size_px < 3 * 2**variant.depth - 2:
                 raise ValueError(
                     f"variants.{name}.depth is {variant.depth}: so many convolutions need image.size_px of at least "

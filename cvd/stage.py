@@ -1,6 +1,5 @@
 """What every stage does around its work: one lock, quiet libraries, errors in one line."""
 
-import errno
 import fcntl
 import logging
 import os
@@ -14,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from cvd.errors import InputError
+from cvd.errors import InputError, describe_fault
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -55,34 +54,36 @@ def run_stage(work: Callable[[], None], name: str) -> None:
         name: the stage's name, for the lock, when DVC does not give one.
     """
     silence_tensorflow()
+    with end_in_one_line("nothing half-written is left"), lock_stage(os.environ.get("DVC_STAGE", name)):
+        work()
+
+
+@contextmanager
+def end_in_one_line(after_stop: str) -> Iterator[None]:
+    """Leaves the process with one line where people can do something about what went wrong; nothing where all is well.
+
+    Args:
+        after_stop: what Ctrl-C and `kill` leave behind, for the line.
+    """
     try:
-        with unwind_when_terminated(), lock_stage(os.environ.get("DVC_STAGE", name)):
-            work()
+        with unwind_when_terminated():
+            yield
+        return
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        line, code = str(error), 2
     except TerminatedError:
-        print("error: stopped by `kill`; nothing half-written is left", file=sys.stderr)
-        sys.exit(143)
+        line, code = f"stopped by `kill`; {after_stop}", 143
     except KeyboardInterrupt:
-        print("error: interrupted; nothing half-written is left", file=sys.stderr)
-        sys.exit(130)
+        line, code = f"interrupted; {after_stop}", 130
+    except MemoryError:
+        line, code = "not enough memory: lower train.memory_share or image.size_px, or end other programs", 2
     except OSError as error:
-        fault = describe_fault(error)
+        fault = describe_fault(error, Path.cwd())
         if fault is None:
             raise
-        print(f"error: {fault}", file=sys.stderr)
-        sys.exit(2)
-
-
-def describe_fault(error: OSError) -> str | None:
-    """What people can do about an error of the system, in one line; None where that is not known."""
-    place = error.filename or Path.cwd()
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full at {place}: free some space and run again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{place} cannot be used ({error.strerror}): check its owner, its mode and its disk, then run again"
-    return None
+        line, code = fault, 2
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(code)
 
 
 @contextmanager

@@ -43,13 +43,15 @@ def work(args: argparse.Namespace) -> None:
     metrics = {name: read_json(args.metrics_folder / f"{name}.json", f"dvc repro evaluate@{name}") for name in names}
     predictions = {name: read_predictions(args.predictions / f"{name}.csv") for name in names}
     curves = {name: tabulate_curves(read_history(args.models / f"{name}.history.csv")) for name in names}
+    best_epochs = {name: found["overfitting"]["best_epoch"] for name, found in metrics.items()}
     timings = {
-        name: summarise_timing(read_json(args.models / f"{name}.timing.json", f"dvc repro train@{name}"))
+        name: summarise_timing(
+            read_json(args.models / f"{name}.timing.json", f"dvc repro train@{name}"), best_epoch=best_epochs[name]
+        )
         for name in names
     }
     comparison = compare_variants(predictions, metrics, n_bootstrap=params.n_bootstrap, seed=params.seed)
     with replace_folder(args.plots) as folder:
-        best_epochs = {name: found["overfitting"]["best_epoch"] for name, found in metrics.items()}
         save_figure(draw_curves(curves, best_epochs=best_epochs), folder / "curves.png")
         save_figure(draw_overfitting(comparison["overfitting"]), folder / "overfitting.png")
         if comparison["pairs"]:

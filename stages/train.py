@@ -122,7 +122,8 @@ def train_variant(
         train, validation, build, finish = plan_training(args.network, train, validation, **settings)
     else:
         build, finish = choose_network(variant, train), choose_rebuilding(variant, train)
-        require_memory(lambda: build(precision), params.train.batch_size, variant.optimizer, distribution)
+        batch_size = min(params.train.batch_size, len(train))
+        require_memory(lambda: build(precision), batch_size, variant.optimizer, distribution)
     load_seconds = time.perf_counter() - begin
     images = f"{len(train)} training and {len(validation)} validation images from {args.reads} in {load_seconds:.1f} s"
     print(f"{args.variant}: {images}; {precision} on {hardware.describe_device()}", flush=True)

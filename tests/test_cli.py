@@ -1,4 +1,6 @@
+import argparse
 import csv
+import errno
 import io
 import json
 import os
@@ -257,6 +259,20 @@ def test_output_that_cannot_be_written_is_no_traceback(target: str, code: int, m
     assert done.returncode == code
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == bool(message)
+
+
+def test_folder_that_may_not_be_written_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(args: argparse.Namespace) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "explained")
+
+    monkeypatch.setattr("cvd.commands.runs.print_runs", work)
+    code, out, err = run(capsys, "runs")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        "error: explained cannot be used (Permission denied): check its owner, its mode and its disk, then run again"
+    ]
 
 
 def test_bar_is_for_terminals_whose_rows_go_elsewhere(

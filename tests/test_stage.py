@@ -112,6 +112,16 @@ def test_disks_that_take_nothing_are_one_line(number: int, line: str, capsys: py
     assert said.startswith(f"error: {line}")
 
 
+def test_memory_that_runs_out_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise MemoryError
+
+    with pytest.raises(SystemExit) as caught:
+        run_stage(work, "features")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: not enough memory: lower train.memory_share")
+
+
 def test_other_errors_of_the_system_go_on_upwards() -> None:
     def work() -> None:
         raise OSError(errno.EIO, "Input/output error", "models/a.keras")

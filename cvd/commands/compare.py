@@ -50,7 +50,11 @@ def compare_files(variants: Sequence[str], form: str) -> str:
     options = params.compare
     comparison = compare_variants(predictions, metrics, n_bootstrap=options.n_bootstrap, seed=options.seed)
     paths = {name: root / "models" / f"{name}.timing.json" for name in names}
-    timings = {name: summarise_timing(read_json(path, name)) for name, path in paths.items() if path.is_file()}
+    timings = {
+        name: summarise_timing(read_json(path, name), best_epoch=metrics[name]["overfitting"]["best_epoch"])
+        for name, path in paths.items()
+        if path.is_file()
+    }
     if form == "json":
         return render_json(comparison | {"timings": timings})
     if form == "csv":

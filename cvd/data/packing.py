@@ -1,6 +1,5 @@
 """Packing folders and tars that are not trusted into one plain zip, without extracting anything."""
 
-import errno
 import os
 import stat
 import tarfile
@@ -19,7 +18,7 @@ from cvd.data.archives import (
     clean_name,
     make_unique,
 )
-from cvd.errors import InputError
+from cvd.errors import DISK_FULL, InputError
 
 MAX_TAR_BYTES = 64 * 2**30  # unpacked; all of Kaggle's photos have 0.9 GB
 _MAX_NOTE_BYTES = 2**20  # of a long name or pax header, which tarfile reads as a whole
@@ -50,7 +49,7 @@ def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int
                 with file.open("rb") if stat.S_ISREG(found.st_mode) else nullcontext() as source:
                     _store(archive, name, stat.S_IFMT(found.st_mode), source, found.st_size)
             except OSError as error:
-                if error.errno == errno.ENOSPC:
+                if error.errno in DISK_FULL:
                     raise
                 raise InputError(f"cannot read {file}: {error.strerror}") from error
             if progress:
@@ -110,7 +109,7 @@ def repack_tar(tar_path: str | Path, path: str | Path, *, progress: Callable[[in
     except InputError:
         raise
     except (tarfile.TarError, *BROKEN) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
         raise InputError(f"{tar_path} is not a readable tar archive: {' '.join(str(error).split())}") from error
     return n

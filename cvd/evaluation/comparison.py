@@ -181,11 +181,17 @@ def compare_variants(
     }
 
 
-def summarise_timing(timing: dict[str, Any]) -> dict[str, Any]:
-    """One variant's entry of metrics/timings.json, from its models/VARIANT.timing.json."""
+def summarise_timing(timing: dict[str, Any], *, best_epoch: int) -> dict[str, Any]:
+    """One variant's entry of metrics/timings.json.
+
+    Args:
+        timing: models/VARIANT.timing.json.
+        best_epoch: 1-based, of the lowest validation loss; `seconds_after_best` are those of the epochs after it.
+    """
     return {
         "images_per_second": timing["images_per_second"],
         "seconds": timing["seconds"],
+        "seconds_after_best": round(sum(timing["seconds_per_epoch"][best_epoch:]), 3),
         "median_seconds_per_epoch": float(np.median(timing["seconds_per_epoch"]))
         if timing["seconds_per_epoch"]
         else None,

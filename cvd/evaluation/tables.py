@@ -95,18 +95,8 @@ def _tell_change(row: Mapping[str, Any], name: str, write: Callable[[float], str
 def _tell_cost(row: Mapping[str, Any], timing: Mapping[str, Any] | None) -> Cells:
     if timing is None:
         return ["", "", ""]
-    figures = (timing["seconds"], count_late_seconds(row, timing), timing["images_per_second"])
+    figures = (timing["seconds"], timing["seconds_after_best"], timing["images_per_second"])
     return [f"{figure:,.0f}" for figure in figures]
-
-
-def count_late_seconds(row: Mapping[str, Any], timing: Mapping[str, Any]) -> float:
-    """Seconds of the training that came after the epoch of the lowest validation loss.
-
-    Args:
-        row: as of `cvd.evaluation.comparison.list_overfitting`.
-        timing: as of `cvd.evaluation.comparison.summarise_timing`.
-    """
-    return float(timing["seconds"] * (1 - row["best_epoch"] / row["epochs"]))
 
 
 def _tell_pairs(pairs: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:

@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from cvd.evaluation.tables import count_late_seconds, tabulate_comparison
+from cvd.evaluation.tables import tabulate_comparison
 from cvd.evaluation.verdict import (
     LEVEL,
     find_twins,
@@ -132,7 +132,6 @@ def _tell_results(results: Results) -> dict[str, Any]:
         "headline": write_headline(comparison),
         "comparison": comparison,
         "rows": rows,
-        "late_seconds": {row["variant"]: count_late_seconds(row, results.timings[row["variant"]]) for row in rows},
         "pairs": list_distinct_pairs(comparison["pairs"]),
         "level": LEVEL,
         "twins": find_twins(comparison["pairs"]),

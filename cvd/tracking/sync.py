@@ -9,7 +9,7 @@ from cvd.files import hash_file
 from cvd.tracking import outbox
 from cvd.tracking.additions import send_addition
 from cvd.tracking.address import state_folder
-from cvd.tracking.experiments import list_experiments, name_applied, read_lock
+from cvd.tracking.experiments import list_experiments, list_stale, name_applied, read_lock
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_HASH, MODEL_MD5, log_model
 from cvd.tracking.outbox import Addition
@@ -103,7 +103,8 @@ def _sync_results(store: Store, run: "Run", runs: "list[Run]", variant: str) -> 
     """
     applied = name_applied()
     has_own = applied == run.data.tags.get("dvc.exp_name")
-    all_files, all_figures = find_results(variant), find_figures(variant)
+    stale = list_stale(variant)
+    all_files, all_figures = find_results(variant, stale), find_figures(variant, stale)
     for folder in all_files | all_figures:
         if folder == SHARED and (run.data.tags.get("restored") != "true" or f"files.{SHARED}" in run.data.tags):
             continue  # not this run's: its own experiment's comparison may be another

@@ -2,12 +2,12 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from cvd.files import hash_file
-from cvd.tracking.experiments import LockedModel, find_experiment, list_stale, read_lock
+from cvd.tracking.experiments import LockedModel, find_experiment, read_lock
 from cvd.tracking.model import MODEL_HASH
 from cvd.tracking.records import (
     Record,
@@ -31,18 +31,23 @@ RESULTS = {
 }
 
 
-def find_results(variant: str) -> dict[str, list[Path]]:
-    """Files made of the variant's model in the working folder, by the folder that they have in a run's artifacts."""
-    found, stale = {}, list_stale(variant)
+def find_results(variant: str, stale: Collection[Path]) -> dict[str, list[Path]]:
+    """Files made of the variant's model in the working folder, by the folder that they have in a run's artifacts.
+
+    Args:
+        variant: its name.
+        stale: what was made of another model, as of `cvd.tracking.experiments.list_stale`.
+    """
+    found = {}
     for folder, patterns in RESULTS.items():
         paths = (path for pattern in patterns for path in Path().glob(pattern.format(variant)))
         found[folder] = sorted(path for path in paths if path.is_file() and not {path, *path.parents} & set(stale))
     return {folder: files for folder, files in found.items() if files}
 
 
-def find_figures(variant: str) -> dict[str, dict[str, float]]:
-    """Figures of the variant's model in the working folder, by the folder of the stage that made them."""
-    found, stale = {}, list_stale(variant)
+def find_figures(variant: str, stale: Collection[Path]) -> dict[str, dict[str, float]]:
+    """Figures of the variant's model in the working folder, by the folder of the stage that made them; as above."""
+    found = {}
     evaluation, explanations = Path("metrics", f"{variant}.json"), Path("metrics/explanations.json")
     if evaluation.is_file() and evaluation not in stale:
         found["evaluation"] = name_metrics(json.loads(evaluation.read_text(encoding="utf-8")))

@@ -164,6 +164,8 @@ def load_state(path: Path) -> TrainingState | None:
         lists: dict[str, Any] = json.loads(arrays.pop("lists")[0].tobytes())
         if lists["best_epoch"]:
             arrays |= _read_arrays(_name_best(path, lists["best_epoch"]))
+    except (MemoryError, PermissionError):
+        raise  # another time it can be read
     except Exception as error:  # what NumPy and zipfile raise on a damaged file is nearly anything
         print(f"the state in {path.parent} is damaged ({type(error).__name__}): beginning at epoch 1", flush=True)
         return None

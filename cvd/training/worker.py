@@ -1,11 +1,10 @@
 """A process that trains along with others under TF_CONFIG: all but the chief leave the project as it is."""
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cvd.errors import InputError
-from cvd.stage import run_stage, silence_tensorflow, unwind_when_terminated
+from cvd.stage import end_in_one_line, run_stage, silence_tensorflow
 from cvd.training.cluster import find_role, read_cluster
 
 if TYPE_CHECKING:  # TensorFlow is loaded once the stage has quietened it
@@ -27,15 +26,8 @@ def run_training(work: Callable[[], None], name: str) -> None:
         run_stage(work, name)
         return
     silence_tensorflow()
-    try:
-        with unwind_when_terminated():
-            work()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("error: interrupted; the other processes end as well", file=sys.stderr)
-        sys.exit(130)
+    with end_in_one_line("the other processes end as well"):
+        work()
 
 
 def join_training(strategy: str) -> "Distribution | None":

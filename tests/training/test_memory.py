@@ -1,5 +1,6 @@
 """A network that cannot fit into memory is refused in a line, before any of it takes memory."""
 
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from cvd import hardware
 from cvd.models.plain import build_plain
+from cvd.models.residual import build_residual
 from cvd.training.memory import MemoryShortError, estimate_bytes, require_memory
 
 build = partial(build_plain, size_px=64, dropout=0.0)
@@ -41,21 +43,35 @@ def test_what_cannot_fit_is_refused_and_takes_no_memory(monkeypatch: pytest.Monk
     )
 
 
-def test_what_fits_passes_and_leaves_the_next_network_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    for is_checked in (False, True):
-        if is_checked:
-            spare = estimate_bytes(build(), batch_size=20, optimizer="rmsprop")
-            monkeypatch.setattr(hardware, "read_memory_bytes", lambda spare=spare: spare)
-            require_memory(build, 20, "rmsprop")
-        keras.utils.set_random_seed(3)
-        made.append(build().get_weights())
-    for one, other in zip(*made, strict=True):
-        np.testing.assert_array_equal(one, other)
+def test_what_fits_passes_and_what_does_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    spare = estimate_bytes(build(), batch_size=20, optimizer="rmsprop")
+    monkeypatch.setattr(hardware, "read_memory_bytes", lambda: spare)
+    require_memory(build, 20, "rmsprop")
     with pytest.raises(MemoryShortError):
         require_memory(build, 40, "rmsprop")
     halves: Any = SimpleNamespace(n_workers=2)
     require_memory(build, 40, "rmsprop", halves)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [partial(build, dropout=0.5), partial(build_residual, size_px=64, width=2, depth=1, dropout=0.5)],
+    ids=["plain", "residual"],
+)
+def test_the_check_leaves_the_next_network_as_it_was(
+    make: Callable[[], keras.Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "read_memory_bytes", lambda: 10**9)
+    made = []
+    for is_checked in (False, True):
+        if is_checked:
+            require_memory(make, 20, "rmsprop")
+        keras.utils.set_random_seed(3)  # as train_model does, after the check
+        made.append(make())
+    one, other = made
+    assert [layer.name for layer in one.layers] == [layer.name for layer in other.layers]
+    images = np.random.default_rng(1).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    np.testing.assert_array_equal(one(images, training=True), other(images, training=True))
 
 
 def test_gpus_have_memory_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,22 @@ def test_state_before_is_whole_until_the_next_one_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.best[0], make_state().best[0])
 
 
+@pytest.mark.parametrize("fault", [MemoryError, PermissionError])
+def test_a_state_that_cannot_be_read_now_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    path = tmp_path / "state.npz"
+    save_state(TrainingState(), path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patched, pytest.raises(fault):
+        patched.setattr(np, "load", fail)
+        load_state(path)
+    assert load_state(path) is not None
+
+
 def test_no_state_is_none_and_a_damaged_one_too_which_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
