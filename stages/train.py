@@ -107,9 +107,7 @@ def train_variant(
     args: argparse.Namespace, params: Params, precision: str, distribution: "Distribution | None", **books: Any
 ) -> None:
     """Reads the examples, trains, and writes the five outputs, unless that is another process' part."""
-    from cvd.training.fitting import train_model
-    from cvd.training.memory import require_memory
-    from cvd.training.outputs import OutputPaths, write_outputs
+    from cvd.training import fitting, memory, outputs
 
     variant = params.variants[args.variant]
     begin = time.perf_counter()
@@ -122,12 +120,12 @@ def train_variant(
         train, validation, build, finish = plan_training(args.network, train, validation, **settings)
     else:
         build, finish = choose_network(variant, train), choose_rebuilding(variant, train)
-        batch_size = min(params.train.batch_size, len(train))
-        require_memory(lambda: build(precision), batch_size, variant.optimizer, distribution)
+        at_once = min(params.train.batch_size, len(train))
+        memory.require_memory(lambda: build(precision), at_once, variant.optimizer, distribution)
     load_seconds = time.perf_counter() - begin
     images = f"{len(train)} training and {len(validation)} validation images from {args.reads} in {load_seconds:.1f} s"
     print(f"{args.variant}: {images}; {precision} on {hardware.describe_device()}", flush=True)
-    training = train_model(
+    training = fitting.train_model(
         build,
         train,
         validation,
@@ -138,10 +136,10 @@ def train_variant(
         **books,
     )
     if not distribution or distribution.is_chief:
-        write_outputs(
+        outputs.write_outputs(
             training,
             finish(training.model),
-            OutputPaths(args.model, args.history, args.timing, args.training, args.layers),
+            outputs.OutputPaths(args.model, args.history, args.timing, args.training, args.layers),
             variant=variant.model_dump(),
             title=args.variant,
             precision=precision,
