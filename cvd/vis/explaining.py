@@ -2,11 +2,13 @@
 
     import keras
     import numpy as np
+    from PIL import Image, ImageOps
     from cvd.vis.explaining import explain_images
     from cvd.vis.overlays import overlay_heat
 
     model = keras.applications.MobileNetV2()                  # any Keras classifier with one input, channels last
-    photo = np.asarray(keras.utils.load_img("photo.jpg"))     # (h, w, 3), uint8
+    upright = ImageOps.exif_transpose(Image.open("photo.jpg"))  # as the phone that took it was held
+    photo = np.asarray(upright.convert("RGB"))                # (h, w, 3), uint8
     images = np.asarray(keras.ops.image.resize(photo, (224, 224)))[np.newaxis] / 127.5 - 1  # as it takes them
     maps = explain_images(model, images, method="gradcam++", class_index=281)     # (1, 7, 7): tabby cat
     keras.utils.save_img("seen.png", overlay_heat(photo, maps[0]), scale=False)   # the photo at its own size

@@ -4,11 +4,13 @@ import re
 import textwrap
 import typing
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from classifiers import SIDE, build, draw_images
+from PIL import ExifTags, Image
 
 from cvd.commands import explain as command
 from cvd.errors import InputError
@@ -54,14 +56,22 @@ def test_the_documented_examples_run(where: str, tmp_path: Path, monkeypatch: py
         code = textwrap.dedent("".join(line for line in lines if line.startswith("    ")))
     code = code.replace("MobileNetV2()", "MobileNetV2(weights=None)")  # no download
     monkeypatch.chdir(tmp_path)
-    photo = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    # A phone's photo: stored lying, and a note that it is to be turned clockwise.
+    stored = np.zeros((60, 90, 3), np.uint8)
+    stored[:, :45, 0] = stored[:30, :, 1] = 200
+    lying = Image.fromarray(stored)
+    exif = lying.getexif()
+    exif[ExifTags.Base.Orientation] = 6
     Path("photos").mkdir()
     for path in ("photo.jpg", "photos/mine.jpg"):
-        keras.utils.save_img(path, photo, scale=False)
+        lying.save(path, quality=95, exif=exif)
     Path("models").mkdir()
     build_plain(size_px=150, dropout=0.0).save("models/augmented.keras")
-    exec(code, {})
-    assert np.asarray(keras.utils.load_img("seen.png")).shape == photo.shape
+    names: dict[str, Any] = {}
+    exec(code, names)
+    upright = np.rot90(stored, -1)
+    assert names["photo"].shape == upright.shape == np.asarray(Image.open("seen.png")).shape
+    assert np.abs(names["photo"].astype(int) - upright).mean() < 3
 
 
 def test_channels_first_are_refused() -> None:
