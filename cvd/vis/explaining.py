@@ -27,7 +27,7 @@ import numpy as np
 from cvd.errors import InputError
 from cvd.vis.gradcam import Evidence, make_differentiator
 from cvd.vis.graphs import compute_probabilities, make_scorer
-from cvd.vis.layers import PIXELS, choose_grad_cam_layers
+from cvd.vis.layers import PIXELS, choose_grad_cam_layers, require_channels_last
 from cvd.vis.masking import score_masked
 from cvd.vis.paths import average_gradients
 from cvd.vis.weighing import (
@@ -108,9 +108,10 @@ def make_explainer(model: keras.Model, layers: Sequence[str], *, method: str = "
         (images, signs, class_index=0) -> for each sign, which is as for `explain_images`, the maps of each layer.
 
     Raises:
-        InputError: the method or a layer is unknown, or its output is not 4-D.
+        InputError: the method or a layer is unknown, or its output is not 4-D, or channels come first.
     """
     check_method(method)
+    require_channels_last(model)
     source = METHODS[method].make_source(model, layers)
 
     def explain(

@@ -74,13 +74,28 @@ def test_the_documented_examples_run(where: str, tmp_path: Path, monkeypatch: py
     assert np.abs(names["photo"].astype(int) - upright).mean() < 3
 
 
-def test_channels_first_are_refused() -> None:
+@pytest.mark.parametrize("is_inside", [False, True])
+@pytest.mark.parametrize("method", explaining.METHODS)
+def test_channels_first_are_refused(method: str, is_inside: bool) -> None:
     inputs = keras.Input((3, 9, 9))
     x = keras.layers.Conv2D(3, 3, name="conv", data_format="channels_first")(inputs)
     x = keras.layers.GlobalAveragePooling2D(data_format="channels_first")(x)
     model = keras.Model(inputs, keras.layers.Dense(2)(x), name="first")
-    with pytest.raises(InputError, match="model 'first' has its channels first"):
-        explaining.explain_images(model, np.zeros((1, 3, 9, 9), np.float32))
+    if is_inside:
+        outer = keras.Input((3, 9, 9))
+        model = keras.Model(outer, model(outer))
+    with pytest.raises(InputError, match="layer 'conv' of model 'first' has its channels first"):
+        explaining.make_explainer(model, ["conv"], method=method)
+
+
+@pytest.mark.parametrize("method", explaining.METHODS)
+def test_a_layer_that_only_flattens_may_read_channels_first(method: str) -> None:
+    inputs = keras.Input((9, 9, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv")(inputs)
+    x = keras.layers.Flatten(data_format="channels_first")(x)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    maps = explaining.explain_images(model, np.full((1, 9, 9, 3), 128, np.uint8), method=method)
+    assert maps.shape == ((1, 9, 9) if method == "integrated" else (1, 7, 7))
 
 
 @pytest.mark.parametrize("method", explaining.METHODS)
