@@ -62,6 +62,10 @@ class Method(NamedTuple):
     has_layers: bool
     make_source: Callable[[keras.Model, Sequence[str]], Source]
 
+    def describe(self, place: str) -> str:
+        """Its name, and the place in the network that it explains by, unless it explains by the pixels."""
+        return f"{self.title} at {place}" if self.has_layers else self.title
+
 
 def explain_images(
     model: keras.Model,

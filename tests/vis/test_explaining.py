@@ -170,6 +170,11 @@ def test_the_same_methods_everywhere() -> None:
     assert tuple(explaining.METHODS) == typing.get_args(Method) == command.METHODS
 
 
+def test_a_method_by_pixels_is_at_no_layer() -> None:
+    assert explaining.METHODS["gradcam"].describe("conv4") == "Grad-CAM at conv4"
+    assert explaining.METHODS["integrated"].describe("pixels") == "Integrated gradients"
+
+
 def test_wrong_methods_are_named(plain: keras.Model) -> None:
     with pytest.raises(InputError, match=r"method is 'cam': choose from gradcam, "):
         explaining.make_explainer(plain, ["conv2"], method="cam")
