@@ -158,7 +158,7 @@ def _draw_photos(photos: "dict[str, np.ndarray]", backbone: Path, folder: Path, 
             )
         ]
         title = f"What {description.name} sees: its top {len(heats)} of ImageNet's 1,000 classes"
-        sheet = draw_photos([(name, photo, heats)], title=title, caption=f"{method.title} at {layer}")
+        sheet = draw_photos([(name, photo, heats)], title=title, caption=method.describe(layer))
         write_png(sheet, folder / f"{name_layer_file(name)}.png")  # a.jpg and a.png may both be there
     print(f"{len(photos)} photos, top {params.gradcam.top} classes of {description.name}")
 

@@ -73,10 +73,11 @@ def _explain(
     import numpy as np
 
     from cvd.data.decode import resize_image
-    from cvd.vis.explaining import choose_layers, make_explainer
+    from cvd.vis.explaining import METHODS, choose_layers, make_explainer
     from cvd.vis.galleries import Exhibit
     from cvd.vis.geometry import align_maps
     from cvd.vis.graphs import input_side, load_classifier
+    from cvd.vis.overlays import Heat
 
     model = load_classifier(models / f"{variant}.keras")
     layer = choose_layers(model, None, method=params.gradcam.method)[-1]
@@ -86,9 +87,11 @@ def _explain(
     pictures = np.stack([resize_image(images[path], side) for path in paths])
     (maps,) = make_explainer(model, [layer], method=params.gradcam.method)(pictures, [signs])
     heats = align_maps(model, layer, maps[layer])
+    unit = METHODS[params.gradcam.method].unit
+    said = [Heat(LABELS[int(sign > 0)], layer, heat, unit) for sign, heat in zip(signs, heats, strict=True)]
     return {
         path: Exhibit(Path(path).name, images[path], LABELS[int(label)], float(probability), heat)
-        for path, label, probability, heat in zip(paths, rows["label"], rows["probability"], heats, strict=True)
+        for path, label, probability, heat in zip(paths, rows["label"], rows["probability"], said, strict=True)
     }
 
 
@@ -104,16 +107,16 @@ def _draw(
     from cvd.vis.explaining import METHODS
     from cvd.vis.galleries import draw_disagreements, draw_gallery
 
-    title = METHODS[params.gradcam.method].title
+    heat = METHODS[params.gradcam.method].describe("the last convolution")
     for name, chosen in telling.items():
         sections = [
             (heading, [exhibits[name][path] for path in chosen[kind]["path"]]) for heading, kind in headings.items()
         ]
-        caption = f"Test images; below each, {title} at the last convolution for what the network says; number: P(dog)"
+        caption = f"Test images; below each, {heat} for what the network says; number: P(dog)"
         write_png(draw_gallery(sections, variant=name, caption=caption), folder / f"{name}.png")
     if len(exhibits) > 1:
         rows = [[found[path] for found in exhibits.values()] for path in divided]
-        caption = f"{title} at the last convolution, each for what that network says; number: P(dog)"
+        caption = f"{heat}, each for what that network says; number: P(dog)"
         write_png(draw_disagreements(rows, variants=list(exhibits), caption=caption), folder / "disagreements.png")
 
 

@@ -2,11 +2,13 @@
 
     import keras
     import numpy as np
+    from PIL import Image, ImageOps
     from cvd.vis.explaining import explain_images
     from cvd.vis.overlays import overlay_heat
 
     model = keras.applications.MobileNetV2()                  # any Keras classifier with one input, channels last
-    photo = np.asarray(keras.utils.load_img("photo.jpg"))     # (h, w, 3), uint8
+    upright = ImageOps.exif_transpose(Image.open("photo.jpg"))  # as the phone that took it was held
+    photo = np.asarray(upright.convert("RGB"))                # (h, w, 3), uint8
     images = np.asarray(keras.ops.image.resize(photo, (224, 224)))[np.newaxis] / 127.5 - 1  # as it takes them
     maps = explain_images(model, images, method="gradcam++", class_index=281)     # (1, 7, 7): tabby cat
     keras.utils.save_img("seen.png", overlay_heat(photo, maps[0]), scale=False)   # the photo at its own size
@@ -25,7 +27,7 @@ import numpy as np
 from cvd.errors import InputError
 from cvd.vis.gradcam import Evidence, make_differentiator
 from cvd.vis.graphs import compute_probabilities, make_scorer
-from cvd.vis.layers import PIXELS, choose_grad_cam_layers
+from cvd.vis.layers import PIXELS, choose_grad_cam_layers, require_channels_last
 from cvd.vis.masking import score_masked
 from cvd.vis.paths import average_gradients
 from cvd.vis.weighing import (
@@ -59,6 +61,10 @@ class Method(NamedTuple):
     unit: str
     has_layers: bool
     make_source: Callable[[keras.Model, Sequence[str]], Source]
+
+    def describe(self, place: str) -> str:
+        """Its name, and the place in the network that it explains by, unless it explains by the pixels."""
+        return f"{self.title} at {place}" if self.has_layers else self.title
 
 
 def explain_images(
@@ -106,9 +112,10 @@ def make_explainer(model: keras.Model, layers: Sequence[str], *, method: str = "
         (images, signs, class_index=0) -> for each sign, which is as for `explain_images`, the maps of each layer.
 
     Raises:
-        InputError: the method or a layer is unknown, or its output is not 4-D.
+        InputError: the method or a layer is unknown, or its output is not 4-D, or channels come first.
     """
     check_method(method)
+    require_channels_last(model)
     source = METHODS[method].make_source(model, layers)
 
     def explain(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvd.vis.drawing import FAINT, INK, MARGIN, SMALL, TEXT, TITLE, Sheet, fit_picture, shorten_text
-from cvd.vis.overlays import find_ink, lay_bar, overlay_heat
+from cvd.vis.overlays import Heat, describe_hottest, find_hottest, find_ink, lay_bar, overlay_heat
 
 TILE = 176  # longer side of a picture, px
 SPACE = 14  # between pictures, px
@@ -23,7 +23,7 @@ class Exhibit(NamedTuple):
     image: np.ndarray  # (h, w, 3), uint8, at its own aspect ratio
     label: str  # what it is
     probability: float  # of dog
-    heat: np.ndarray  # (h', w'), >= 0, for what the network says
+    heat: Heat  # for what the network says
 
 
 def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: str, caption: str) -> np.ndarray:
@@ -52,9 +52,10 @@ def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: 
             x = MARGIN + column * (TILE + SPACE)
             small = fit_picture(exhibit.image, TILE)
             _lay_centred(sheet, small, x, y + 38)
-            _lay_centred(sheet, overlay_heat(small, exhibit.heat), x, y + 38 + TILE + 6)
+            _lay_centred(sheet, _overlay_own(small, exhibit.heat), x, y + 38 + TILE + 6)
             _write_verdict(sheet, exhibit, x, y + 38 + 2 * (TILE + 6))
-    _lay_own_bar(sheet, MARGIN, top + len(sections) * block)
+    shown = [exhibit for _, exhibits in sections for exhibit in exhibits]
+    _lay_own_bar(sheet, MARGIN, top + len(sections) * block, shown)
     return sheet.pixels
 
 
@@ -86,9 +87,10 @@ def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[
         sheet.write(shorten_text(exhibits[0].name, TILE, SMALL), MARGIN, y + TILE + 23, size_px=SMALL, ink=FAINT)
         for column, exhibit in enumerate(exhibits):
             x = left + column * (TILE + SPACE)
-            _lay_centred(sheet, overlay_heat(small, exhibit.heat), x, y)
+            _lay_centred(sheet, _overlay_own(small, exhibit.heat), x, y)
             _write_verdict(sheet, exhibit._replace(name=""), x, y + TILE)
-    _lay_own_bar(sheet, left, top + max(1, len(rows)) * pitch)
+    shown = [exhibit for exhibits in rows for exhibit in exhibits]
+    _lay_own_bar(sheet, left, top + max(1, len(rows)) * pitch, shown)
     return sheet.pixels
 
 
@@ -108,9 +110,15 @@ def _write_verdict(sheet: Sheet, exhibit: Exhibit, x: int, y: int) -> None:
     sheet.write(shorten_text(exhibit.name, TILE, SMALL), x, y + 23, size_px=SMALL, ink=FAINT)
 
 
-def _lay_own_bar(sheet: Sheet, x: int, y: int) -> None:
+def _overlay_own(image: np.ndarray, heat: Heat) -> np.ndarray:
+    """Heat on an image, on a scale of its own."""
+    return overlay_heat(image, heat.map, largest=find_hottest([heat]))
+
+
+def _lay_own_bar(sheet: Sheet, x: int, y: int, shown: Sequence[Exhibit]) -> None:
     """The colours of heat: each map has a scale of its own."""
-    lay_bar(sheet, x, y + 4, 2 * TILE + SPACE, high="maximum of each map by itself", overlaid=True)
+    high = describe_hottest([exhibit.heat for exhibit in shown], "each map by itself")
+    lay_bar(sheet, x, y + 4, 2 * TILE + SPACE, high=high, overlaid=True)
 
 
 def _lay_centred(sheet: Sheet, picture: np.ndarray, x: int, y: int) -> None:

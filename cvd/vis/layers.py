@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")
 POOLINGS = ("MaxPooling2D", "AveragePooling2D")
+GLOBAL_POOLINGS = ("GlobalMaxPooling2D", "GlobalAveragePooling2D")
 NORMALISATIONS = ("BatchNormalization", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU")
 PIXELS = "pixels"  # stands for the layer of methods that explain by the image itself
 N_STAGES = 5  # layers of a deep network whose filters are shown by default
@@ -41,15 +42,32 @@ def check_layer(model: keras.Model, name: str) -> None:
     Raises:
         InputError: no layer has this name, or its output is not (n, h, w, k), or channels come first.
     """
+    require_channels_last(model)
     layers = {layer.name: layer for layer in model.layers}
-    if any(getattr(layer, "data_format", None) == "channels_first" for layer in layers.values()):
-        raise InputError(f"model {model.name!r} has its channels first: only (n, h, w, c) can be explained")
     if name not in layers:
         raise InputError(f"layer {name!r} is not in model {model.name!r}: {_suggest(name, list_layers(model))}")
     if not _is_spatial(layers[name]):
         shape = getattr(layers[name].output, "shape", None)
         advice = _suggest(name, list_layers(model))
         raise InputError(f"layer {name!r} of model {model.name!r} gives {shape}, not (n, h, w, k): {advice}")
+
+
+def require_channels_last(model: keras.Model) -> None:
+    """Makes sure that all convolutions and poolings, also those of models inside, read (n, h, w, c).
+
+    Other layers, as a Flatten, may read as they like.
+
+    Raises:
+        InputError: one reads (n, c, h, w).
+    """
+    kinds = CONVOLUTIONS + POOLINGS + GLOBAL_POOLINGS
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            require_channels_last(layer)
+        if type(layer).__name__ in kinds and layer.data_format == "channels_first":
+            raise InputError(
+                f"layer {layer.name!r} of model {model.name!r} has its channels first: only (n, h, w, c) can be shown"
+            )
 
 
 def choose_activation_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:

@@ -31,9 +31,6 @@ TILE = 196  # longer side of a picture on a sheet, px
 PANEL = 320  # of a single heat map, px
 SPACE = 14  # between pictures, px
 LABEL = 176  # of a row, px
-BAR = "maximum of each map, written under it"
-SHARED_BAR = "larger maximum of the layer's two maps, cat and dog"
-PIXEL_BAR = "larger 99th percentile of the two maps, and above"
 PIXEL_SHARE = 99  # percent of the pixels; a few of them outshine the rest by far, which would look empty
 
 
@@ -113,7 +110,7 @@ def draw_heat(image: np.ndarray, heat: Heat, *, title: str, caption: str) -> np.
     room = 3 * column - SPACE
     sheet.write(shorten_text(title, room, TITLE, bold=True), MARGIN, 20, size_px=TITLE, bold=True)
     sheet.write(shorten_text(f"{caption}   ·   {heat.layer}   ·   {heat.heading}", room, TEXT), MARGIN, 54, ink=FAINT)
-    hottest = find_hottest(heat)
+    hottest = find_hottest([heat])
     coloured = colour_map(normalise_map(upsample_map(heat.map, height, width), largest=hottest))
     for number, picture in enumerate((small, coloured, overlay_heat(small, heat.map, largest=hottest))):
         sheet.lay(picture, MARGIN + number * column, top)
@@ -157,14 +154,14 @@ def draw_comparison(image: np.ndarray, rows: Sequence[Row], *, title: str, capti
         for place, line in enumerate(row.lines):
             sheet.write(shorten_text(line, LABEL - 16, SMALL), MARGIN, y + 26 + 20 * place, size_px=SMALL, ink=FAINT)
         sheet.lay(small, left, y)
-        largest = find_largest(row.heats)
         for heat in row.heats:
             left += step
-            sheet.lay(overlay_heat(small, heat.map, largest=largest[heat.layer]), left, y)
+            hottest = find_hottest([each for each in row.heats if each.layer == heat.layer])
+            sheet.lay(overlay_heat(small, heat.map, largest=hottest), left, y)
             sheet.write(shorten_text(heat.layer, TILE, SMALL), left, y + height + 5, size_px=SMALL, ink=FAINT)
             sheet.write(_describe_map(heat), left, y + height + 22, size_px=SMALL, ink=FAINT)
     y = top + len(rows) * pitch
-    high = PIXEL_BAR if rows[0].heats[0].layer == PIXELS else SHARED_BAR
+    high = describe_hottest(rows[0].heats, "each pair, cat and dog")
     lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=high, overlaid=True)
     return sheet.pixels
 
@@ -175,18 +172,24 @@ def find_ink(variant: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def find_largest(heats: Sequence[Heat]) -> dict[str, float]:
-    """What is drawn as hottest in each layer's maps, of all its classes together."""
-    return {
-        layer: max(find_hottest(heat) for heat in heats if heat.layer == layer)
-        for layer in {heat.layer for heat in heats}
-    }
+def find_hottest(heats: Sequence[Heat]) -> float:
+    """What is drawn as hottest in maps of one layer that share their scale.
+
+    Returns:
+        Their largest value; of pixels, what 99% of those with any evidence stay below; 0 where there is none.
+    """
+    values = np.concatenate([heat.map[heat.map > 0] for heat in heats])
+    share = PIXEL_SHARE if _are_pixels(heats) else 100
+    return float(np.percentile(values, share)) if values.size else 0.0
 
 
-def find_hottest(heat: Heat) -> float:
-    """What is drawn as hottest: the largest value of a layer's map; of pixels, what 99% of them stay below."""
-    largest = float(np.max(heat.map, initial=0))
-    return float(np.percentile(heat.map, PIXEL_SHARE)) or largest if heat.layer == PIXELS and largest else largest
+def describe_hottest(heats: Sequence[Heat], maps: str) -> str:
+    """What `find_hottest` takes, in words for the end of a colour bar; `maps`: of what."""
+    return f"99th percentile above 0 of {maps}" if _are_pixels(heats) else f"maximum of {maps}"
+
+
+def _are_pixels(heats: Sequence[Heat]) -> bool:
+    return any(heat.layer == PIXELS for heat in heats)
 
 
 def draw_photos(photos: Sequence[tuple[str, np.ndarray, Sequence[Heat]]], *, title: str, caption: str) -> np.ndarray:
@@ -215,10 +218,11 @@ def draw_photos(photos: Sequence[tuple[str, np.ndarray, Sequence[Heat]]], *, tit
         for column, heat in enumerate(heats, start=1):
             x = MARGIN + column * (side + SPACE)
             sheet.write(shorten_text(heat.heading, side, TEXT, bold=True), x, y - 2, bold=True)
-            sheet.lay(overlay_heat(picture, heat.map), x, y + 22)
+            sheet.lay(overlay_heat(picture, heat.map, largest=find_hottest([heat])), x, y + 22)
             sheet.write(_describe_map(heat), x, y + 28 + picture.shape[0], size_px=SMALL, ink=FAINT)
         y += pitch
-    lay_bar(sheet, MARGIN + side + SPACE, y, 2 * side, high=BAR, overlaid=True)
+    high = describe_hottest(photos[0][2], "each map")
+    lay_bar(sheet, MARGIN + side + SPACE, y, 2 * side, high=high, overlaid=True)
     return sheet.pixels
 
 

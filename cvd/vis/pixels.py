@@ -1,4 +1,4 @@
-"""A network's first convolution with a gradient by its input that costs a fraction: for ascents and paths in pixels."""
+"""A network's first convolution with a gradient by its input that costs a fraction: for ascents in pixels."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ class PixelConvolution(keras.layers.Conv2D):
 def ease_gradient(model: keras.Model) -> keras.Model:
     """The same function with a faster gradient by its input: convolutions of pixels replaced, other layers shared."""
 
-    def copy(layer: keras.Layer) -> keras.Layer:
-        return PixelConvolution.from_config(layer.get_config()) if _has_pixels(layer) else layer
-
-    if not any(map(_has_pixels, model.layers)):
+    replaced = [layer for layer in model.layers if _has_pixels(layer)]
+    if not replaced:
         return model
+
+    def copy(layer: keras.Layer) -> keras.Layer:
+        return PixelConvolution.from_config(layer.get_config()) if layer in replaced else layer
+
     eased = keras.models.clone_model(model, clone_function=copy)
-    eased.set_weights(model.get_weights())
+    for layer in replaced:
+        eased.get_layer(layer.name).set_weights(layer.get_weights())
     return eased
 
 

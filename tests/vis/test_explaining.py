@@ -4,11 +4,13 @@ import re
 import textwrap
 import typing
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from classifiers import SIDE, build, draw_images
+from PIL import ExifTags, Image
 
 from cvd.commands import explain as command
 from cvd.errors import InputError
@@ -54,23 +56,46 @@ def test_the_documented_examples_run(where: str, tmp_path: Path, monkeypatch: py
         code = textwrap.dedent("".join(line for line in lines if line.startswith("    ")))
     code = code.replace("MobileNetV2()", "MobileNetV2(weights=None)")  # no download
     monkeypatch.chdir(tmp_path)
-    photo = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
+    # A phone's photo: stored lying, and a note that it is to be turned clockwise.
+    stored = np.zeros((60, 90, 3), np.uint8)
+    stored[:, :45, 0] = stored[:30, :, 1] = 200
+    lying = Image.fromarray(stored)
+    exif = lying.getexif()
+    exif[ExifTags.Base.Orientation] = 6
     Path("photos").mkdir()
     for path in ("photo.jpg", "photos/mine.jpg"):
-        keras.utils.save_img(path, photo, scale=False)
+        lying.save(path, quality=95, exif=exif)
     Path("models").mkdir()
     build_plain(size_px=150, dropout=0.0).save("models/augmented.keras")
-    exec(code, {})
-    assert np.asarray(keras.utils.load_img("seen.png")).shape == photo.shape
+    names: dict[str, Any] = {}
+    exec(code, names)
+    upright = np.rot90(stored, -1)
+    assert names["photo"].shape == upright.shape == np.asarray(Image.open("seen.png")).shape
+    assert np.abs(names["photo"].astype(int) - upright).mean() < 3
 
 
-def test_channels_first_are_refused() -> None:
+@pytest.mark.parametrize("is_inside", [False, True])
+@pytest.mark.parametrize("method", explaining.METHODS)
+def test_channels_first_are_refused(method: str, is_inside: bool) -> None:
     inputs = keras.Input((3, 9, 9))
     x = keras.layers.Conv2D(3, 3, name="conv", data_format="channels_first")(inputs)
     x = keras.layers.GlobalAveragePooling2D(data_format="channels_first")(x)
     model = keras.Model(inputs, keras.layers.Dense(2)(x), name="first")
-    with pytest.raises(InputError, match="model 'first' has its channels first"):
-        explaining.explain_images(model, np.zeros((1, 3, 9, 9), np.float32))
+    if is_inside:
+        outer = keras.Input((3, 9, 9))
+        model = keras.Model(outer, model(outer))
+    with pytest.raises(InputError, match="layer 'conv' of model 'first' has its channels first"):
+        explaining.make_explainer(model, ["conv"], method=method)
+
+
+@pytest.mark.parametrize("method", explaining.METHODS)
+def test_a_layer_that_only_flattens_may_read_channels_first(method: str) -> None:
+    inputs = keras.Input((9, 9, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv")(inputs)
+    x = keras.layers.Flatten(data_format="channels_first")(x)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    maps = explaining.explain_images(model, np.full((1, 9, 9, 3), 128, np.uint8), method=method)
+    assert maps.shape == ((1, 9, 9) if method == "integrated" else (1, 7, 7))
 
 
 @pytest.mark.parametrize("method", explaining.METHODS)
@@ -143,6 +168,11 @@ def test_convolutions_inside_another_model() -> None:
 
 def test_the_same_methods_everywhere() -> None:
     assert tuple(explaining.METHODS) == typing.get_args(Method) == command.METHODS
+
+
+def test_a_method_by_pixels_is_at_no_layer() -> None:
+    assert explaining.METHODS["gradcam"].describe("conv4") == "Grad-CAM at conv4"
+    assert explaining.METHODS["integrated"].describe("pixels") == "Integrated gradients"
 
 
 def test_wrong_methods_are_named(plain: keras.Model) -> None:

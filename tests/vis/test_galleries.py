@@ -6,11 +6,13 @@ import pytest
 from cvd.vis.channels import draw_channel
 from cvd.vis.drawing import MARGIN
 from cvd.vis.galleries import SPACE, TILE, Exhibit, draw_disagreements, draw_gallery
-from cvd.vis.overlays import overlay_heat
+from cvd.vis.overlays import Heat, overlay_heat
 
 
 def make_exhibit(shape: tuple[int, int], probability: float = 0.9) -> Exhibit:
-    return Exhibit("cat.3.jpg" * 9, np.full((*shape, 3), 90, np.uint8), "cat", probability, np.eye(3))
+    return Exhibit(
+        "cat.3.jpg" * 9, np.full((*shape, 3), 90, np.uint8), "cat", probability, Heat("dog", "conv4", np.eye(3))
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 300), (900, 20)])

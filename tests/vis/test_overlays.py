@@ -1,9 +1,11 @@
 """Heat maps on photos: sizes, aspect ratio, empty maps."""
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 
-from cvd.vis import drawing, overlays
+from cvd.vis import drawing, galleries, overlays
 
 
 @pytest.fixture
@@ -42,15 +44,21 @@ def test_an_overlay_keeps_size_and_leaves_the_cold_readable(photo: np.ndarray) -
     assert np.corrcoef(empty.mean(axis=2).ravel(), grey.ravel())[0, 1] > 0.9
 
 
-def test_the_classes_of_a_layer_share_their_scale(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    scales = []
+def record_scales(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[float | None]:
+    """The values that `overlay_heat` is told to draw as hottest."""
+    scales: list[float | None] = []
     draw = overlays.overlay_heat
 
     def record(image: np.ndarray, heat: np.ndarray, *, largest: float | None = None) -> np.ndarray:
         scales.append(largest)
         return draw(image, heat, largest=largest)
 
-    monkeypatch.setattr(overlays, "overlay_heat", record)
+    monkeypatch.setattr(module, "overlay_heat", record)
+    return scales
+
+
+def test_the_classes_of_a_layer_share_their_scale(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, scales = overlays.overlay_heat, record_scales(monkeypatch, overlays)
     sizes = {("early", "dog"): 3.0, ("early", "cat"): 0.5, ("late", "dog"): 0.0098, ("late", "cat"): 0.856}
     heats = [overlays.Heat(f"{layer} {name}", layer, np.full((3, 3), size)) for (layer, name), size in sizes.items()]
     overlays.draw_comparison(photo, [overlays.Row("baseline", [], heats)], title="t", caption="c")
@@ -94,14 +102,21 @@ def test_long_lines_are_cut() -> None:
 
 
 def test_a_map_of_pixels_is_not_darkened_by_its_few_largest() -> None:
-    heat = np.linspace(0, 1, 101)[:100].reshape(10, 10)
+    heat = np.linspace(0, 1, 10_001)[:-1].reshape(100, 100)
     heat[0, 0] = 1000
-    assert overlays.find_hottest(overlays.Heat("dog", "conv4", heat)) == 1000
-    assert overlays.find_hottest(overlays.Heat("dog", "pixels", heat)) == pytest.approx(np.percentile(heat, 99))
-    lonely = np.zeros((20, 20))
-    lonely[3, 3] = 5
-    assert overlays.find_hottest(overlays.Heat("dog", "pixels", lonely)) == 5
-    assert overlays.find_hottest(overlays.Heat("dog", "pixels", np.zeros((4, 4)))) == 0
+    assert overlays.find_hottest([overlays.Heat("dog", "conv4", heat)]) == 1000
+    (dog, lonely, empty) = (overlays.Heat("dog", "pixels", each) for each in (heat, np.zeros((20, 20)), np.zeros(4)))
+    assert overlays.find_hottest([dog]) == pytest.approx(0.99, abs=1e-4)
+    assert overlays.find_hottest([empty]) == overlays.find_hottest([empty, lonely]) == 0
+    lonely.map[3, 3] = 5
+    assert overlays.find_hottest([lonely]) == overlays.find_hottest([lonely, empty]) == 5
+
+
+def test_a_class_with_a_pixel_or_two_does_not_darken_the_other(photo: np.ndarray) -> None:
+    dog, cat = (overlays.Heat(name, "pixels", np.zeros((20, 20))) for name in ("dog", "cat"))
+    dog.map[:10] = 1
+    cat.map[3, 3] = 1000
+    assert overlays.find_hottest([dog, cat]) == 1
 
 
 def test_all_above_the_largest_value_shown_looks_alike(photo: np.ndarray) -> None:
@@ -109,3 +124,31 @@ def test_all_above_the_largest_value_shown_looks_alike(photo: np.ndarray) -> Non
     np.testing.assert_array_equal(
         draw(photo, np.full((3, 3), 7.0), largest=2.0), draw(photo, np.full((3, 3), 2.0), largest=2.0)
     )
+
+
+@pytest.mark.parametrize("kind", ["comparison", "photos", "gallery", "disagreements"])
+@pytest.mark.parametrize(
+    ("layer", "hottest", "words"), [("pixels", 0.99, "99th percentile"), ("conv4", 1000, "maximum")]
+)
+def test_every_sheet_of_heat_has_the_same_scale_and_its_bar_says_which(
+    kind: str, layer: str, hottest: float, words: str, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = overlays if kind in ("comparison", "photos") else galleries
+    scales, bars = record_scales(monkeypatch, module), []
+    monkeypatch.setattr(module, "lay_bar", lambda *args, high, overlaid: bars.append(high))
+    values = np.linspace(0, 1, 10_001)[:-1].reshape(100, 100)
+    values[0, 0] = 1000
+    heat = overlays.Heat("dog", layer, values)
+    exhibit = galleries.Exhibit("dog.1.jpg", photo, "dog", 0.9, heat)
+    {
+        "comparison": lambda: overlays.draw_comparison(
+            photo, [overlays.Row("baseline", [], [heat])], title="t", caption="c"
+        ),
+        "photos": lambda: overlays.draw_photos([("a.jpg", photo, [heat])], title="t", caption="c"),
+        "gallery": lambda: galleries.draw_gallery([("Hits", [exhibit])], variant="baseline", caption="c"),
+        "disagreements": lambda: galleries.draw_disagreements([[exhibit]], variants=["baseline"], caption="c"),
+    }[kind]()
+    assert scales == [pytest.approx(hottest, abs=1e-4)]
+    assert [high.split(" of ")[0] for high in bars] == [words + " above 0" * (layer == "pixels")]
+    room = 2 * (overlays.TILE if kind in ("comparison", "photos") else galleries.TILE)
+    assert drawing.measure_text(bars[0], drawing.SMALL) < room - 20

@@ -30,6 +30,7 @@ def test_only_a_convolution_of_pixels_is_replaced(name: str, layer: str | None) 
     model = build(name)
     eased = ease_gradient(model)
     assert [each.name for each in eased.layers if isinstance(each, PixelConvolution)] == [layer] * bool(layer)
+    assert all(each is model.get_layer(each.name) for each in eased.layers if each.weights and each.name != layer)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, *model.inputs[0].shape[1:])).astype(np.float32)
     np.testing.assert_array_equal(eased(pixels), model(pixels))
 
