@@ -1,6 +1,9 @@
-"""Learning curves against data size: parts within parts, as many steps, a table in order, honest sentences."""
+"""Learning curves against data size: parts within parts, as many steps, honest sentences, trainings that end well."""
 
 import json
+import signal
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cvd.data.subset import keep_features, keep_share
+from cvd.data.subset import cut_parts, keep_features, keep_share
 from cvd.errors import InputError
 from cvd.evaluation import sizes
+from cvd.evaluation.intervals import bootstrap_accuracies, find_interval
+from cvd.params import Params, load_params
+from cvd.sections import Variant
+from cvd.stage import TerminatedError, unwind_when_terminated
+from stages import sizes as stage
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def make_manifest(n_cats: int, n_dogs: int) -> pd.DataFrame:
@@ -74,26 +84,170 @@ def test_features_of_a_part_are_those_of_its_images(tmp_path: Path) -> None:
         keep_features(whole, part.replace("test/18.jpg", "other"), tmp_path / "again")
 
 
-def test_fewer_images_are_seen_as_often() -> None:
-    block = {"epochs": 42, "patience": None, "width": 32}
-    assert sizes.lengthen_training(block, 8.0) == {"epochs": 336, "patience": None, "width": 32}
-    assert sizes.lengthen_training({"epochs": 3, "patience": 2}, 7 / 2) == {"epochs": 10, "patience": 7}
+def test_parts_that_are_no_different_are_left_out() -> None:
+    assert list(cut_parts(make_manifest(40, 24), sizes.PARTS)) == ["eighth", "quarter", "half"]
+    parts = cut_parts(make_manifest(4, 4), sizes.PARTS)  # 1/8 and 1/4 leave one of each class
+    assert {name: (part["split"] == "train").sum() for name, part in parts.items()} == {"eighth": 2, "half": 4}
+    with pytest.raises(InputError, match="the manifest has 2 training images, too few to leave any out"):
+        cut_parts(make_manifest(1, 1), sizes.PARTS)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "n_all", "n_kept", "expected"),
+    [
+        (42, 600, 75, 315),  # 30 steps an epoch, and 4: 1260 steps, 1260
+        (42, 600, 150, 158),  # 8: 1260 steps, 1264
+        (3, 20, 1, 3),  # one step an epoch, however few images
+        (1, 41, 39, 2),  # 3 steps, and 2: 1.5 epochs, to the even one
+    ],
+)
+def test_fewer_images_take_as_many_steps(epochs: int, n_all: int, n_kept: int, expected: int) -> None:
+    block = {"epochs": epochs, "patience": None, "width": 32}
+    counts = {"n_all": n_all, "n_kept": n_kept, "batch_size": 20}
+    assert sizes.lengthen_training(block, **counts) == {"epochs": expected, "patience": None, "width": 32}
+    assert sizes.lengthen_training(block | {"patience": epochs}, **counts)["patience"] == expected
+
+
+def make_predictions(right: list[bool]) -> pd.DataFrame:
+    """A training image and then test images, all dogs, of which a network gets these right."""
+    n = len(right)
+    logit = [9.0, *(2.0 if each else -2.0 for each in right)]
+    return pd.DataFrame({"path": "", "split": ["train"] + n * ["test"], "label": 1, "logit": logit})
+
+
+def tabulate(accuracies: dict[str, tuple[float, int, float]], n_test: int) -> pd.DataFrame:
+    """The table of networks by accuracy, training images and gap; a better one gets right what a worse one does."""
+    measured = {part: make_measured(*each) for part, each in accuracies.items()}
+    places = np.arange(n_test) / n_test
+    predictions = {part: make_predictions(list(places < each[0])) for part, each in accuracies.items()}
+    return sizes.tabulate_sizes("baseline", measured, predictions, n_bootstrap=500, seed=3)
 
 
 def test_table_and_sentences() -> None:
-    measured = [
-        make_measured(accuracy, n, gap) for accuracy, n, gap in ((0.8, 80, 0.1), (0.5, 10, 0.5), (0.6, 40, 0.3))
-    ]
-    table = sizes.tabulate_sizes("baseline", measured)
+    table = tabulate({"all": (0.8, 80, 0.1), "eighth": (0.5, 10, 0.5), "half": (0.6, 40, 0.3)}, n_test=50)
     assert tuple(table) == sizes.COLUMNS
     assert table["n_images"].tolist() == [10, 40, 80]
     assert table["test"].tolist() == [0.5, 0.6, 0.8]
     assert table["test_low"].tolist() == [0.45, 0.6 - 0.05, 0.75]
+    assert table["difference"].tolist() == [0.3, 0.2, 0]
+    right = np.arange(50) < np.array([[40], [25], [30]])
+    replicates = bootstrap_accuracies(right, n_bootstrap=500, seed=3)
+    low, high = find_interval(replicates[:, 0] - replicates[:, 1])
+    first, last = table.iloc[0], table.iloc[-1]
+    assert (first["difference_low"], first["difference_high"]) == (low, high)
+    assert 0 < low < 0.3 < high
+    assert last[["difference", "difference_low", "difference_high"]].tolist() == [0, 0, 0]
     assert sizes.describe_sizes(table) == [
-        "baseline: 8 times the images (10 to 80) take test accuracy from 50.0% to 80.0%, "
-        "and the gap from 50.0 to 10.0 points."
+        "baseline: 8 times the images (10 to 80) take test accuracy from 50.0% to 80.0%, by +30.0 points "
+        f"(95% interval +{100 * low:.1f} to +{100 * high:.1f}: more than luck with the test images explains), "
+        "and the gap from 50.0 to 10.0 points.",
+        "Each number of images is one training from one seed: the intervals leave out the luck of training.",
     ]
-    few = [make_measured(accuracy, n, 0.1) for accuracy, n in ((0.6, 10), (0.64, 20))]
-    (unsure,) = sizes.describe_sizes(sizes.tabulate_sizes("small", few))
-    assert "from 60.0% to 64.0% (their intervals overlap: it may be the luck of the test images), and the gap" in unsure
     assert "| baseline | 80 | 8 | 90.0% | 80.0% | 80.0% (75.0% to 85.0%) | +10.0 |" in sizes.render_sizes(table)
+    unsure, _ = sizes.describe_sizes(tabulate({"half": (0.6, 10, 0.1), "all": (0.64, 20, 0.1)}, n_test=25))
+    assert "from 60.0% to 64.0%, by +4.0 points (95% interval 0.0 to +12.0: it may be luck with the" in unsure
+
+
+def change_params(**sections: dict[str, Any]) -> Params:
+    """The project's params.yaml with some values changed."""
+    settings = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    for section, values in sections.items():
+        settings[section] |= values
+    return Params.model_validate(settings)
+
+
+def test_what_is_known_at_once_is_refused_at_once() -> None:
+    params = change_params()
+    stage.check_training("baseline", params)
+    with pytest.raises(InputError, match=r"--variant is 'none': params.yaml has baseline"):
+        stage.check_training("none", params)
+    with pytest.raises(InputError, match=r"variants.tfrecord.input is .shards., which hold all images"):
+        stage.check_training("tfrecord", params)
+    with pytest.raises(InputError, match=r"train.strategy is .multi_worker.: the stage sizes trains in one process"):
+        stage.check_training("baseline", change_params(train={"strategy": "multi_worker"}))
+    manifest = make_manifest(40, 40)
+    args = Namespace(variant="baseline", predictions=Path("p.csv"), manifest=Path("m.csv"))
+    stage.check_test_images(args, manifest, manifest)
+    with pytest.raises(InputError, match=r"p.csv is of other test images than m.csv.*`dvc repro evaluate@baseline`"):
+        stage.check_test_images(args, manifest, manifest.replace("test/82.jpg", "other"))
+
+
+def test_epochs_beyond_what_params_take_are_refused() -> None:
+    assert any(getattr(each, "le", None) == sizes.MOST_EPOCHS for each in Variant.model_fields["epochs"].metadata)
+    manifest = make_manifest(40, 40)
+    half = keep_share(manifest, 1 / 2)
+    params = change_params(train={"batch_size": 20})
+    longer = params.variants["baseline"].model_dump(mode="json") | {"epochs": 10_000}
+    shorter = {**longer, "epochs": 5_000}
+    params = change_params(train={"batch_size": 20}, variants={"baseline": shorter})
+    assert stage.choose_block("baseline", params, manifest, half)["epochs"] == 10_000
+    params = change_params(train={"batch_size": 20}, variants={"baseline": longer})
+    with pytest.raises(
+        InputError, match=r"epochs is 10000: .* on 40 images take 20,000 epochs, but 10,000 is the most"
+    ):
+        stage.choose_block("baseline", params, manifest, half)
+
+
+def test_place_is_emptied_first_and_removed_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "place/left").mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), stage.open_place(tmp_path / "place") as place:
+        assert place.is_absolute()
+        assert not list(place.iterdir())
+        (place / "half").mkdir()
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def run_stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Runs a stage of which this is the code."""
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def run(code: str) -> None:
+        (tmp_path / "stages/stub.py").write_text(f"import os, signal, sys\nfrom pathlib import Path\n{code}\n")
+        stage.run_stage_apart("stub", tmp_path / "here", "baseline_half", ["--variant", "v"], {"model": "keras"})
+
+    (tmp_path / "stages/__init__.py").touch()
+    return run
+
+
+def test_stage_runs_in_a_folder_of_its_own(run_stub: Callable[[str], None], tmp_path: Path) -> None:
+    run_stub("Path('told').write_text(' '.join(sys.argv[1:]))")
+    here = tmp_path / "here"
+    wanted = f"--variant v --manifest {here}/manifest.csv --model {here}/baseline_half.keras"
+    assert (here / "told").read_text() == wanted
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by signal 9: the system does so where memory runs out"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by signal 11"),
+        ("sys.exit(2)", "failed with exit status 2: what it wrote stands above"),
+    ],
+)
+def test_stage_that_fails_is_told_in_one_line(run_stub: Callable[[str], None], code: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        run_stub(code)
+    assert str(caught.value) == f"stage stub of baseline_half {message}"
+
+
+@pytest.mark.parametrize(("name", "error"), [("SIGINT", KeyboardInterrupt), ("SIGTERM", TerminatedError)])
+def test_ending_the_stage_ends_the_one_it_runs(
+    run_stub: Callable[[str], None], tmp_path: Path, name: str, error: type[BaseException]
+) -> None:
+    """The stub gets Ctrl-C too, as from a terminal, and then clears up when it is told to end."""
+    with pytest.raises(error), unwind_when_terminated():
+        run_stub(
+            "def clear(*_):\n"
+            "    Path('cleared').touch()\n"
+            "    sys.exit(143)\n"
+            "signal.signal(signal.SIGTERM, clear)\n"
+            "os.kill(os.getpid(), signal.SIGINT)\n"
+            f"os.kill(os.getppid(), signal.{name})\n"
+            "while True: signal.pause()"
+        )
+    assert (tmp_path / "here/cleared").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
