@@ -16,6 +16,7 @@ from cvd.errors import InputError
 from cvd.evaluation import sizes
 from cvd.evaluation.intervals import bootstrap_accuracies, find_interval
 from cvd.params import Params, load_params
+from cvd.report.extras import read_sizes
 from cvd.sections import Variant
 from cvd.stage import TerminatedError, unwind_when_terminated
 from stages import sizes as stage
@@ -146,6 +147,23 @@ def test_table_and_sentences() -> None:
     assert "| baseline | 80 | 8 | 90.0% | 80.0% | 80.0% (75.0% to 85.0%) | +10.0 |" in sizes.render_sizes(table)
     unsure, _ = sizes.describe_sizes(tabulate({"half": (0.6, 10, 0.1), "all": (0.64, 20, 0.1)}, n_test=25))
     assert "from 60.0% to 64.0%, by +4.0 points (95% interval 0.0 to +12.0: it may be luck with the" in unsure
+
+
+def test_report_refuses_what_is_no_such_table(tmp_path: Path) -> None:
+    assert read_sizes(tmp_path) is None
+    path = tmp_path / "baseline/sizes.csv"
+    path.parent.mkdir()
+    table = tabulate({"half": (0.6, 10, 0.1), "all": (0.64, 20, 0.1)}, n_test=25)
+    table.to_csv(path, index=False)
+    found = read_sizes(tmp_path)
+    assert found is not None
+    pd.testing.assert_frame_equal(found, table)
+    text = path.read_text()
+    head, row, _ = text.splitlines()
+    for torn in ("", text[:40], f"{head}\n", f"{head}\n{row}\n", text[: text.rindex(",")], "a,b\n1,2\n3,4\n", "\0\1"):
+        path.write_text(torn)
+        with pytest.raises(InputError, match=r"baseline/sizes.csv is not a table .*`dvc repro -f sizes@baseline`"):
+            read_sizes(tmp_path)
 
 
 def change_params(**sections: dict[str, Any]) -> Params:
