@@ -46,7 +46,7 @@ lock: venv ## resolve the dependencies of pyproject.toml anew
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove the environment, caches, half-done trainings and downloads; data, runs and results stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training .cvd/downloads
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training .cvd/sizes .cvd/downloads
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:

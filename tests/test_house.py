@@ -39,7 +39,7 @@ def imported_names(file: Path, *, top_only: bool = False) -> set[str]:
 def started_stages(file: Path) -> set[str]:
     """Stages that a stage starts as processes of their own: it depends on their code as if it imported it."""
     calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
-    names = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "run_apart"]
+    names = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "run_stage_apart"]
     return {f"stages.{name.value}" for name in names if isinstance(name, ast.Constant)}
 
 

@@ -61,7 +61,7 @@ def test_learning_curve_of_fewer_images_goes_into_the_report(project: Path) -> N
     folder = project / "plots/sizes/baseline"
     table = pd.read_csv(folder / "sizes.csv")
     assert table["n_images"].tolist() == [2, 4, 8, 14]  # 7 of each class; a half of 7 is 3.5, rounded to even
-    assert table["epochs"].tolist() == [14, 7, 4, 2]
+    assert table["epochs"].tolist() == [8, 8, 4, 2]  # 2 of 4 steps each: 1 step an epoch, 1, 2 and 4
     for part, row in zip(("eighth", "quarter", "half"), table.itertuples(), strict=False):
         predictions = pd.read_csv(folder / f"{part}.predictions.csv")
         assert predictions["split"].value_counts().to_dict() == {"train": row.n_images, "validation": 6, "test": 6}

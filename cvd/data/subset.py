@@ -1,6 +1,7 @@
 """Parts of the training images, to see what more of them would do. No TensorFlow."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,31 @@ def keep_share(manifest: pd.DataFrame, share: float) -> pd.DataFrame:
     part = manifest.copy()
     part.loc[train.index[places >= n_kept], ["path", "split"]] = ["", UNUSED]
     return part
+
+
+def cut_parts(manifest: pd.DataFrame, shares: Mapping[str, float]) -> dict[str, pd.DataFrame]:
+    """Manifests of the parts that differ from one another and from the whole, by name.
+
+    Args:
+        manifest: as `cvd.data.manifest.read_manifest` gives it.
+        shares: of each part, in rising order.
+
+    Raises:
+        InputError: there are too few training images for any part.
+    """
+    n_all = n_before = len(select_split(manifest, "train"))
+    parts = {}
+    for name, share in shares.items():
+        part = keep_share(manifest, share)
+        n_kept = len(select_split(part, "train"))
+        if n_kept not in (n_before, n_all):
+            parts[name] = part
+        n_before = n_kept
+    if not parts:
+        raise InputError(
+            f"the manifest has {n_all} training images, too few to leave any out: get more of either class"
+        )
+    return parts
 
 
 def keep_features(folder: str | Path, part: pd.DataFrame, out: str | Path) -> None:

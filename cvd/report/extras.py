@@ -10,6 +10,7 @@ import pandas as pd
 
 from cvd.errors import InputError
 from cvd.evaluation.measures import is_right, read_predictions
+from cvd.evaluation.sizes import COLUMNS
 
 N_NAMED = 8  # rows of the quarantine that are written out
 # Figures of metrics/explanations.json: name, heading, what it says.
@@ -102,6 +103,28 @@ def _pick(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_sizes(folder: Path) -> pd.DataFrame | None:
-    """The tables of the sizes stage, one below the other, or None where there is none."""
-    tables = [pd.read_csv(path) for path in sorted(folder.glob("*/sizes.csv"))]
+    """The tables of the sizes stage, one below the other, or None where there is none.
+
+    Raises:
+        InputError: a file is no such table.
+    """
+    tables = [_read_sizes(path) for path in sorted(folder.glob("*/sizes.csv"))]
     return pd.concat(tables, ignore_index=True) if tables else None
+
+
+def _read_sizes(path: Path) -> pd.DataFrame:
+    whole = {"n_images": int, "epochs": int}
+    try:
+        table = pd.read_csv(path, dtype={**dict.fromkeys(COLUMNS, float), **whole, "variant": str})
+    except (OSError, ValueError) as error:
+        raise _refuse_sizes(path) from error
+    if tuple(table) != COLUMNS or len(table) < 2 or table.isna().any(axis=None):
+        raise _refuse_sizes(path)
+    return table
+
+
+def _refuse_sizes(path: Path) -> InputError:
+    name = path.parent.name
+    return InputError(
+        f"{path} is not a table of the stage sizes: make it anew with `dvc repro -f sizes@{name}`, or remove its folder"
+    )
