@@ -94,10 +94,13 @@ def test_named_variants_as_csv_and_json(project: Path, capsys: pytest.CaptureFix
 def test_what_is_missing_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "compare", "nobody")
     assert (code, err.count("\n")) == (2, 1)
-    assert "nobody.json is missing or not JSON: make it with `dvc repro evaluate@nobody`" in err
+    assert "variant 'nobody' is unknown: there are transfer, own, baseline" in err
+    code, _, err = run(capsys, "compare", "augmented")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "augmented.json is missing or not JSON: make it with `dvc repro evaluate@augmented`" in err
     code, _, err = run(capsys, "compare", "--seeds")
     assert code == 2
-    assert "no variant was trained with two seeds: queue some with `dvc exp run --queue -S 'seed=range(1,6)'`" in err
+    assert "no variant was trained with two seeds: queue some with `dvc exp run --queue -S 'seed=range(2,6)'`" in err
     shutil.rmtree(project / "predictions")
     code, _, err = run(capsys, "compare")
     assert code == 2

@@ -42,9 +42,13 @@ def compare_files(variants: Sequence[str], form: str) -> str:
 
     root = find_root()
     params = load_params(root / "params.yaml")
-    names = list(dict.fromkeys(variants)) or find_evaluated(root, list(params.variants))
-    if not names:
+    evaluated = find_evaluated(root, list(params.variants))
+    if not evaluated:
         raise InputError("no variant has been evaluated: run `dvc repro` or `dvc pull`")
+    names = list(dict.fromkeys(variants)) or evaluated
+    for name in names:
+        if name not in (*evaluated, *params.variants):
+            raise InputError(f"variant {name!r} is unknown: there are {', '.join(evaluated)}")
     metrics = {name: read_json(root / "metrics" / f"{name}.json", name) for name in names}
     predictions = {name: read_predictions(root / "predictions" / f"{name}.csv") for name in names}
     options = params.compare
@@ -93,7 +97,7 @@ def compare_seeds(variants: Sequence[str], form: str) -> str:
             raise InputError(f"variant {name!r} has no finished experiment: there are {', '.join(runs) or 'none'}")
     if max((len(found) for found in runs.values()), default=0) < 2:
         raise InputError(
-            "no variant was trained with two seeds: queue some with `dvc exp run --queue -S 'seed=range(1,6)'`, "
+            "no variant was trained with two seeds: queue some with `dvc exp run --queue -S 'seed=range(2,6)'`, "
             "then `dvc queue start`"
         )
     summary = summarise_seeds(runs)
