@@ -113,7 +113,7 @@ def draw_panel(axes: Axes, frame: pd.DataFrame, what: str, *, best_epoch: int, c
     text = (
         f"gap {format_points(gap, sign=False)} points"
         if what == "accuracy"
-        else f"gap {gap:.2f}".replace("-", "\N{MINUS SIGN}")
+        else f"gap {round(gap, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # 0.0: no minus before nothing
     )
     corner = (0.97, 0.05) if what == "accuracy" else (0.97, 0.95)
     axes.text(

@@ -68,6 +68,12 @@ def test_curves_have_common_axes_and_name_the_gap(theme: themes.Theme, tall: boo
     assert figure.get_facecolor()[:3] == pytest.approx([int(theme.paper[i : i + 2], 16) / 255 for i in (1, 3, 5)])
 
 
+def test_no_gap_is_written_without_a_sign() -> None:
+    curves = make_curves(3).assign(loss_gap=-0.004)
+    texts = read_texts(charts.draw_curves({"baseline": curves}, best_epochs={"baseline": 1}))
+    assert "gap 0.00" in texts
+
+
 def test_many_variants_go_into_rows() -> None:
     curves = {f"v{i}": make_curves(3) for i in range(6)}
     figure = charts.draw_curves(curves, best_epochs=dict.fromkeys(curves, 2))
