@@ -1,11 +1,15 @@
 """The pipeline is run once; what needs its results copies them."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tiny_project
+
+# A shell has what it runs in the background ignore Ctrl-C, and all that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
