@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from cvd.errors import InputError, describe_fault
+from cvd.errors import DISK_FULL, InputError, describe_fault
 from cvd.stage import silence_tensorflow
 
 COMMANDS = (  # the module in cvd.commands, its function, what it does
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fault = describe_fault(error, "the output")
         if fault is None:
             raise
-        _drop_output()
+        if error.errno in DISK_FULL:
+            _drop_output()
         print(f"error: {fault}", file=sys.stderr)
         code = 2
     sys.exit(code)

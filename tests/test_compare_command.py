@@ -94,7 +94,7 @@ def test_named_variants_as_csv_and_json(project: Path, capsys: pytest.CaptureFix
 def test_what_is_missing_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "compare", "nobody")
     assert (code, err.count("\n")) == (2, 1)
-    assert "variant 'nobody' is unknown: there are transfer, own, baseline" in err
+    assert "variant 'nobody' is unknown: there are baseline, transfer, own" in err
     code, _, err = run(capsys, "compare", "augmented")
     assert (code, err.count("\n")) == (2, 1)
     assert "augmented.json is missing or not JSON: make it with `dvc repro evaluate@augmented`" in err
