@@ -170,9 +170,8 @@ def test_two_at_once_take_turns(client: Client, capfd: pytest.CaptureFixture[str
 
 
 SCRIPT = """
-    import signal, sys
+    import sys
     from pathlib import Path
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it runs in the background
     from cvd.data.fetch import Wanted, fetch_file
     with fetch_file(Wanted(sys.argv[1], "it"), state_folder=Path(sys.argv[2])) as file:
         file.path.rename(sys.argv[3])
