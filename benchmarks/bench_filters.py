@@ -2,10 +2,13 @@
 
 Like beside like: our plain recipe and tf-keras-vis bare, both climb and nothing else; our crisp recipe (rolled round,
 frequencies and colours weighed) and tf-keras-vis as it comes (jitter, rotation, total variation, norm). All get all
-filters in one call. Ours compiles anew at each call, and that counts.
+filters in one call, each in a process of its own: ours with the threads of the filters stage, tf-keras-vis with
+TensorFlow's. Ours compiles anew at each call, and that counts.
 """
 
 import argparse
+import os
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.contest import Goal, divide, print_conditions, print_goals, print_rates, time_contenders
+from benchmarks.contest import Goal, Turn, Work, divide, print_conditions, print_goals, print_rates, take_turns
+from cvd.hardware import set_threads
 from cvd.stage import silence_tensorflow
 
 if TYPE_CHECKING:
@@ -21,24 +25,26 @@ if TYPE_CHECKING:
 
 ASKED = 5.0
 PAIRS = {"ours, plain": "tf-keras-vis, bare", "ours, crisp": "tf-keras-vis, as it comes"}
+BARE = {"input_modifiers": [], "regularizers": []}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--filters", type=int, default=64)
     parser.add_argument("--side", type=int, default=96, help="of the pictures, px")
     parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     silence_tensorflow()
-
-    import keras
-
-    from cvd.models.plain import build_plain
-
-    keras.utils.set_random_seed(1)
-    model = build_plain(size_px=150, dropout=0.0)
-    rates = time_contenders(make_ours(model, args) | make_peers(model, args), repeats=args.repeats)
+    works = [
+        partial(climb_with_ours, args, "plain"),
+        partial(climb_with_ours, args, "crisp"),
+        partial(climb_with_peer, args, BARE),
+        partial(climb_with_peer, args, {}),
+    ]
+    contenders: dict[str, Work] = dict(zip([*PAIRS, *PAIRS.values()], works, strict=True))
+    turns = take_turns(contenders, rounds=1 + args.repeats)
+    rates = {name: [turn["rate"] for turn in each[1:]] for name, each in turns.items()}
     data = f"{args.filters} filters of conv2, pictures of {args.side} px, {args.steps} steps"
     print_conditions("Filters", data=data, precision="float32")
     print_rates(rates, peers=list(PAIRS.values()), work="one picture is one filter")
@@ -47,10 +53,14 @@ def main() -> None:
     )
 
 
-def make_ours(model: "keras.Model", args: argparse.Namespace) -> dict[str, Callable[[], int]]:
-    from cvd.vis.filters import RECIPES, ascend_filters
+def climb_with_ours(args: argparse.Namespace, recipe: str, turn: Turn) -> None:
+    set_threads(1, across=os.cpu_count())
 
-    def climb(recipe: str) -> int:
+    from cvd.vis.filters import ascend_filters
+
+    model = build_network()
+
+    def climb() -> int:
         ascent = ascend_filters(
             model,
             layer="conv2",
@@ -62,10 +72,10 @@ def make_ours(model: "keras.Model", args: argparse.Namespace) -> dict[str, Calla
         )
         return len(ascent.pictures)
 
-    return {f"ours, {recipe}": partial(climb, recipe) for recipe in RECIPES}
+    take_rounds(climb, args, turn)
 
 
-def make_peers(model: "keras.Model", args: argparse.Namespace) -> dict[str, Callable[[], int]]:
+def climb_with_peer(args: argparse.Namespace, settings: dict[str, Any], turn: Turn) -> None:
     import keras
     import tensorflow as tf
 
@@ -75,20 +85,37 @@ def make_peers(model: "keras.Model", args: argparse.Namespace) -> dict[str, Call
 
     from cvd.vis.graphs import cut_filters
 
-    cut = cut_filters(model, "conv2", size_px=args.side)
+    cut = cut_filters(build_network(), "conv2", size_px=args.side)
     peer = ActivationMaximization(keras.Model(cut.inputs[0], cut.outputs[1]), clone=False)
     seeds = np.random.default_rng(1).uniform(104, 152, (args.filters, args.side, args.side, 3)).astype(np.float32)
 
     def score(output: Any) -> Any:
         return tf.gather(tf.reduce_mean(output, axis=(1, 2)), tf.range(args.filters), axis=1, batch_dims=1)
 
-    def climb(**settings: Any) -> int:
+    def climb() -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it passes a list where Keras expects a tensor
             return len(peer(score, seeds, steps=args.steps, **settings))
 
-    bare, whole = PAIRS.values()
-    return {bare: partial(climb, input_modifiers=[], regularizers=[]), whole: climb}
+    take_rounds(climb, args, turn)
+
+
+def take_rounds(climb: Callable[[], int], args: argparse.Namespace, turn: Turn) -> None:
+    """Climbs once in each turn, of which the first is not measured."""
+    for _ in range(1 + args.repeats):
+        turn.begin()
+        start = time.perf_counter()
+        n = climb()
+        turn.end(rate=n / (time.perf_counter() - start))
+
+
+def build_network() -> "keras.Model":
+    import keras
+
+    from cvd.models.plain import build_plain
+
+    keras.utils.set_random_seed(1)
+    return build_plain(size_px=150, dropout=0.0)
 
 
 if __name__ == "__main__":

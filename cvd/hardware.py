@@ -14,8 +14,8 @@ BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA GPUs: Ampere and later
 
 
-def set_threads(threads: int) -> None:
-    """Limits TensorFlow to so many threads, within one operation and across operations.
+def set_threads(within: int, across: int | None = None) -> None:
+    """Limits TensorFlow to so many threads within one operation, and across operations (None: as many).
 
     Sums are split among the threads of an operation, so their number changes the last bits of a result.
 
@@ -25,10 +25,11 @@ def set_threads(threads: int) -> None:
     import tensorflow as tf
 
     threading = tf.config.threading
-    if threading.get_intra_op_parallelism_threads() != threads:
-        threading.set_intra_op_parallelism_threads(threads)
-    if threading.get_inter_op_parallelism_threads() != threads:
-        threading.set_inter_op_parallelism_threads(threads)
+    across = within if across is None else across
+    if threading.get_intra_op_parallelism_threads() != within:
+        threading.set_intra_op_parallelism_threads(within)
+    if threading.get_inter_op_parallelism_threads() != across:
+        threading.set_inter_op_parallelism_threads(across)
 
 
 def resolve_precision(precision: str) -> str:

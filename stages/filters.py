@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,14 @@ def main() -> None:
 def draw_filters(variant: str, path: Path, out: Path) -> None:
     """Draws LAYER.png, and writes how far the ascent came to objectives.json."""
     from cvd.files import replace_folder
+    from cvd.hardware import set_threads
     from cvd.params import load_params
     from cvd.tracking import add_to_run
     from cvd.vis.graphs import load_classifier
     from cvd.vis.layers import choose_filter_layers
 
     params = load_params()
+    set_threads(1, across=os.cpu_count())  # it climbs with as many batches at a time, which is faster
     model = load_classifier(path)
     layers = choose_filter_layers(model, params.filters.layers)
     with replace_folder(out) as folder:

@@ -107,6 +107,7 @@ def _make_dataset(
     size = batch_size if len(examples) % batch_size == 0 else None
     make = weakref.ref(make_batch)  # TensorFlow never forgets a function, and this one holds the images
 
+    @tf.autograph.experimental.do_not_convert
     def make_tensors(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # stateful=False: under op determinism a stateful op would make the calls serial.
         images, labels = tf.numpy_function(lambda step: make()(step), [step], types, stateful=False)  # type: ignore[misc]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import keras
@@ -90,13 +92,16 @@ def ascend_filters(
     shifts = _draw_shifts(size_px, steps, seed) if is_crisp else np.zeros((steps + 1, 2), np.int32)
     sizes = CRISP_STEP * np.geomspace(1, 0.3, steps) if is_crisp else np.full(steps, PLAIN_STEP)
     sizes = np.append(sizes, 0).astype(np.float32)
-    parts = []
-    for start in range(0, len(filters), batch_size):
+
+    def ascend(start: int) -> Ascent:
         chosen = np.asarray(filters[start : start + batch_size], np.int64)
         noise = tf.constant(draw_noise(chosen, size_px, seed))
         pictures, objectives, largest = (each.numpy() for each in climb(noise, tf.constant(chosen), shifts, sizes))
-        is_dead = (largest == 0) | (is_crisp & (objectives[:, -1] == 0))
-        parts.append(Ascent(chosen, pictures, objectives, is_dead))
+        return Ascent(chosen, pictures, objectives, (largest == 0) | (is_crisp & (objectives[:, -1] == 0)))
+
+    first, *others = range(0, len(filters), batch_size)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = [ascend(first), *pool.map(ascend, others)]  # the first, which compiles, alone; then one on each core
     return Ascent(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 

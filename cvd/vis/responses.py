@@ -97,8 +97,8 @@ def convolve(features: tf.Tensor, convolution: Convolution, filters: tf.Tensor) 
     reach = [(size - 1) * wide for size, wide in zip(convolution.size, convolution.dilation, strict=True)]
     found = tf.gather(convolution.bias, filters)[:, None, None]
     for plane, (row, column) in zip(planes, np.ndindex(convolution.size), strict=True):
-        corner = (0, row * convolution.dilation[0], column * convolution.dilation[1])
-        found = found + tf.slice(plane, corner, (-1, height - reach[0], width - reach[1]))
+        top, left = row * convolution.dilation[0], column * convolution.dilation[1]
+        found = found + plane[:, top : top + height - reach[0], left : left + width - reach[1]]
     return found[:, :: convolution.strides[0], :: convolution.strides[1]]
 
 
