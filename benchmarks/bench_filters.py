@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ASKED = 5.0
 PAIRS = {"ours, plain": "tf-keras-vis, bare", "ours, crisp": "tf-keras-vis, as it comes"}
-BARE = {"input_modifiers": [], "regularizers": []}
+BARE: dict[str, Any] = {"input_modifiers": [], "regularizers": []}
 
 
 def main() -> None:

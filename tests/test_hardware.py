@@ -1,5 +1,7 @@
 """What the machine says of itself."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,13 @@ def test_all_memory_is_the_containers_where_that_is_less(monkeypatch: pytest.Mon
 def test_systems_without_these_files_tell_their_free_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(hardware, "ROOT", tmp_path)
     assert 0 < hardware.read_memory_bytes() <= hardware.read_total_bytes()
+
+
+def test_a_system_that_forbids_to_give_way_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    hardware.give_way()
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

@@ -12,6 +12,7 @@ import numpy as np
 from cvd.data.decode import limit_opencv_threads
 from cvd.data.examples import RUN, Examples
 from cvd.errors import InputError
+from cvd.hardware import give_way
 
 READY = 8  # batches that wait for the training step
 
@@ -109,7 +110,7 @@ def stream_parts(
         )
 
     steps = iter([(epoch, batch) for epoch in epochs for batch in range(n_batches)])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count(), initializer=give_way) as pool:
         waiting: list[Future[PartOfBatch]] = []
         try:
             waiting += [pool.submit(make, *step) for step in islice(steps, READY)]

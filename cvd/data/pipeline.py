@@ -7,6 +7,7 @@ epoch, on any number of threads, with TensorFlow's op determinism on or off, and
 
 import os
 import re
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import tensorflow as tf
 from cvd.data.decode import limit_opencv_threads
 from cvd.data.examples import Examples
 from cvd.errors import InputError
+from cvd.hardware import give_way
 
 DOMAIN = 1  # keeps these numbers apart from those of the augmentation (cvd.models.augmentation)
 READY = 8  # batches that wait for the training step
@@ -106,11 +108,18 @@ def _make_dataset(
     types = (tf.as_dtype(examples.dtype), tf.float32)
     size = batch_size if len(examples) % batch_size == 0 else None
     make = weakref.ref(make_batch)  # TensorFlow never forgets a function, and this one holds the images
+    threads = threading.local()
+
+    def make_politely(step: int) -> tuple[np.ndarray, np.ndarray]:
+        if not hasattr(threads, "give_way"):
+            threads.give_way = True
+            give_way()  # else it interrupts the training step whose batch it replaces
+        return make()(step)  # type: ignore[misc]
 
     @tf.autograph.experimental.do_not_convert
     def make_tensors(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # stateful=False: under op determinism a stateful op would make the calls serial.
-        images, labels = tf.numpy_function(lambda step: make()(step), [step], types, stateful=False)  # type: ignore[misc]
+        images, labels = tf.numpy_function(make_politely, [step], types, stateful=False)
         return tf.ensure_shape(images, (size, *examples.shape)), tf.ensure_shape(labels, (size, 1))
 
     dataset = tf.data.Dataset.range(first, stop).map(make_tensors, num_parallel_calls=n_threads, deterministic=True)

@@ -1,9 +1,11 @@
 """Batches follow from (seed, epoch, index) alone: in the graph as by hand, in parallel as in a row."""
 
 import gc
+import os
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from cvd.data.pipeline import (
 )
 from cvd.data.records import write_shards
 from cvd.errors import InputError
+from cvd.hardware import POLITE
 from cvd.models.augmentation import augment_images
 
 SIZE, N, BATCH = 24, 23, 5
@@ -244,6 +247,21 @@ def test_batches_are_made_ahead(examples: Examples) -> None:
     next(batches)
     for _ in range(5):
         assert made.acquire(timeout=20)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux only")
+def test_the_threads_that_make_batches_give_way_and_others_do_not(examples: Examples) -> None:
+    seen = set()
+
+    def fetch(indices: np.ndarray) -> np.ndarray:
+        seen.add((os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+        return examples.fetch(indices)
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    collect(make_training_dataset(replace(examples, fetch=fetch), batch_size=2, seed=1, epochs=1))
+    assert seen == {(os.SCHED_BATCH, max(before, POLITE))}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
 def test_fit_takes_it(examples: Examples) -> None:
