@@ -49,7 +49,7 @@ def run_one_by_one(contenders: Mapping[str, Callable[[Turn], None]], *, rounds: 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """New processes would each load TensorFlow, for seconds."""
-    monkeypatch.setattr(hardware, "set_threads", lambda threads: None)  # TensorFlow runs already
+    monkeypatch.setattr(hardware, "set_threads", lambda *threads, **more: None)  # TensorFlow runs already
     monkeypatch.setattr("cvd.data.pipeline.READY", 1)
     for name in SIZES:
         module = importlib.import_module(f"benchmarks.bench_{name}")
