@@ -182,7 +182,9 @@ def _make_climb(objective: Objective, spectrum: np.ndarray | None) -> Callable[.
             kept = images if spectrum is None else GREY + KEEP * (images - GREY)
             rms = tf.sqrt(tf.reduce_mean(direction**2, axis=(1, 2, 3), keepdims=True))
             moved = tf.clip_by_value(kept + sizes[index] * direction / (rms + 1e-8), 0, 255)
-            images = tf.raw_ops.Select(condition=sizes[index] > 0, x=moved, y=images)  # tf.where takes a fifth of a round
+            images = tf.raw_ops.Select(
+                condition=sizes[index] > 0, x=moved, y=images
+            )  # tf.where takes a fifth of a round
         return images, tf.transpose(objectives.stack()), largest
 
     return tf.function(climb, reduce_retracing=True)
