@@ -17,8 +17,8 @@ help: ## list the targets
 repro: venv ## build everything that is not up to date: data, networks, pictures, report
 	@dvc repro
 
-test: venv ## run the tests
-	@pytest
+test: venv ## run the tests, a file on each core
+	@pytest -n auto --maxprocesses=4 --dist loadfile
 
 story: venv ## test that the default run tells its story from three seeds; ten minutes or more
 	@pytest -m story

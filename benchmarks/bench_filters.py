@@ -7,7 +7,6 @@ TensorFlow's. Ours compiles anew at each call, and that counts.
 """
 
 import argparse
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.contest import Goal, Turn, Work, divide, print_conditions, print_goals, print_rates, take_turns
-from cvd.hardware import set_threads
+from cvd import hardware
 from cvd.stage import silence_tensorflow
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def climb_with_ours(args: argparse.Namespace, recipe: str, turn: Turn) -> None:
-    set_threads(1, across=os.cpu_count())
+    hardware.set_threads(1, across=hardware.count_cores())
 
     from cvd.vis.filters import ascend_filters
 
@@ -69,6 +68,7 @@ def climb_with_ours(args: argparse.Namespace, recipe: str, turn: Turn) -> None:
             steps=args.steps,
             seed=1,
             recipe=recipe,
+            at_once=hardware.count_cores(),
         )
         return len(ascent.pictures)
 

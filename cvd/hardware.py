@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ CGROUP_2 = ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
 CGROUP_1 = ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA GPUs: Ampere and later
-POLITE = 10  # niceness: a tenth of the weight of others
+POLITE, LEAST = 10, 19  # niceness: ten more is a tenth of the weight; no process has more than 19
 
 
 def set_threads(within: int, across: int | None = None) -> None:
@@ -27,24 +28,36 @@ def set_threads(within: int, across: int | None = None) -> None:
     """
     import tensorflow as tf
 
-    threading = tf.config.threading
+    config = tf.config.threading
     across = within if across is None else across
-    if threading.get_intra_op_parallelism_threads() != within:
-        threading.set_intra_op_parallelism_threads(within)
-    if threading.get_inter_op_parallelism_threads() != across:
-        threading.set_inter_op_parallelism_threads(across)
+    if config.get_intra_op_parallelism_threads() != within:
+        config.set_intra_op_parallelism_threads(within)
+    if config.get_inter_op_parallelism_threads() != across:
+        config.set_inter_op_parallelism_threads(across)
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def give_way() -> None:
-    """Lets this thread, for good, never interrupt others, and take a tenth of a core where they want all of it.
+    """Lets this thread, for good, interrupt no other, and take a tenth of a core where others want all of it.
 
-    For threads that work ahead. Without effect but on Linux, and where the system forbids it.
+    For threads that work ahead of the process' main thread. A second call changes nothing. Without effect but on
+    Linux, and where the system forbids it.
     """
-    if not hasattr(os, "SCHED_BATCH"):
+    if sys.platform != "linux":
         return
+    thread = threading.get_native_id()
+    niceness = min(LEAST, os.getpriority(os.PRIO_PROCESS, os.getpid()) + POLITE)
     with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), POLITE)
+        if os.getpriority(os.PRIO_PROCESS, thread) < niceness:
+            os.setpriority(os.PRIO_PROCESS, thread, niceness)
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def resolve_precision(precision: str) -> str:

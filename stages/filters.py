@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
 
     from cvd.params import Params
     from cvd.vis.filters import Ascent
+
+MOST_AT_ONCE = 8  # batches in memory
 
 
 def main() -> None:
@@ -27,22 +28,25 @@ def main() -> None:
 def draw_filters(variant: str, path: Path, out: Path) -> None:
     """Draws LAYER.png, and writes how far the ascent came to objectives.json."""
     from cvd.files import replace_folder
-    from cvd.hardware import set_threads
+    from cvd.hardware import count_cores, set_threads
     from cvd.params import load_params
     from cvd.tracking import add_to_run
     from cvd.vis.graphs import load_classifier
     from cvd.vis.layers import choose_filter_layers
 
     params = load_params()
-    set_threads(1, across=os.cpu_count())  # it climbs with as many batches at a time, which is faster
+    at_once = min(count_cores(), MOST_AT_ONCE)
+    set_threads(1, across=at_once)  # batches side by side are faster than an operation on several threads
     model = load_classifier(path)
     layers = choose_filter_layers(model, params.filters.layers)
     with replace_folder(out) as folder:
-        _draw_layers(variant, model, layers, folder, params)
+        _draw_layers(variant, model, layers, folder, params, at_once)
     add_to_run(variant=variant, model_path=path, files=sorted(out.iterdir()), folder="filters")
 
 
-def _draw_layers(variant: str, model: "keras.Model", layers: list[str], folder: Path, params: "Params") -> None:
+def _draw_layers(
+    variant: str, model: "keras.Model", layers: list[str], folder: Path, params: "Params", at_once: int
+) -> None:
     from tqdm import tqdm
 
     from cvd.vis.drawing import name_layer_file, write_png
@@ -62,6 +66,7 @@ def _draw_layers(variant: str, model: "keras.Model", layers: list[str], folder: 
             steps=settings.steps,
             seed=params.seed,
             recipe=settings.recipe,
+            at_once=at_once,
         )
         objectives[layer] = _describe(ascent, n_filters)
         caption = (

@@ -10,14 +10,12 @@ from cvd.photos import list_photos, read_photos
 from cvd.stage import run_stage
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
 
     from cvd.params import Params
-    from cvd.vis.overlays import Heat, Row
+    from cvd.vis.overlays import Row
 
 CLASSES = (("cat", -1), ("dog", 1))  # in the order of their labels
-TOGETHER = 16  # photos that are explained at once: the network is compiled anew for each such lot
 
 
 def main() -> None:
@@ -129,54 +127,38 @@ def _explain_variant(variant: str, images: "dict[str, np.ndarray]", models: Path
 
 def _draw_photos(photos: "dict[str, np.ndarray]", backbone: Path, folder: Path, params: "Params") -> None:
     """Draws the backbone's most probable ImageNet classes, one sheet per photo; none where its head is not kept."""
+    import numpy as np
     from tqdm import tqdm
 
+    from cvd.data.decode import resize_image
     from cvd.models.backbone import describe_backbone, load_backbone
+    from cvd.models.imagenet import class_names
     from cvd.vis.drawing import name_layer_file, write_png
-    from cvd.vis.explaining import METHODS, choose_layers
-    from cvd.vis.overlays import draw_photos
+    from cvd.vis.explaining import METHODS, choose_layers, make_top_explainer
+    from cvd.vis.geometry import align_maps
+    from cvd.vis.overlays import Heat, draw_photos
 
     folder.mkdir()
     description = describe_backbone(backbone)
     if not description.has_classes:
         print(f"{description.name} from {description.weights} has no ImageNet classes: no photos are explained")
         return
-    model, method = load_backbone(backbone), METHODS[params.gradcam.method]
+    model, names = load_backbone(backbone), class_names()
+    method = METHODS[params.gradcam.method]
     layer = choose_layers(model, None, method=params.gradcam.method)[-1]
-    explained = _explain_photos(model, photos, description.size_px, layer, params)
-    for name, heats in tqdm(explained, total=len(photos), desc="explaining photos", unit="photo"):
+    explain = make_top_explainer(model, layer=layer, top=params.gradcam.top, method=params.gradcam.method)
+    for name, photo in tqdm(photos.items(), desc="explaining photos", unit="photo"):
+        classes, probabilities, maps = explain(resize_image(photo, description.size_px)[np.newaxis])
+        heats = [
+            Heat(f"{names[index]} {probability:.0%}", layer, heat, method.unit)
+            for index, probability, heat in zip(
+                classes[0], probabilities[0], align_maps(model, layer, maps[0]), strict=True
+            )
+        ]
         title = f"What {description.name} sees: its top {len(heats)} of ImageNet's 1,000 classes"
-        sheet = draw_photos([(name, photos[name], heats)], title=title, caption=method.describe(layer))
+        sheet = draw_photos([(name, photo, heats)], title=title, caption=method.describe(layer))
         write_png(sheet, folder / f"{name_layer_file(name)}.png")  # a.jpg and a.png may both be there
     print(f"{len(photos)} photos, top {params.gradcam.top} classes of {description.name}")
-
-
-def _explain_photos(
-    model: "keras.Model", photos: "dict[str, np.ndarray]", size_px: int, layer: str, params: "Params"
-) -> "Iterator[tuple[str, list[Heat]]]":
-    """Each photo's name and its most probable classes' maps."""
-    import numpy as np
-
-    from cvd.data.decode import resize_image
-    from cvd.models.imagenet import class_names
-    from cvd.vis.explaining import METHODS, explain_top_classes
-    from cvd.vis.geometry import align_maps
-    from cvd.vis.overlays import Heat
-
-    names, method, order = class_names(), params.gradcam.method, list(photos)
-    for start in range(0, len(order), TOGETHER):
-        together = order[start : start + TOGETHER]
-        pixels = np.stack([resize_image(photos[name], size_px) for name in together])
-        found = explain_top_classes(model, pixels, layer=layer, top=params.gradcam.top, method=method)
-        for name, classes, probabilities, maps in zip(together, *found, strict=True):
-            aligned = align_maps(model, layer, maps)
-            yield (
-                name,
-                [
-                    Heat(f"{names[index]} {probability:.0%}", layer, heat, METHODS[method].unit)
-                    for index, probability, heat in zip(classes, probabilities, aligned, strict=True)
-                ],
-            )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ epoch, on any number of threads, with TensorFlow's op determinism on or off, and
 
 import os
 import re
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,12 +107,9 @@ def _make_dataset(
     types = (tf.as_dtype(examples.dtype), tf.float32)
     size = batch_size if len(examples) % batch_size == 0 else None
     make = weakref.ref(make_batch)  # TensorFlow never forgets a function, and this one holds the images
-    threads = threading.local()
 
     def make_politely(step: int) -> tuple[np.ndarray, np.ndarray]:
-        if not hasattr(threads, "give_way"):
-            threads.give_way = True
-            give_way()  # else it interrupts the training step whose batch it replaces
+        give_way()  # else it interrupts the training step; each time, for TensorFlow's threads keep nothing of Python's
         return make()(step)  # type: ignore[misc]
 
     @tf.autograph.experimental.do_not_convert

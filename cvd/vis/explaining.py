@@ -45,6 +45,7 @@ Maps = Callable[[np.ndarray], np.ndarray]
 Source = Callable[[np.ndarray, int | np.ndarray], Mapping[str, Maps]]
 # (images, signs, class_index) -> for each sign the maps of each layer
 Explain = Callable[..., list[dict[str, np.ndarray]]]
+ExplainTop = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class Method(NamedTuple):
@@ -128,30 +129,37 @@ def make_explainer(model: keras.Model, layers: Sequence[str], *, method: str = "
     return explain
 
 
-def explain_top_classes(
-    model: keras.Model, images: np.ndarray, *, layer: str | None = None, top: int, method: str = "gradcam"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The most probable classes of a classifier of many, each with its heat map.
+def make_top_explainer(
+    model: keras.Model, *, layer: str | None = None, top: int, method: str = "gradcam"
+) -> ExplainTop:
+    """A function that gives a classifier's most probable classes, each with its heat map.
+
+    It is compiled at its first call: make it once for many calls.
 
     Args:
         model: maps images to (n, classes), logits or softmax.
-        images: (n, h, w, 3), uint8 or float32, as the model takes them.
         layer: name of a layer whose output is (n, h', w', k); None: the last convolution.
         top: how many classes, at least 1; all when there are fewer.
         method: one of METHODS.
 
     Returns:
-        Classes (n, top), probabilities (n, top), and maps (n, top, h', w'); most probable first.
+        Takes images (n, h, w, 3), uint8 or float32, as the model takes them; gives classes (n, top), probabilities
+        (n, top), and maps (n, top, h', w'); most probable first. It raises InputError where the images do not fit.
 
     Raises:
-        InputError: `layer` is unknown or its output is not 4-D, or the images do not fit.
+        InputError: `layer` is unknown or its output is not 4-D.
     """
-    probabilities = compute_probabilities(make_scorer(model)(images))
-    classes = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-    maps = explain_images(
-        model, np.repeat(images, classes.shape[1], axis=0), layer=layer, class_index=classes.reshape(-1), method=method
-    )
-    return classes, np.take_along_axis(probabilities, classes, axis=1), maps.reshape(*classes.shape, *maps.shape[1:])
+    (chosen,) = choose_layers(model, None if layer is None else [layer], method=method)[-1:]
+    score, explain = make_scorer(model), make_explainer(model, [chosen], method=method)
+
+    def explain_top(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        probabilities = compute_probabilities(score(images))
+        classes = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        (found,) = explain(np.repeat(images, classes.shape[1], axis=0), class_index=classes.reshape(-1))
+        maps = found[chosen].reshape(*classes.shape, *found[chosen].shape[1:])
+        return classes, np.take_along_axis(probabilities, classes, axis=1), maps
+
+    return explain_top
 
 
 def choose_layers(model: keras.Model, layers: Sequence[str] | None, *, method: str) -> list[str]:

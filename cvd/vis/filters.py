@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -57,6 +56,7 @@ def ascend_filters(
     seed: int,
     recipe: str = "crisp",
     batch_size: int = 4,
+    at_once: int = 1,
 ) -> Ascent:
     """Pictures that maximise the mean activation of filters, from grey noise; many filters in one batch.
 
@@ -74,21 +74,24 @@ def ascend_filters(
         seed: of noise and shifts.
         recipe: crisp or plain.
         batch_size: filters per batch, at least 1; few fit the cache, and more are slower.
+        at_once: batches that climb at the same time, at least 1, to the same bits; best with one thread for an
+            operation (`cvd.hardware.set_threads`). Each takes memory for itself.
 
     Raises:
-        InputError: the layer, a filter, the size or the recipe does not fit.
+        InputError: the layer, a filter, the size or the recipe does not fit, or there are no filters.
     """
     if recipe not in RECIPES:
         raise InputError(f"recipe is {recipe!r}: choose from {', '.join(RECIPES)}")
+    if not len(filters):
+        raise InputError(f"no filters of layer {layer!r} are named: name one or more")
     cut = cut_filters(model, layer, size_px=size_px)
     n_filters = cut.outputs[0].shape[-1]
     wrong = [index for index in filters if not 0 <= index < n_filters]
     if wrong:
         raise InputError(f"filter {wrong[0]} is not in layer {layer!r}: it has filters 0 to {n_filters - 1}")
     is_crisp = recipe == "crisp"
-    climb = _make_climb(
-        make_objective(make_responder(cut), rectified=not is_crisp), filter_spectrum(size_px) if is_crisp else None
-    )
+    objective = make_objective(make_responder(cut), rectified=not is_crisp)
+    climb = _make_climb(objective, size_px, filter_spectrum(size_px) if is_crisp else None)
     shifts = _draw_shifts(size_px, steps, seed) if is_crisp else np.zeros((steps + 1, 2), np.int32)
     sizes = CRISP_STEP * np.geomspace(1, 0.3, steps) if is_crisp else np.full(steps, PLAIN_STEP)
     sizes = np.append(sizes, 0).astype(np.float32)
@@ -99,9 +102,8 @@ def ascend_filters(
         pictures, objectives, largest = (each.numpy() for each in climb(noise, tf.constant(chosen), shifts, sizes))
         return Ascent(chosen, pictures, objectives, (largest == 0) | (is_crisp & (objectives[:, -1] == 0)))
 
-    first, *others = range(0, len(filters), batch_size)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = [ascend(first), *pool.map(ascend, others)]  # the first, which compiles, alone; then one on each core
+    with ThreadPoolExecutor(at_once) as pool:
+        parts = list(pool.map(ascend, range(0, len(filters), batch_size)))
     return Ascent(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
 
 
@@ -160,11 +162,20 @@ def _draw_shifts(size_px: int, steps: int, seed: int) -> np.ndarray:
     return shifts
 
 
-def _make_climb(objective: Objective, spectrum: np.ndarray | None) -> Callable[..., tuple[tf.Tensor, ...]]:
+def _make_climb(
+    objective: Objective, size_px: int, spectrum: np.ndarray | None
+) -> Callable[..., tuple[tf.Tensor, ...]]:
     """The whole ascent as one graph: (images, filters, shifts, sizes) -> images, objectives, largest |gradient|.
 
-    The network is in it once: a last round, of size 0, only looks at the finished picture.
+    The network is in it once: a last round, of size 0, only looks at the finished picture. Batches of any size take the
+    same graph, and so the same arithmetic, whichever comes first.
     """
+    signature = [
+        tf.TensorSpec((None, size_px, size_px, 3), tf.float32),
+        tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((None, 2), tf.int32),
+        tf.TensorSpec((None,), tf.float32),
+    ]
 
     def climb(images: tf.Tensor, filters: tf.Tensor, shifts: tf.Tensor, sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         n_rounds = tf.shape(sizes)[0]
@@ -182,12 +193,11 @@ def _make_climb(objective: Objective, spectrum: np.ndarray | None) -> Callable[.
             kept = images if spectrum is None else GREY + KEEP * (images - GREY)
             rms = tf.sqrt(tf.reduce_mean(direction**2, axis=(1, 2, 3), keepdims=True))
             moved = tf.clip_by_value(kept + sizes[index] * direction / (rms + 1e-8), 0, 255)
-            images = tf.raw_ops.Select(
-                condition=sizes[index] > 0, x=moved, y=images
-            )  # tf.where takes a fifth of a round
+            # tf.where would spread the condition over all pixels, which takes a fifth of a round's time.
+            images = tf.raw_ops.Select(condition=sizes[index] > 0, x=moved, y=images)
         return images, tf.transpose(objectives.stack()), largest
 
-    return tf.function(climb, reduce_retracing=True)
+    return tf.function(climb, input_signature=signature)
 
 
 def decorrelate(gradients: tf.Tensor, spectrum: np.ndarray) -> tf.Tensor:

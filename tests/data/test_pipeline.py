@@ -1,7 +1,6 @@
 """Batches follow from (seed, epoch, index) alone: in the graph as by hand, in parallel as in a row."""
 
 import gc
-import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from tensorflow.python.framework import config as tf_config
 
 from cvd.data.decode import encode_jpeg
 from cvd.data.examples import Examples, read_files, read_shards
+from cvd.data.parts import stream_parts
 from cvd.data.pipeline import (
     make_evaluation_dataset,
     make_training_dataset,
@@ -24,7 +24,6 @@ from cvd.data.pipeline import (
 )
 from cvd.data.records import write_shards
 from cvd.errors import InputError
-from cvd.hardware import POLITE
 from cvd.models.augmentation import augment_images
 
 SIZE, N, BATCH = 24, 23, 5
@@ -249,19 +248,25 @@ def test_batches_are_made_ahead(examples: Examples) -> None:
         assert made.acquire(timeout=20)
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux only")
-def test_the_threads_that_make_batches_give_way_and_others_do_not(examples: Examples) -> None:
-    seen = set()
+def test_the_threads_that_make_batches_give_way_and_others_do_not(
+    examples: Examples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polite: set[int] = set()
+    makers: set[int] = set()
+    monkeypatch.setattr("cvd.data.pipeline.give_way", lambda: polite.add(threading.get_native_id()))
+    monkeypatch.setattr("cvd.data.parts.give_way", lambda: polite.add(threading.get_native_id()))
 
     def fetch(indices: np.ndarray) -> np.ndarray:
-        seen.add((os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+        makers.add(threading.get_native_id())
         return examples.fetch(indices)
 
-    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    collect(make_training_dataset(replace(examples, fetch=fetch), batch_size=2, seed=1, epochs=1))
-    assert seen == {(os.SCHED_BATCH, max(before, POLITE))}
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    watched, part = replace(examples, fetch=fetch), range(len(examples))
+    collect(make_training_dataset(watched, batch_size=2, seed=1, epochs=1))
+    of_workers = stream_parts(watched, part, order=lambda epoch: np.array(part), epochs=range(1), batch_size=2)
+    assert sum(len(each.labels) for each in of_workers) == len(examples)
+    assert makers
+    assert makers <= polite
+    assert threading.get_native_id() not in polite
 
 
 def test_fit_takes_it(examples: Examples) -> None:

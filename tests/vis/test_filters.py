@@ -1,5 +1,8 @@
 """Gradient ascent: its gradient, its rise, its independence, dead filters."""
 
+import threading
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -92,6 +95,25 @@ def test_the_same_filter_in_any_company(model: keras.Model) -> None:
     np.testing.assert_array_equal(together.pictures, again.pictures)
 
 
+@pytest.mark.parametrize("recipe", filters.RECIPES)
+def test_batches_side_by_side_give_the_same_bits(
+    model: keras.Model, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    settings = {"layer": "conv1", "filters": range(5), "size_px": SIDE, "steps": 4, "seed": 1, "batch_size": 2}
+    expected = filters.ascend_filters(model, recipe=recipe, **settings)
+    meeting, draw = threading.Barrier(3, timeout=30), filters.draw_noise
+
+    def draw_together(*arguments: Any) -> np.ndarray:
+        meeting.wait()  # breaks where the three batches are not on their way at the same time
+        return draw(*arguments)
+
+    monkeypatch.setattr(filters, "draw_noise", draw_together)
+    for _ in range(5):
+        found = filters.ascend_filters(model, recipe=recipe, at_once=3, **settings)
+        for each, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(each, other)
+
+
 def test_noise_depends_on_seed_and_filter_only() -> None:
     noise = filters.draw_noise(np.array([3, 5]), 8, 1)
     np.testing.assert_array_equal(noise[1], filters.draw_noise(np.array([5]), 8, 1)[0])
@@ -125,6 +147,8 @@ def test_wrong_input_is_named(model: keras.Model) -> None:
     settings = {"layer": "conv2", "filters": [0], "size_px": SIDE, "steps": 1, "seed": 1}
     with pytest.raises(InputError, match="filter 5 is not in layer 'conv2': it has filters 0 to 4"):
         filters.ascend_filters(model, **{**settings, "filters": [5]})
+    with pytest.raises(InputError, match="no filters of layer 'conv2'"):
+        filters.ascend_filters(model, **{**settings, "filters": []})
     with pytest.raises(InputError, match="recipe is 'best'"):
         filters.ascend_filters(model, **settings, recipe="best")
     with pytest.raises(InputError, match="layer 'conv3'"):

@@ -159,7 +159,10 @@ def test_classes_of_many_are_explained_by_their_logits(images: np.ndarray, activ
 
 def test_top_classes_are_ranked(images: np.ndarray) -> None:
     model = build_plain(units=4, activation="softmax")
-    classes, probabilities, maps = explaining.explain_top_classes(model, images, layer="conv2", top=2)
+    explain = explaining.make_top_explainer(model, layer="conv2", top=2)
+    classes, probabilities, maps = explain(images)
+    for one, all_found in zip(explain(images[1:2]), (classes, probabilities, maps), strict=True):
+        np.testing.assert_allclose(one[0], all_found[1], rtol=1e-4, atol=1e-8)
     outputs = np.asarray(model(images))
     np.testing.assert_array_equal(classes[:, 0], outputs.argmax(axis=1))
     np.testing.assert_allclose(probabilities[:, 0], outputs.max(axis=1), rtol=1e-4)
