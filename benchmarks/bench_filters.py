@@ -53,7 +53,10 @@ def main() -> None:
 
 
 def climb_with_ours(args: argparse.Namespace, recipe: str, turn: Turn) -> None:
-    hardware.set_threads(1, across=hardware.count_cores())
+    from stages.filters import MOST_AT_ONCE
+
+    at_once = min(hardware.count_cores(), MOST_AT_ONCE)
+    hardware.set_threads(1, across=at_once)
 
     from cvd.vis.filters import ascend_filters
 
@@ -68,7 +71,7 @@ def climb_with_ours(args: argparse.Namespace, recipe: str, turn: Turn) -> None:
             steps=args.steps,
             seed=1,
             recipe=recipe,
-            at_once=hardware.count_cores(),
+            at_once=at_once,
         )
         return len(ascent.pictures)
 
