@@ -1,5 +1,8 @@
 """A `dvc repro` with nothing to do, of this project against one of two stages that only echo: DVC's own floor.
 
+Beside them stands a chain of as many stages as the project has, which only echo too and track a section of params.yaml
+each: what DVC takes for a pipeline of this length, before any code, image or result is tracked.
+
 The project is a copy whose outputs are stand-ins, as many files as the default run has, declared done by `dvc commit`:
 no stage runs.
 """
@@ -14,6 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from benchmarks.contest import Goal, Series, divide, format_median, print_conditions, print_goals, print_table
 from benchmarks.workload import ROOT, load_project
 
@@ -27,7 +32,7 @@ stages:
     deps: [first.txt]
     outs: [second.txt]
 """
-OURS, FLOOR = "this project", "two stages"
+OURS, FLOOR, LONG = "this project", "two stages", "as many echoes"
 
 
 def main() -> None:
@@ -36,11 +41,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     n_images = args.images or 2 * load_project().data.drawn.n_per_class
-    seconds: Series = {FLOOR: [], OURS: []}
+    seconds: Series = {FLOOR: [], LONG: [], OURS: []}
     with tempfile.TemporaryDirectory() as temporary:
-        folders = {FLOOR: Path(temporary, "two"), OURS: Path(temporary, "project")}
-        make_floor(folders[FLOOR])
+        folders = {name: Path(temporary, name.replace(" ", "-")) for name in seconds}
         n_stages = copy_project(folders[OURS], n_images)
+        make_echoes(folders[FLOOR], TWO)
+        make_echoes(folders[LONG], chain_echoes(n_stages))
         for is_measured in [False] + [True] * args.repeats:
             for name, folder in folders.items():
                 start = time.perf_counter()
@@ -67,13 +73,28 @@ def run(*command: str, folder: Path) -> str:
     return done.stdout
 
 
-def make_floor(folder: Path) -> None:
-    """A DVC project of two stages that have run."""
+def chain_echoes(n_stages: int) -> str:
+    """The dvc.yaml of a chain, each stage of which depends on the one before and on a section of params.yaml."""
+    stages = {
+        f"stage{k}": {
+            "cmd": f"echo {k} > {k}.txt",
+            "deps": [f"{k - 1}.txt"] if k else [],
+            "params": ["image"],
+            "outs": [f"{k}.txt"],
+        }
+        for k in range(n_stages)
+    }
+    return yaml.safe_dump({"stages": stages})
+
+
+def make_echoes(folder: Path, pipeline: str) -> None:
+    """A DVC project of stages that have run, with this project's params.yaml."""
     folder.mkdir()
     run("git", "init", "-q", folder=folder)
     run("dvc", "init", "-q", folder=folder)
     shutil.copy2(ROOT / ".dvc/config", folder / ".dvc/config")
-    (folder / "dvc.yaml").write_text(TWO)
+    shutil.copy2(ROOT / "params.yaml", folder)
+    (folder / "dvc.yaml").write_text(pipeline)
     run("dvc", "repro", folder=folder)
 
 

@@ -98,6 +98,13 @@ def count_images(batches: Iterable[Any]) -> int:
     return sum(len(images) for images, _ in batches)
 
 
+def count_in_graph(dataset: Any) -> int:
+    """Reads a tf.data dataset of (images, labels) where training does, in a compiled function; how many images."""
+    import tensorflow as tf
+
+    return int(dataset.reduce(0, lambda n, batch: n + tf.shape(batch[0])[0]))
+
+
 @contextlib.contextmanager
 def hush() -> Iterator[None]:
     """Keeps what others print off the screen."""
