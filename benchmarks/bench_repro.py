@@ -22,16 +22,6 @@ import yaml
 from benchmarks.contest import Goal, Series, divide, format_median, print_conditions, print_goals, print_table
 from benchmarks.workload import ROOT, load_project
 
-TWO = """\
-stages:
-  first:
-    cmd: echo 1 > first.txt
-    outs: [first.txt]
-  second:
-    cmd: echo 2 > second.txt
-    deps: [first.txt]
-    outs: [second.txt]
-"""
 OURS, FLOOR, LONG = "this project", "two stages", "as many echoes"
 
 
@@ -45,8 +35,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folders = {name: Path(temporary, name.replace(" ", "-")) for name in seconds}
         n_stages = copy_project(folders[OURS], n_images)
-        make_echoes(folders[FLOOR], TWO)
-        make_echoes(folders[LONG], chain_echoes(n_stages))
+        make_echoes(folders[FLOOR], chain_echoes(2))
+        make_echoes(folders[LONG], chain_echoes(n_stages, params=["image"]))
         for is_measured in [False] + [True] * args.repeats:
             for name, folder in folders.items():
                 start = time.perf_counter()
@@ -57,8 +47,12 @@ def main() -> None:
                     raise RuntimeError(f"{name} had something to do:\n{said}")
     data = f"{n_stages} stages, {n_images:,} files in data/images"
     print_conditions("`dvc repro` with nothing to do", data=data, precision="none")
-    rows = [[name, format_median(each, 2), f"{divide(each, seconds[FLOOR]):.2f}x"] for name, each in seconds.items()]
-    print_table(["", "seconds", f"vs {FLOOR}"], rows)
+    peers = [FLOOR, LONG]
+    rows = [
+        [name, format_median(each, 2), *(f"{divide(each, seconds[peer]):.2f}x" for peer in peers)]
+        for name, each in seconds.items()
+    ]
+    print_table(["", "seconds", *(f"vs {peer}" for peer in peers)], rows)
     print_goals([Goal("no-op `dvc repro` vs two stages", 2, divide(seconds[OURS], seconds[FLOOR]), is_most=True)])
 
 
@@ -73,13 +67,13 @@ def run(*command: str, folder: Path) -> str:
     return done.stdout
 
 
-def chain_echoes(n_stages: int) -> str:
-    """The dvc.yaml of a chain, each stage of which depends on the one before and on a section of params.yaml."""
+def chain_echoes(n_stages: int, *, params: Sequence[str] = ()) -> str:
+    """The dvc.yaml of a chain, each stage of which depends on the one before and on these sections of params.yaml."""
     stages = {
         f"stage{k}": {
             "cmd": f"echo {k} > {k}.txt",
             "deps": [f"{k - 1}.txt"] if k else [],
-            "params": ["image"],
+            "params": list(params),
             "outs": [f"{k}.txt"],
         }
         for k in range(n_stages)
