@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.contest import Goal, Turn, Work, divide, print_conditions, print_goals, print_rates, take_turns
-from cvd import hardware
+from cvd import threads
 from cvd.stage import silence_tensorflow
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def main() -> None:
 def climb_with_ours(args: argparse.Namespace, recipe: str, turn: Turn) -> None:
     from stages.filters import MOST_AT_ONCE
 
-    at_once = min(hardware.count_cores(), MOST_AT_ONCE)
-    hardware.set_threads(1, across=at_once)
+    at_once = min(threads.count_cores(), MOST_AT_ONCE)
+    threads.set_threads(1, across=at_once)
 
     from cvd.vis.filters import ascend_filters
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from benchmarks.contest import Goal, Series, divide, format_median, print_conditions, print_goals, print_table
 from benchmarks.workload import EVERYTHING, SIDE_PX, load_project, train_variant, write_folder
-from cvd import hardware
+from cvd import threads
 from cvd.stage import silence_tensorflow
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def main() -> None:
     from cvd.models.pretrained import build_backbone
 
     settings = load_project().backbone
-    hardware.set_threads(load_project().train.threads)
+    threads.set_threads(load_project().train.threads)
     seconds: Series = {ONCE: [], EVERY: []}
     parts: Series = {}
     with tempfile.TemporaryDirectory() as temporary:

@@ -16,6 +16,7 @@ from typing import Any
 
 from cvd import hardware
 from cvd.stage import silence_tensorflow
+from cvd.threads import count_cores
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "dvc")
 GIGABYTE = 2**30
@@ -174,7 +175,7 @@ def format_median(series: Sequence[float], digits: int = 0) -> str:
 
 def print_conditions(title: str, *, data: str, precision: str) -> None:
     """Prints what is measured and on what."""
-    processor = f"{hardware.read_processor_name()}, {os.cpu_count()} cores"
+    processor = f"{hardware.read_processor_name()}, {count_cores()} cores"
     memory = f"{hardware.read_total_bytes() / GIGABYTE:.1f} GiB"
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     print(f"\n{title}")

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from cvd import threads
 from cvd.data.decode import decode_image
 from cvd.params import Params, load_params
 
@@ -49,7 +50,7 @@ def make_images(first: int, stop: int, side_px: int = SIDE_PX) -> Iterator[tuple
         label = LABELS[number % 2]
         return label, f"{label}.{number // 2}.jpg", jpeg.tobytes()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads.count_cores()) as pool:
         for start in range(first, stop, 1000):  # so that memory stays bounded
             yield from pool.map(make, range(start, min(start + 1000, stop)))
 
@@ -121,13 +122,12 @@ def train_variant(
     name: str, train: "Examples", validation: "Examples", *, epochs: int, on_epoch: "OnEpoch | None" = None
 ) -> "Training":
     """A variant's training as the train stage runs it, its state on disk and all, for so many epochs, silently."""
-    from cvd import hardware
     from cvd.training.fitting import train_model
     from stages.train import choose_augmentation, choose_network, choose_precision
 
     params = load_project()
     variant = params.variants[name]
-    hardware.set_threads(params.train.threads)
+    threads.set_threads(params.train.threads)
     with tempfile.TemporaryDirectory() as state, hush():
         return train_model(
             choose_network(variant, train),

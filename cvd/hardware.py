@@ -1,12 +1,11 @@
-"""What the machine can do: processor, bfloat16, memory, threads."""
+"""What the machine can do: processor, bfloat16, memory."""
 
 import os
 import platform
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
+
+from cvd.threads import count_cores
 
 ROOT = Path("/")
 CPUINFO = Path("/proc/cpuinfo")
@@ -15,49 +14,6 @@ CGROUP_2 = ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
 CGROUP_1 = ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA GPUs: Ampere and later
-POLITE, LEAST = 10, 19  # niceness: ten more is a tenth of the weight; no process has more than 19
-
-
-def set_threads(within: int, across: int | None = None) -> None:
-    """Limits TensorFlow to so many threads within one operation, and across operations (None: as many).
-
-    Sums are split among the threads of an operation, so their number changes the last bits of a result.
-
-    Raises:
-        RuntimeError: TensorFlow has started already, with another number.
-    """
-    import tensorflow as tf
-
-    config = tf.config.threading
-    across = within if across is None else across
-    if config.get_intra_op_parallelism_threads() != within:
-        config.set_intra_op_parallelism_threads(within)
-    if config.get_inter_op_parallelism_threads() != across:
-        config.set_inter_op_parallelism_threads(across)
-
-
-def count_cores() -> int:
-    """The cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def give_way() -> None:
-    """Lets this thread, for good, interrupt no other, and take a tenth of a core where others want all of it.
-
-    For threads that work ahead of the process' main thread. A second call changes nothing. Without effect but on
-    Linux, and where the system forbids it.
-    """
-    if sys.platform != "linux":
-        return
-    thread = threading.get_native_id()
-    niceness = min(LEAST, os.getpriority(os.PRIO_PROCESS, os.getpid()) + POLITE)
-    with suppress(OSError):
-        if os.getpriority(os.PRIO_PROCESS, thread) < niceness:
-            os.setpriority(os.PRIO_PROCESS, thread, niceness)
-        if os.sched_getscheduler(0) == os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def resolve_precision(precision: str) -> str:
@@ -76,7 +32,7 @@ def has_bfloat16() -> bool:
 
 def describe_device() -> str:
     """What computes, for people: the GPUs, else the processor."""
-    return ", ".join(name for name, _ in list_gpus()) or f"{read_processor_name()}, {os.cpu_count()} cores"
+    return ", ".join(name for name, _ in list_gpus()) or f"{read_processor_name()}, {count_cores()} cores"
 
 
 def list_gpus() -> list[tuple[str, tuple[int, int]]]:

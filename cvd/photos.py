@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cvd.errors import InputError
+from cvd.threads import count_cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +141,7 @@ def read_photos(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd metadata
-        pool = ThreadPoolExecutor(os.cpu_count())
+        pool = ThreadPoolExecutor(count_cores())
         waiting: deque[Future[Photo]] = deque()
         try:
             for path in paths:

@@ -52,9 +52,9 @@ def predict_manifest(args: argparse.Namespace, params: Params) -> pd.DataFrame:
     from tqdm import tqdm
 
     from cvd.data.examples import read_features, read_files, read_shards
-    from cvd.hardware import set_threads
     from cvd.models.head import split_head
     from cvd.prediction import predict_logits
+    from cvd.threads import set_threads
 
     set_threads(params.train.threads)
     tf.config.experimental.enable_op_determinism()

@@ -35,8 +35,8 @@ def check_explanations(args: argparse.Namespace) -> None:
     from cvd.data.decode import decode_image
     from cvd.data.manifest import choose_images, read_manifest
     from cvd.files import replace_file
-    from cvd.hardware import set_threads
     from cvd.params import load_params
+    from cvd.threads import set_threads
 
     params = load_params()
     set_threads(params.train.threads)

@@ -29,9 +29,9 @@ def cache_features(images: Path, manifest_path: Path, backbone: Path, features: 
     from cvd.data.examples import read_files
     from cvd.data.manifest import SPLITS, read_manifest
     from cvd.files import replace_folder
-    from cvd.hardware import set_threads
     from cvd.models.backbone import describe_backbone, load_backbone
     from cvd.models.features import compute_features, make_extractor, write_index
+    from cvd.threads import set_threads
 
     set_threads(threads)
     manifest = read_manifest(manifest_path)

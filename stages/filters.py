@@ -28,8 +28,8 @@ def main() -> None:
 def draw_filters(variant: str, path: Path, out: Path) -> None:
     """Draws LAYER.png, and writes how far the ascent came to objectives.json."""
     from cvd.files import replace_folder
-    from cvd.hardware import count_cores, set_threads
     from cvd.params import load_params
+    from cvd.threads import count_cores, set_threads
     from cvd.tracking import add_to_run
     from cvd.vis.graphs import load_classifier
     from cvd.vis.layers import choose_filter_layers

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from cvd.data.summary import summarise_data, write_sheets
 from cvd.files import replace_file, replace_folder
 from cvd.params import load_params
 from cvd.stage import run_stage
+from cvd.threads import count_cores
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def split(args: argparse.Namespace) -> None:
             validation=sizes.validation,
             test=sizes.test,
             seed=sizes.seed,
-            threads=min(8, os.cpu_count() or 1),
+            threads=min(8, count_cores()),
             progress=show_progress,
         )
         write_manifest(placement.rows, manifest_path)

@@ -15,6 +15,7 @@ from cvd.data.manifest import read_manifest
 from cvd.errors import InputError
 from cvd.params import Params, load_params
 from cvd.sections import BackboneVariant, Variant
+from cvd.threads import set_threads
 from cvd.training.state import digest_files, make_key, open_state_folder
 from cvd.training.worker import join_training, run_training
 
@@ -44,7 +45,7 @@ def work(args: argparse.Namespace) -> None:
             f"variant {args.variant!r} is not in params.yaml: expected one of {', '.join(params.variants)}"
         )
     check_graph(args, variant)
-    hardware.set_threads(params.train.threads)
+    set_threads(params.train.threads)
     distribution = join_training(params.train.strategy)  # before TensorFlow does anything else
     precision = choose_precision(params, variant)
     configuration = describe_configuration(params, args.variant)

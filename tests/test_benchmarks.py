@@ -10,7 +10,7 @@ import pytest
 from benchmarks import __main__ as all_benchmarks
 from benchmarks import contest
 from benchmarks.contest import Figures, Goal, Turn, divide, print_goals, take_turns, time_contenders
-from cvd import hardware
+from cvd import threads
 
 SIZES = {
     "input": "--images 40 --source-px 64 --repeats 1",
@@ -49,7 +49,7 @@ def run_one_by_one(contenders: Mapping[str, Callable[[Turn], None]], *, rounds: 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """New processes would each load TensorFlow, for seconds."""
-    monkeypatch.setattr(hardware, "set_threads", lambda *threads, **more: None)  # TensorFlow runs already
+    monkeypatch.setattr(threads, "set_threads", lambda *numbers, **more: None)  # TensorFlow runs already
     monkeypatch.setattr("cvd.data.pipeline.READY", 1)
     for name in SIZES:
         module = importlib.import_module(f"benchmarks.bench_{name}")

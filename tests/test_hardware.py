@@ -1,9 +1,5 @@
 """What the machine says of itself."""
 
-import os
-import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -112,37 +108,3 @@ def test_all_memory_is_the_containers_where_that_is_less(monkeypatch: pytest.Mon
 def test_systems_without_these_files_tell_their_free_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(hardware, "ROOT", tmp_path)
     assert 0 < hardware.read_memory_bytes() <= hardware.read_total_bytes()
-
-
-def find_priority() -> tuple[int, int]:
-    return os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
-def test_a_thread_that_gives_way_stands_behind_the_main_thread_and_twice_is_as_once() -> None:
-    scheduler, niceness = find_priority()
-    if scheduler != os.SCHED_OTHER:
-        pytest.skip("runs under a scheduler of its own")
-
-    def give_way_twice() -> list[tuple[int, int]]:
-        seen = []
-        for _ in range(2):
-            hardware.give_way()
-            seen.append(find_priority())
-        return seen
-
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(give_way_twice).result()
-    assert found == 2 * [(os.SCHED_BATCH, min(niceness + hardware.POLITE, hardware.LEAST))]
-    assert find_priority() == (scheduler, niceness)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
-def test_a_system_that_forbids_to_give_way_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    before = find_priority()
-    monkeypatch.setattr(os, "setpriority", refuse)
-    hardware.give_way()
-    assert find_priority() == before

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cvd import hardware
+from cvd import threads
 from cvd.data.drawn import write_drawn_archive
 from cvd.data.examples import Examples, read_features, read_files
 from cvd.data.manifest import read_manifest
@@ -101,7 +101,7 @@ def features(data: Path) -> dict[str, Examples]:
 @pytest.fixture(scope="module")
 def train(request: pytest.FixtureRequest) -> Train:
     """Trains a variant from a seed, once."""
-    hardware.set_threads(PARAMS.train.threads)
+    threads.set_threads(PARAMS.train.threads)
 
     @cache
     def train_and_measure(name: str, seed: int) -> Result:

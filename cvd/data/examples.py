@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from cvd.data.decode import decode_image, limit_opencv_threads, load_image
 from cvd.data.manifest import SPLITS, select_split
 from cvd.data.shards import INDEX, ShardedSplit, open_split, read_images
 from cvd.errors import InputError
+from cvd.threads import count_cores
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wraps a stream of counts of finished images, as tqdm wraps an iterable."""
@@ -184,7 +184,7 @@ def _make_image_examples(
         load(indices, images[start : start + RUN])
         return len(indices)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         counts = pool.map(fill, range(0, len(paths), RUN))
         for _ in progress(counts) if progress else counts:
             pass

@@ -1,6 +1,5 @@
 """The part of a split that one worker reads: its own examples of every batch of the common order. No TensorFlow."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import numpy as np
 from cvd.data.decode import limit_opencv_threads
 from cvd.data.examples import RUN, Examples
 from cvd.errors import InputError
-from cvd.hardware import give_way
+from cvd.threads import count_cores, give_way
 
 READY = 8  # batches that wait for the training step
 
@@ -59,7 +58,7 @@ def hold_part(examples: Examples, part: range, *, memory_bytes: int) -> Examples
         stop = min(start + RUN, len(part))
         kept[start:stop] = examples.fetch(np.arange(part.start + start, part.start + stop))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         list(pool.map(fill, range(0, len(part), RUN)))
 
     def fetch(indices: np.ndarray) -> np.ndarray:
@@ -110,7 +109,7 @@ def stream_parts(
         )
 
     steps = iter([(epoch, batch) for epoch in epochs for batch in range(n_batches)])
-    with ThreadPoolExecutor(os.cpu_count(), initializer=give_way) as pool:
+    with ThreadPoolExecutor(count_cores(), initializer=give_way) as pool:
         waiting: list[Future[PartOfBatch]] = []
         try:
             waiting += [pool.submit(make, *step) for step in islice(steps, READY)]

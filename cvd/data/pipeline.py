@@ -5,7 +5,6 @@ several at once and hands them on in order. Nothing is carried from batch to bat
 epoch, on any number of threads, with TensorFlow's op determinism on or off, and see the same.
 """
 
-import os
 import re
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import tensorflow as tf
 from cvd.data.decode import limit_opencv_threads
 from cvd.data.examples import Examples
 from cvd.errors import InputError
-from cvd.hardware import give_way
+from cvd.threads import count_cores, give_way
 
 DOMAIN = 1  # keeps these numbers apart from those of the augmentation (cvd.models.augmentation)
 READY = 8  # batches that wait for the training step
@@ -103,7 +102,7 @@ def _make_dataset(
     stop: int,
 ) -> tf.data.Dataset:
     limit_opencv_threads()
-    n_threads = os.cpu_count() or 1
+    n_threads = count_cores()
     types = (tf.as_dtype(examples.dtype), tf.float32)
     size = batch_size if len(examples) % batch_size == 0 else None
     make = weakref.ref(make_batch)  # TensorFlow never forgets a function, and this one holds the images

@@ -6,7 +6,6 @@ or jpeg), `height`, `width`, `label`, `path`, `sha256` (of the file in data/imag
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from cvd.data.decode import encode_jpeg, limit_opencv_threads, load_image
 from cvd.data.manifest import SPLITS, select_split
 from cvd.data.shards import COLUMNS, INDEX
 from cvd.errors import InputError
+from cvd.threads import count_cores
 
 HEADER, FOOTER = 12, 4  # a TFRecord's length and its checksum before the data, the data's checksum after it
 MEGABYTE = 1_000_000
@@ -78,7 +78,7 @@ def write_shards(
         if chosen.empty:
             raise InputError(f"split {split!r} holds no images: the manifest must have rows of it")
     index: dict[str, Any] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         records = _make_records(pool, Path(images_folder), pd.concat(rows.values()), size_px=size_px, encoding=encoding)
         stream = iter(progress(records) if progress else records)
         for split, chosen in rows.items():
@@ -194,7 +194,9 @@ def _describe_shard(file: Path, kept: list[Record]) -> dict[str, Any]:
             header = stream.read(HEADER)
             data = header + stream.read(int.from_bytes(header[:8], "little") + FOOTER)
             digest.update(data)
-            columns.append((offset, len(data), zlib.crc32(data), record.image_offset, record.image_length))
+            start, stop = record.image_offset, record.image_offset + record.image_length
+            image_crc32, rest_crc32 = zlib.crc32(data[start:stop]), zlib.crc32(data[stop:], zlib.crc32(data[:start]))
+            columns.append((offset, len(data), start, stop - start, image_crc32, rest_crc32))
             offset += len(data)
     table = {name: list(column) for name, column in zip(COLUMNS, zip(*columns, strict=True), strict=True)}
     return {"examples": len(kept), "bytes": offset, "sha256": digest.hexdigest(), "records": table}

@@ -6,16 +6,37 @@ the offsets of index.json, is as fast in order, allows any order without a shuff
 
 import json
 import os
+import weakref
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from cvd.data.checksums import chain_crc32
 from cvd.errors import InputError
 
 INDEX = "index.json"
-COLUMNS = ("offset", "length", "crc32", "image_offset", "image_length")
+COLUMNS = ("offset", "length", "image_offset", "image_length", "image_crc32", "rest_crc32")
+MOST_OPEN = 64  # shards; a process may often have no more than 1,024 files open
+
+
+class OpenShard:
+    """A shard, open until nobody holds it any more.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        try:
+            self.descriptor = os.open(file, os.O_RDONLY)
+        except OSError as error:
+            raise InputError(f"cannot read shard {file}: {error.strerror}; run the shard stage") from error
+        weakref.finalize(self, os.close, self.descriptor)
 
 
 @dataclass(frozen=True)
@@ -28,8 +49,9 @@ class ShardedSplit:
         paths: n paths, as in the manifest.
         labels: (n,), int64.
         files: the shards.
-        records: (n, 6), int64: number of the shard, offset of the record in it (its TFRecord header included),
-            length, zlib.crc32 of these bytes, offset of the encoded image in the record, its length.
+        records: (n, 7), int64: number of the shard, offset of the record in it (its TFRecord header included), length,
+            offset of the encoded image in the record, its length, zlib.crc32 of the image, and of all before and after.
+        open_shard: opens a shard, or gives the one that is open still.
     """
 
     encoding: str
@@ -38,6 +60,7 @@ class ShardedSplit:
     labels: np.ndarray
     files: list[Path]
     records: np.ndarray
+    open_shard: Callable[[Path], OpenShard] = field(default_factory=lambda: lru_cache(MOST_OPEN)(OpenShard), repr=False)
 
 
 def open_split(folder: str | Path, split: str) -> ShardedSplit:
@@ -64,7 +87,7 @@ def open_split(folder: str | Path, split: str) -> ShardedSplit:
 
 
 def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | None = None) -> list[np.ndarray]:
-    """The encoded images of some examples, their records' checksums verified. A shard is opened once for all of them.
+    """The encoded images of some examples, all bytes of their records verified by checksums.
 
     Args:
         source: the split.
@@ -77,39 +100,33 @@ def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | 
     Raises:
         InputError: a shard is missing, or truncated or corrupted there.
     """
-    descriptors: dict[int, int] = {}
-    images = []
-    try:
-        for k, row in enumerate(source.records[indices].tolist()):
-            number = row[0]
-            if number not in descriptors:
-                descriptors[number] = _open(source.files[number])
-            image = np.empty(row[-1], np.uint8) if out is None else out[k]
-            _read_record(source.files[number], descriptors[number], row, image.data)
-            images.append(image)
-    finally:
-        for descriptor in descriptors.values():
-            os.close(descriptor)
+    records = source.records[indices]
+    images = [np.empty(length, np.uint8) for length in records[:, 4]] if out is None else list(out)
+    for row, image in zip(records.tolist(), images, strict=True):
+        _read_record(source, row, image.data)
+    # One checksum for all images, where they lie in a row: several threads then seldom wait for Python's lock.
+    if out is None or zlib.crc32(out.data) != chain_crc32(records[:, 5].tolist(), out.shape[1]):
+        for row, image in zip(records.tolist(), images, strict=True):
+            _check(source, row, zlib.crc32(image.data), row[5])
     return images
 
 
-def _open(file: Path) -> int:
-    try:
-        return os.open(file, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(f"cannot read shard {file}: {error.strerror}; run the shard stage") from error
-
-
-def _read_record(file: Path, descriptor: int, row: list[int], image: memoryview) -> None:
+def _read_record(source: ShardedSplit, row: list[int], image: memoryview) -> None:
     """Fills `image` from the record of this row; without a shared position, so that threads do not disturb each other.
 
-    What is read is all checked: the checksum is of the whole record, its TFRecord header included.
+    Of what is read, all but the image is checked.
     """
-    _, offset, length, crc32, image_offset, image_length = row
+    number, offset, length, image_offset, image_length, _, rest_crc32 = row
+    shard = source.open_shard(source.files[number])
     before, after = bytearray(image_offset), bytearray(length - image_offset - image_length)
-    if os.preadv(descriptor, (before, image, after), offset) != length:
-        raise InputError(f"shard {file} is truncated at byte {offset}: run the shard stage")
-    if zlib.crc32(after, zlib.crc32(image, zlib.crc32(before))) != crc32:
+    if os.preadv(shard.descriptor, (before, image, after), offset) != length:
+        raise InputError(f"shard {shard.file} is truncated at byte {offset}: run the shard stage")
+    _check(source, row, zlib.crc32(after, zlib.crc32(before)), rest_crc32)
+
+
+def _check(source: ShardedSplit, row: list[int], crc32: int, expected: int) -> None:
+    if crc32 != expected:
+        file, offset = source.files[row[0]], row[1]
         raise InputError(f"shard {file} is corrupted: bad checksum of the record at byte {offset}; run the shard stage")
 
 

@@ -6,6 +6,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
 from cvd.hardware import read_processor_name
+from cvd.threads import count_cores
 
 PACKAGES = (
     "tensorflow",
@@ -62,7 +63,7 @@ def list_versions() -> dict[str, str]:
 
 def describe_machine() -> dict[str, str]:
     """Processor, cores, memory and system, as far as the system tells."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = count_cores()
     found = {"processor": read_processor_name(), "cores": str(cores or "unknown")}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GB"

@@ -75,7 +75,7 @@ def ascend_filters(
         recipe: crisp or plain.
         batch_size: filters per batch, at least 1; few fit the cache, and more are slower.
         at_once: batches that climb at the same time, at least 1, to the same bits; best with one thread for an
-            operation (`cvd.hardware.set_threads`). Each takes memory for itself.
+            operation (`cvd.threads.set_threads`). Each takes memory for itself.
 
     Raises:
         InputError: the layer, a filter, the size or the recipe does not fit, or there are no filters.

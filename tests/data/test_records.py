@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +15,7 @@ import pytest
 from cvd.data.decode import decode_image, encode_jpeg, load_image
 from cvd.data.examples import read_shards
 from cvd.data.records import make_record, render_index, write_shards
-from cvd.data.shards import open_split, read_images
+from cvd.data.shards import MOST_OPEN, open_split, read_images
 from cvd.errors import InputError
 
 SIZE = 24
@@ -184,14 +187,44 @@ def test_a_shard_that_changes_after_opening_is_named(
 ) -> None:
     write(images_folder, manifest, tmp_path)
     source = open_split(tmp_path, "test")
+    never_read = open_split(tmp_path, "test")
     shard = tmp_path / "test-00000-of-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-1])
     read_images(source, np.array([0]))
     with pytest.raises(InputError, match="is truncated at byte"):
         read_images(source, np.arange(N_TEST))
     shard.unlink()
+    read_images(source, np.array([0]))  # an open file can still be read
     with pytest.raises(InputError, match=r"cannot read shard .*No such file"):
-        read_images(source, np.array([0]))
+        read_images(never_read, np.array([0]))
+
+
+def list_open(folder: Path) -> list[str]:
+    """Files of a folder that this process has open."""
+    opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [file for file in opened if file.startswith(str(folder))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+@pytest.mark.parametrize("most_open", [1, MOST_OPEN])
+def test_shards_stay_open_a_few_at_a_time_and_are_closed_with_their_split(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_open: int
+) -> None:
+    monkeypatch.setattr("cvd.data.shards.MOST_OPEN", most_open)
+    n_shards = len(write(images_folder, manifest, tmp_path)["train"]["shards"])
+    assert n_shards > 1
+    source = open_split(tmp_path, "train")
+    assert list_open(tmp_path) == []
+    expected = np.stack(read_images(source, np.arange(N_TRAIN)))
+    assert len(list_open(tmp_path)) == min(n_shards, most_open)
+
+    orders = [np.random.default_rng(seed).permutation(N_TRAIN) for seed in range(40)]
+    with ThreadPoolExecutor(8) as pool:  # where only one may be open, they take each other's place
+        for order, images in zip(orders, pool.map(partial(read_images, source), orders), strict=True):
+            np.testing.assert_array_equal(images, expected[order])
+    assert len(list_open(tmp_path)) == min(n_shards, most_open)
+    del source
+    assert list_open(tmp_path) == []
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 10**9])

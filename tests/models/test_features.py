@@ -106,7 +106,7 @@ def test_an_unreadable_image_ends_it() -> None:
 def test_the_stage_writes_what_examples_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cvd.hardware.set_threads", lambda threads: None)  # TensorFlow runs already
+    monkeypatch.setattr("cvd.threads.set_threads", lambda threads: None)  # TensorFlow runs already
     rows = []
     for split in ("train", "validation", "test"):
         for label, name in enumerate(("cat", "dog")):

@@ -54,8 +54,8 @@ from test_distribution import BATCH, N_VALIDATION, TRAININGS, make_examples
 from cvd.training.state import open_state_folder
 
 def main(strategy, folder, dies_in):
-    from cvd import hardware
-    hardware.set_threads(2)
+    from cvd import threads
+    threads.set_threads(2)
     distribution = join_training(strategy)
     if distribution:
         distribution.require_alike(os.environ.get("CODE", "same"))

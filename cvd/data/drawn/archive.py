@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cvd.data.drawn.noise import LABELS
 from cvd.data.drawn.picture import draw
+from cvd.threads import count_cores
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 _CHUNK = 16  # images a worker draws at once
@@ -69,7 +70,7 @@ def _draw_in_parallel(n_per_class: int, seed: int) -> Iterator[Members]:
         for label in LABELS
         for first in range(0, n_per_class, _CHUNK)
     ]
-    workers = min(_MAX_WORKERS, len(tasks), os.cpu_count() or 1)
+    workers = min(_MAX_WORKERS, len(tasks), count_cores())
     if workers == 1:
         for task in tasks:
             yield from _draw_chunk(task)
