@@ -1,5 +1,8 @@
 """An epoch of `baseline` and of `augmented` against the tutorials' way, in turn, each in a process of its own.
 
+A turn is a whole training: one that rests between its epochs, while others have their turn, begins each with cold
+caches, and tf.data lets the tutorials' wait as long again.
+
 The tutorials' way: ImageDataGenerator reads a folder and feeds `fit` of the textbook's network in float32, without or
 with its augmentation and dropout. An epoch is all of it: training, validation on half as many images, bookkeeping.
 The first epoch is cold: it reads the images, builds and traces the network; importing TensorFlow is not in it.
@@ -10,7 +13,6 @@ DataLoader that decodes the files in every epoch, in bfloat16 and channels last.
 import argparse
 import importlib.util
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +22,6 @@ from benchmarks.contest import (
     Clock,
     Figures,
     Goal,
-    Series,
     Turn,
     Work,
     divide,
@@ -39,8 +40,8 @@ TUTORIAL, TUTORIAL_AUGMENTED, PYTORCH = "tutorial", "tutorial, augmented", "PyTo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=500, help="training images; half as many are for validation")
-    parser.add_argument("--starts", type=int, default=2, help="how often all start anew: cold epochs")
-    parser.add_argument("--warm", type=int, default=3, help="epochs after the cold one")
+    parser.add_argument("--starts", type=int, default=3, help="how often each starts anew")
+    parser.add_argument("--warm", type=int, default=5, help="epochs after the cold one")
     args = parser.parse_args()
     epochs = 1 + args.warm
     with tempfile.TemporaryDirectory() as temporary:
@@ -53,7 +54,7 @@ def main() -> None:
         }
         if importlib.util.find_spec("torch"):
             contenders[PYTORCH] = partial(train_with_pytorch, Path(temporary), epochs)
-        starts = [take_turns(contenders, rounds=epochs) for _ in range(args.starts)]
+        starts = [take_turns(contenders, rounds=1) for _ in range(args.starts)]
     data = (
         f"{args.images:,} training and {args.images // 2:,} validation JPEG files of {SIDE_PX} px, "
         f"batches of {BATCH} at {SIZE} px; {args.starts} starts of {epochs} epochs"
@@ -67,9 +68,9 @@ def report(starts: list[dict[str, list[Figures]]]) -> None:
     """Prints cold and warm seconds, the rate of the warm training steps, and the goals."""
     names = list(starts[0])
     peers = [name for name in names if name in (TUTORIAL, TUTORIAL_AUGMENTED, PYTORCH)]
-    cold: Series = {name: [start[name][0]["epoch"] for start in starts] for name in names}
-    warm: Series = {name: [turn["epoch"] for start in starts for turn in start[name][1:]] for name in names}
-    rates: Series = {name: [turn["rate"] for start in starts for turn in start[name][1:]] for name in names}
+    cold, warm, rates = (
+        {name: [start[name][0][figure] for start in starts] for name in names} for figure in ("cold", "warm", "rate")
+    )
     rows = [
         [
             name,
@@ -90,7 +91,7 @@ def report(starts: list[dict[str, list[Figures]]]) -> None:
     ]
     ratio = divide(rates["baseline"], rates["augmented"])
     print_goals([*goals, Goal("augmented vs baseline, seconds per image", 1.05, ratio, is_most=True)])
-    print(f"fastest warm epochs: {', '.join(f'{name} {min(warm[name]):.2f} s' for name in names)}")
+    print(f"fastest, warm: {', '.join(f'{name} {min(warm[name]):.2f} s' for name in names)}")
 
 
 def train_ours(folder: Path, manifest: pd.DataFrame, epochs: int, variant: str, turn: Turn) -> None:
@@ -99,19 +100,16 @@ def train_ours(folder: Path, manifest: pd.DataFrame, epochs: int, variant: str, 
     from cvd.data.examples import read_files
 
     turn.begin()
-    start = time.perf_counter()
+    clock = Clock()
 
     def end_epoch(epoch: int, metrics: dict[str, float]) -> None:
-        nonlocal start
-        turn.end(epoch=time.perf_counter() - start, rate=metrics["images_per_second"])
-        if epoch < epochs:
-            turn.begin()
-            start = time.perf_counter()
+        clock.end_epoch(metrics["images_per_second"])
 
     train, validation = (
         read_files(folder, manifest, split, size_px=SIZE, memory_bytes=EVERYTHING) for split in ("train", "validation")
     )
     train_variant(variant, train, validation, epochs=epochs, on_epoch=end_epoch)
+    clock.hand_in(turn)
 
 
 def follow_tutorial(folder: Path, epochs: int, augment: bool, turn: Turn) -> None:
@@ -129,7 +127,7 @@ def follow_tutorial(folder: Path, epochs: int, augment: bool, turn: Turn) -> Non
         "horizontal_flip": True,
     }
     turn.begin()
-    clock = Clock(turn)
+    clock = Clock()
     stack: list[keras.Layer] = [layers.Input((SIZE, SIZE, 3))]
     for filters in (32, 64, 128, 128):
         stack += [layers.Conv2D(filters, 3, activation="relu"), layers.MaxPooling2D(2)]
@@ -144,10 +142,11 @@ def follow_tutorial(folder: Path, epochs: int, augment: bool, turn: Turn) -> Non
         validation = ImageDataGenerator(rescale=1 / 255).flow_from_directory(folder / "validation", **options)
     watch = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: clock.begin_steps(),
-        on_test_begin=lambda logs: clock.end_steps(),
-        on_epoch_end=lambda epoch, logs: clock.end_epoch(train.n, is_last=epoch == epochs - 1),
+        on_test_begin=lambda logs: clock.end_steps(train.n),
+        on_epoch_end=lambda epoch, logs: clock.end_epoch(),
     )
     model.fit(train, epochs=epochs, validation_data=validation, callbacks=[watch], verbose=0)
+    clock.hand_in(turn)
 
 
 if __name__ == "__main__":

@@ -127,27 +127,33 @@ def _contend(work: Work, line: Connection) -> None:
 
 
 class Clock:
-    """Times a peer's epochs, and the training steps in them."""
+    """Times the epochs of a training, from now on, and the training steps in them."""
 
-    def __init__(self, turn: Turn) -> None:
-        self.turn = turn
-        self.start = time.perf_counter()
-        self.begin = self.end = self.start
+    def __init__(self) -> None:
+        self._epochs: list[float] = []
+        self._rates: list[float] = []
+        self._start = self._begin = time.perf_counter()
 
     def begin_steps(self) -> None:
         """The training steps begin."""
-        self.begin = time.perf_counter()
+        self._begin = time.perf_counter()
 
-    def end_steps(self) -> None:
-        """The training steps are done; validation follows."""
-        self.end = time.perf_counter()
+    def end_steps(self, n: int) -> None:
+        """The training steps of n images are done; validation follows."""
+        self._rates.append(n / (time.perf_counter() - self._begin))
 
-    def end_epoch(self, n: int, *, is_last: bool) -> None:
-        """The epoch of n images is done."""
-        self.turn.end(epoch=time.perf_counter() - self.start, rate=n / (self.end - self.begin))
-        if not is_last:
-            self.turn.begin()
-            self.start = time.perf_counter()
+    def end_epoch(self, rate: float | None = None) -> None:
+        """The epoch is done; `rate` is that of its training steps, where they have a clock of their own."""
+        now = time.perf_counter()
+        self._epochs.append(now - self._start)
+        self._rates += [rate] if rate else []
+        self._start = now
+
+    def hand_in(self, turn: Turn) -> None:
+        """Ends the turn: seconds of the first, `cold`, and the median later epoch, images per second of their steps."""
+        turn.end(
+            cold=self._epochs[0], warm=statistics.median(self._epochs[1:]), rate=statistics.median(self._rates[1:])
+        )
 
 
 def run_apart(work: Callable[..., Figures], **arguments: Any) -> Figures:

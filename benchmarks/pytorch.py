@@ -38,7 +38,7 @@ def train_with_pytorch(folder: Path, epochs: int, turn: Turn) -> None:
     import torch
 
     turn.begin()
-    clock = Clock(turn)
+    clock = Clock()
     model = build_network()
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-4, alpha=0.9)
     measure = torch.nn.BCEWithLogitsLoss()
@@ -63,14 +63,15 @@ def train_with_pytorch(folder: Path, epochs: int, turn: Turn) -> None:
         )
         for split in ("train", "validation")
     )
-    for epoch in range(epochs):
+    for _ in range(epochs):
         model.train()
         clock.begin_steps()
         run(train)
-        clock.end_steps()
+        clock.end_steps(len(train.dataset))
         model.eval()
         run(validation)
-        clock.end_epoch(len(train.dataset), is_last=epoch == epochs - 1)
+        clock.end_epoch()
+    clock.hand_in(turn)
 
 
 def build_network() -> "torch.nn.Module":

@@ -143,7 +143,8 @@ def test_the_handler_of_before_comes_back() -> None:
 @pytest.mark.parametrize("first", ["keras", "tensorflow"])
 def test_tensorflow_starts_in_silence_without_what_nothing_uses(first: str) -> None:
     script = (
-        f"import sys; from cvd.stage import silence_tensorflow; silence_tensorflow(); import {first};"
+        f"import gc, sys; from cvd.stage import silence_tensorflow; silence_tensorflow(); import {first};"
+        "assert gc.isenabled() and gc.get_freeze_count() > 100_000 > len(gc.get_objects());"
         "assert {'keras', 'tensorflow'} < set(sys.modules);"
         "assert not {'sklearn', 'matplotlib'} & set(sys.modules);"
         "import matplotlib, sklearn, tensorflow as tf;"  # are there for whoever asks afterwards

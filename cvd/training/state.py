@@ -53,7 +53,7 @@ LISTS = ("history", "train_seconds", "epoch_seconds", "best_epoch")
 ARRAYS = ("variables", "optimizer")
 DIGEST = "sha256"  # a file's own, of all that is in it
 # What a result follows from besides its configuration.
-CODE = ("data", "models", "training", "hardware.py")
+CODE = ("data", "models", "training", "hardware.py", "threads.py")
 LIBRARIES = ("keras", "numpy", "opencv-python-headless", "tensorflow")
 
 
