@@ -1,7 +1,7 @@
 """An epoch of `baseline` and of `augmented` against the tutorials' way, in turn, each in a process of its own.
 
-A turn is a whole training: one that rests between its epochs, while others have their turn, begins each with cold
-caches, and tf.data lets the tutorials' wait as long again.
+A turn is a whole training, of a cold epoch and some warm ones, of which the median counts. (Where a training rests
+between its epochs for others, Keras 3.15's tutorials' way may stand still in the next one for as long.)
 
 The tutorials' way: ImageDataGenerator reads a folder and feeds `fit` of the textbook's network in float32, without or
 with its augmentation and dropout. An epoch is all of it: training, validation on half as many images, bookkeeping.
@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3, help="how often each starts anew")
     parser.add_argument("--warm", type=int, default=5, help="epochs after the cold one")
     args = parser.parse_args()
+    if args.warm < 1 or args.starts < 1:
+        parser.error("--warm and --starts must be at least 1")
     epochs = 1 + args.warm
     with tempfile.TemporaryDirectory() as temporary:
         manifest = write_folder(Path(temporary), {"train": args.images, "validation": args.images // 2})
@@ -54,22 +56,30 @@ def main() -> None:
         }
         if importlib.util.find_spec("torch"):
             contenders[PYTORCH] = partial(train_with_pytorch, Path(temporary), epochs)
-        starts = [take_turns(contenders, rounds=1) for _ in range(args.starts)]
+        starts = [start_anew(contenders, first=number) for number in range(args.starts)]
     data = (
         f"{args.images:,} training and {args.images // 2:,} validation JPEG files of {SIDE_PX} px, "
-        f"batches of {BATCH} at {SIZE} px; {args.starts} starts of {epochs} epochs"
+        f"batches of {BATCH} at {SIZE} px; {args.starts} trainings of {epochs} epochs each"
     )
     precision = f"ours {load_project().train.precision}; the tutorials' float32"
     print_conditions("An epoch", data=data, precision=precision)
     report(starts)
 
 
-def report(starts: list[dict[str, list[Figures]]]) -> None:
-    """Prints cold and warm seconds, the rate of the warm training steps, and the goals."""
+def start_anew(contenders: dict[str, Work], *, first: int) -> dict[str, Figures]:
+    """The figures of each contender's training, one after the other, beginning with another each time."""
+    names = list(contenders)
+    first %= len(names)
+    turns = take_turns({name: contenders[name] for name in names[first:] + names[:first]}, rounds=1)
+    return {name: turns[name][0] for name in names}
+
+
+def report(starts: list[dict[str, Figures]]) -> None:
+    """Prints seconds of the cold and of the median warm epoch, the rate of the warm training steps, and the goals."""
     names = list(starts[0])
     peers = [name for name in names if name in (TUTORIAL, TUTORIAL_AUGMENTED, PYTORCH)]
     cold, warm, rates = (
-        {name: [start[name][0][figure] for start in starts] for name in names} for figure in ("cold", "warm", "rate")
+        {name: [start[name][figure] for start in starts] for name in names} for figure in ("cold", "warm", "rate")
     )
     rows = [
         [
@@ -91,7 +101,7 @@ def report(starts: list[dict[str, list[Figures]]]) -> None:
     ]
     ratio = divide(rates["baseline"], rates["augmented"])
     print_goals([*goals, Goal("augmented vs baseline, seconds per image", 1.05, ratio, is_most=True)])
-    print(f"fastest, warm: {', '.join(f'{name} {min(warm[name]):.2f} s' for name in names)}")
+    print(f"fastest training's warm epoch: {', '.join(f'{name} {min(warm[name]):.2f} s' for name in names)}")
 
 
 def train_ours(folder: Path, manifest: pd.DataFrame, epochs: int, variant: str, turn: Turn) -> None:
@@ -103,7 +113,8 @@ def train_ours(folder: Path, manifest: pd.DataFrame, epochs: int, variant: str, 
     clock = Clock()
 
     def end_epoch(epoch: int, metrics: dict[str, float]) -> None:
-        clock.end_epoch(metrics["images_per_second"])
+        clock.note_rate(metrics["images_per_second"])
+        clock.end_epoch()
 
     train, validation = (
         read_files(folder, manifest, split, size_px=SIZE, memory_bytes=EVERYTHING) for split in ("train", "validation")

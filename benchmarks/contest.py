@@ -1,4 +1,4 @@
-"""Contenders timed in turn, over and over, so that a busy moment hits all of them; medians, spreads, ratios, goals."""
+"""Contenders timed in turn, over and over, so that a busy time hits all of them; medians, spreads, ratios, goals."""
 
 import multiprocessing
 import os
@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from cvd import hardware
@@ -101,13 +102,14 @@ def take_turns(contenders: Mapping[str, Work], *, rounds: int) -> dict[str, list
     """
     context = multiprocessing.get_context("spawn")
     lines: dict[str, Connection] = {}
+    processes: dict[str, BaseProcess] = {}
     results: dict[str, list[Figures]] = {name: [] for name in contenders}
     with ExitStack() as stack:
         for name, work in contenders.items():
             lines[name], end = context.Pipe()
-            process = context.Process(target=_contend, args=(work, end))
-            process.start()
-            stack.callback(process.join)
+            processes[name] = context.Process(target=_contend, args=(work, end))
+            processes[name].start()
+            stack.callback(processes[name].join)
             stack.callback(lines[name].close)  # whoever still waits for a turn then ends
             end.close()  # so that a death is noticed
         for line in lines.values():
@@ -118,6 +120,8 @@ def take_turns(contenders: Mapping[str, Work], *, rounds: int) -> dict[str, list
                 results[name].append(line.recv())
                 if number < rounds - 1:
                     line.recv()
+                else:
+                    processes[name].join()  # so that its end is over before another's turn
     return results
 
 
@@ -132,28 +136,31 @@ class Clock:
     def __init__(self) -> None:
         self._epochs: list[float] = []
         self._rates: list[float] = []
-        self._start = self._begin = time.perf_counter()
+        self._epoch_start = self._steps_start = time.perf_counter()
 
     def begin_steps(self) -> None:
         """The training steps begin."""
-        self._begin = time.perf_counter()
+        self._steps_start = time.perf_counter()
 
     def end_steps(self, n: int) -> None:
-        """The training steps of n images are done; validation follows."""
-        self._rates.append(n / (time.perf_counter() - self._begin))
+        """The training steps of n images are done."""
+        self.note_rate(n / (time.perf_counter() - self._steps_start))
 
-    def end_epoch(self, rate: float | None = None) -> None:
-        """The epoch is done; `rate` is that of its training steps, where they have a clock of their own."""
+    def note_rate(self, rate: float) -> None:
+        """Of the epoch's training steps, in images per second, where others have timed them."""
+        self._rates.append(rate)
+
+    def end_epoch(self) -> None:
+        """The epoch is done, its validation too."""
         now = time.perf_counter()
-        self._epochs.append(now - self._start)
-        self._rates += [rate] if rate else []
-        self._start = now
+        self._epochs.append(now - self._epoch_start)
+        self._epoch_start = now
 
     def hand_in(self, turn: Turn) -> None:
-        """Ends the turn: seconds of the first, `cold`, and the median later epoch, images per second of their steps."""
-        turn.end(
-            cold=self._epochs[0], warm=statistics.median(self._epochs[1:]), rate=statistics.median(self._rates[1:])
-        )
+        """Ends the turn: seconds of the first epoch and of the median later one, and the median rate of their steps."""
+        cold, *warm = self._epochs
+        _, *rates = self._rates
+        turn.end(cold=cold, warm=statistics.median(warm), rate=statistics.median(rates))
 
 
 def run_apart(work: Callable[..., Figures], **arguments: Any) -> Figures:

@@ -105,6 +105,7 @@ def unwind_when_terminated() -> Iterator[None]:
 def silence_tensorflow() -> None:
     """Makes TensorFlow quiet, and its import quicker, whenever it happens after this.
 
+    Objects that are there when it is imported are never garbage collected again (`gc.freeze`).
     Some of its start-up notes are written before its own log level counts, straight to file descriptor 2, so that is
     closed to them while the import lasts. An import that fails still raises.
     """
@@ -127,7 +128,7 @@ class _LightImport(MetaPathFinder):
         load = spec.loader.exec_module
 
         def load_light(module: ModuleType) -> None:
-            with _hide_stderr(), _hide_modules("matplotlib", "sklearn"), _keep_all_objects():
+            with _hide_stderr(), _hide_modules("matplotlib", "sklearn"), _without_garbage_collection():
                 load(module)
 
         spec.loader.exec_module = load_light  # type: ignore[method-assign]
@@ -147,14 +148,17 @@ def _hide_modules(*names: str) -> Iterator[None]:
 
 
 @contextmanager
-def _keep_all_objects() -> Iterator[None]:
-    """What appears meanwhile stays: Python does not look for garbage in it, a quarter of the import, nor later on."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Nearly all that an import makes stays: to look for garbage in it takes a quarter of TensorFlow's import.
+
+    Later collections leave out all objects that are there in the end, older ones too.
+    """
     is_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
-    finally:
         gc.freeze()
+    finally:
         if is_enabled:
             gc.enable()
 

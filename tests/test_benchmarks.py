@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import contest
-from benchmarks.contest import Figures, Goal, Turn, divide, print_goals, take_turns, time_contenders
+from benchmarks import bench_epoch, contest
+from benchmarks.contest import Clock, Figures, Goal, Turn, divide, print_goals, take_turns, time_contenders
 from cvd import threads
 
 SIZES = {
@@ -103,6 +103,31 @@ def test_contenders_take_turns_in_processes_of_their_own() -> None:
 def test_a_contender_that_dies_ends_the_contest() -> None:
     with pytest.raises(EOFError):
         take_turns({"first": take_two_turns, "second": die}, rounds=2)
+
+
+def test_a_clock_leaves_the_first_epoch_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0, 1, 3, 10, 11, 15, 20, 21, 31, 36])  # made; then steps begin, steps end, epoch ends
+    monkeypatch.setattr("benchmarks.contest.time.perf_counter", lambda: next(ticks))
+    clock, turn = Clock(), EagerTurn()
+    for _ in range(3):
+        clock.begin_steps()
+        clock.end_steps(100)
+        clock.end_epoch()
+    clock.hand_in(turn)
+    assert turn.figures == [{"cold": 10, "warm": 13, "rate": (25 + 10) / 2}]
+
+
+def test_trainings_begin_with_another_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders: list[list[str]] = []
+
+    def run(contenders: Mapping[str, Callable[[Turn], None]], *, rounds: int) -> dict[str, list[Figures]]:
+        orders.append(list(contenders))
+        return {name: [{"cold": number}] for number, name in enumerate(contenders)}
+
+    monkeypatch.setattr(bench_epoch, "take_turns", run)
+    found = [bench_epoch.start_anew({"a": die, "b": die, "c": die}, first=first) for first in range(4)]
+    assert orders == [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"]]
+    assert found[1] == {"a": {"cold": 2}, "b": {"cold": 0}, "c": {"cold": 1}}
 
 
 def test_contenders_are_interleaved_and_the_first_round_is_not_measured() -> None:

@@ -1,6 +1,7 @@
 """A stage's frame: one writer, errors in one line, exit codes."""
 
 import errno
+import gc
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cvd.errors import InputError
-from cvd.stage import lock_stage, run_stage
+from cvd.stage import _without_garbage_collection, lock_stage, run_stage
 
 ROOT = Path(__file__).parent.parent
 
@@ -138,6 +139,19 @@ def test_the_handler_of_before_comes_back() -> None:
         run_stage(lambda: os.kill(os.getpid(), signal.SIGTERM), "train@x")
     assert caught.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_an_import_that_fails_leaves_garbage_collection_as_it_was(is_enabled: bool) -> None:
+    before = gc.isenabled(), gc.get_freeze_count()
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        with pytest.raises(ImportError), _without_garbage_collection():
+            assert not gc.isenabled()
+            raise ImportError
+        assert (gc.isenabled(), gc.get_freeze_count()) == (is_enabled, before[1])
+    finally:
+        (gc.enable if before[0] else gc.disable)()
 
 
 @pytest.mark.parametrize("first", ["keras", "tensorflow"])

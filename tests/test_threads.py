@@ -53,3 +53,11 @@ def test_a_system_that_forbids_to_give_way_is_left_as_it_is(monkeypatch: pytest.
     monkeypatch.setattr(os, "setpriority", refuse)
     threads.give_way()
     assert find_priority() == before
+
+
+def test_all_items_pass_and_the_core_is_offered_after_every_fifth(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[int | str] = []
+    monkeypatch.setattr(os, "sched_yield", lambda: events.append("yield"))
+    for item in threads.yield_between(iter(range(12))):
+        events.append(item)
+    assert events == [0, 1, 2, 3, 4, "yield", 5, 6, 7, 8, 9, "yield", 10, 11]

@@ -6,19 +6,20 @@ from functools import lru_cache
 
 
 def chain_crc32(checksums: Iterable[int], length: int) -> int:
-    """zlib.crc32 of byte strings joined, each of `length` bytes, from the zlib.crc32 of each: they are not needed.
-
-    One call of zlib.crc32 over all of them can so be compared with what is known of each.
+    """zlib.crc32 of byte strings joined, from the zlib.crc32 of each alone.
 
     Source: zlib's crc32_combine. A CRC is linear over GF(2): crc32(a + b) is crc32(b) ^ shift(crc32(a)), where shift
     depends on b's length alone.
+
+    Args:
+        checksums: of each string, 0 to 2**32 - 1.
+        length: of each string, in bytes.
     """
-    first, second, third, fourth = _tabulate_shift(length)
+    byte_0, byte_1, byte_2, byte_3 = _tabulate_shift(length)
     total = 0
     for checksum in checksums:
-        total = (
-            checksum ^ first[total & 0xFF] ^ second[total >> 8 & 0xFF] ^ third[total >> 16 & 0xFF] ^ fourth[total >> 24]
-        )
+        shifted = byte_0[total & 255] ^ byte_1[total >> 8 & 255] ^ byte_2[total >> 16 & 255] ^ byte_3[total >> 24]
+        total = shifted ^ checksum
     return total
 
 

@@ -15,7 +15,7 @@ from cvd.data.decode import decode_image, limit_opencv_threads, load_image
 from cvd.data.manifest import SPLITS, select_split
 from cvd.data.shards import INDEX, ShardedSplit, open_split, read_images
 from cvd.errors import InputError
-from cvd.threads import count_cores
+from cvd.threads import count_cores, yield_between
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wraps a stream of counts of finished images, as tqdm wraps an iterable."""
@@ -88,7 +88,7 @@ def read_files(
     shape = (size_px, size_px, 3)
 
     def load(indices: np.ndarray, images: np.ndarray) -> None:
-        for image, index in zip(images, indices, strict=True):
+        for image, index in yield_between(zip(images, indices, strict=True)):
             image[:] = load_image(files[index], size_px)
 
     return _make_image_examples(paths, labels, load, shape, memory_bytes=memory_bytes, progress=progress)
@@ -154,7 +154,7 @@ def _load_raw(source: ShardedSplit, indices: np.ndarray, images: np.ndarray) -> 
 
 
 def _load_jpeg(source: ShardedSplit, indices: np.ndarray, images: np.ndarray) -> None:
-    for index, jpeg, image in zip(indices, read_images(source, indices), images, strict=True):
+    for index, jpeg, image in yield_between(zip(indices, read_images(source, indices), images, strict=True)):
         pixels = decode_image(jpeg.data)
         if pixels.shape != image.shape:
             raise InputError(

@@ -121,6 +121,7 @@ def _make_dataset(
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False  # of a map there is nothing to rewrite
     options.threading.private_threadpool_size = n_threads  # apart from the threads of the training step
     options.threading.max_intra_op_parallelism = 1
     dataset = dataset.prefetch(READY).with_options(options)

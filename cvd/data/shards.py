@@ -8,7 +8,7 @@ import json
 import os
 import weakref
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,28 +20,47 @@ from cvd.errors import InputError
 
 INDEX = "index.json"
 COLUMNS = ("offset", "length", "image_offset", "image_length", "image_crc32", "rest_crc32")
-MOST_OPEN = 64  # shards; a process may often have no more than 1,024 files open
+MOST_OPEN = 64  # shards of a split; a process may often have no more than 1,024 files open
 
 
 class OpenShard:
     """A shard, open until nobody holds it any more.
 
     Raises:
-        InputError: it cannot be opened.
+        InputError: it cannot be opened, or read.
     """
 
     def __init__(self, file: Path) -> None:
-        self.file = file
+        self._file = file
         try:
-            self.descriptor = os.open(file, os.O_RDONLY)
+            self._descriptor = os.open(file, os.O_RDONLY)
         except OSError as error:
-            raise InputError(f"cannot read shard {file}: {error.strerror}; run the shard stage") from error
-        weakref.finalize(self, os.close, self.descriptor)
+            raise _explain(file, error) from error
+        weakref.finalize(self, os.close, self._descriptor).atexit = False  # threads may still read then
+
+    def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
+        """Fills the buffers from the byte at `offset` on, as far as there are bytes; how many.
+
+        There is no shared position, so that threads do not disturb each other.
+        """
+        try:
+            return os.preadv(self._descriptor, buffers, offset)
+        except OSError as error:
+            raise _explain(self._file, error) from error
+
+
+def _explain(file: Path, error: OSError) -> InputError:
+    advice = "; run the shard stage" if isinstance(error, FileNotFoundError) else ""
+    return InputError(f"cannot read shard {file}: {error.strerror}{advice}")
+
+
+def _keep_open() -> Callable[[Path], OpenShard]:
+    return lru_cache(MOST_OPEN)(OpenShard)
 
 
 @dataclass(frozen=True)
 class ShardedSplit:
-    """Where a split's records are.
+    """Where a split's records are, and the shards that are open; not to be pickled.
 
     Attributes:
         encoding: raw or jpeg.
@@ -60,7 +79,7 @@ class ShardedSplit:
     labels: np.ndarray
     files: list[Path]
     records: np.ndarray
-    open_shard: Callable[[Path], OpenShard] = field(default_factory=lambda: lru_cache(MOST_OPEN)(OpenShard), repr=False)
+    open_shard: Callable[[Path], OpenShard] = field(init=False, default_factory=_keep_open, compare=False, repr=False)
 
 
 def open_split(folder: str | Path, split: str) -> ShardedSplit:
@@ -104,23 +123,21 @@ def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | 
     images = [np.empty(length, np.uint8) for length in records[:, 4]] if out is None else list(out)
     for row, image in zip(records.tolist(), images, strict=True):
         _read_record(source, row, image.data)
-    # One checksum for all images, where they lie in a row: several threads then seldom wait for Python's lock.
-    if out is None or zlib.crc32(out.data) != chain_crc32(records[:, 5].tolist(), out.shape[1]):
+    # At every call zlib gives Python's lock away, and threads wait to have it back: one call for all, where possible.
+    is_checked = out is not None and zlib.crc32(out.data) == chain_crc32(records[:, 5].tolist(), out.shape[1])
+    if not is_checked:  # JPEGs, which differ in length; else to find out which image is bad
         for row, image in zip(records.tolist(), images, strict=True):
             _check(source, row, zlib.crc32(image.data), row[5])
     return images
 
 
 def _read_record(source: ShardedSplit, row: list[int], image: memoryview) -> None:
-    """Fills `image` from the record of this row; without a shared position, so that threads do not disturb each other.
-
-    Of what is read, all but the image is checked.
-    """
+    """Fills `image` from the record of this row, of which all but the image is checked."""
     number, offset, length, image_offset, image_length, _, rest_crc32 = row
-    shard = source.open_shard(source.files[number])
+    file = source.files[number]
     before, after = bytearray(image_offset), bytearray(length - image_offset - image_length)
-    if os.preadv(shard.descriptor, (before, image, after), offset) != length:
-        raise InputError(f"shard {shard.file} is truncated at byte {offset}: run the shard stage")
+    if source.open_shard(file).read_into((before, image, after), offset) != length:
+        raise InputError(f"shard {file} is truncated at byte {offset}: run the shard stage")
     _check(source, row, zlib.crc32(after, zlib.crc32(before)), rest_crc32)
 
 
@@ -147,4 +164,17 @@ def _parse_split(folder: Path, entry: dict) -> ShardedSplit:
     records = np.concatenate(tables)
     if not 0 < len(records) == len(paths) == len(labels):
         raise ValueError(f"{len(records)} records, {len(paths)} paths, {len(labels)} labels")
+    _check_records(records, entry["size_px"] ** 2 * 3 if entry["encoding"] == "raw" else None)
     return ShardedSplit(entry["encoding"], entry["size_px"], paths, labels, files, records)
+
+
+def _check_records(records: np.ndarray, n_pixel_bytes: int | None) -> None:
+    """Raises ValueError where the numbers of a record do not fit together."""
+    _, offset, length, image_offset, image_length, *checksums = records.T
+    fits = (offset >= 0) & (image_offset >= 0) & (image_length > 0) & (image_offset + image_length <= length)
+    for checksum in checksums:
+        fits &= (checksum >= 0) & (checksum < 2**32)
+    if n_pixel_bytes is not None:
+        fits &= image_length == n_pixel_bytes
+    if not fits.all():
+        raise ValueError(f"the numbers of record {fits.argmin()} do not fit together")

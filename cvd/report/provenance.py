@@ -63,8 +63,7 @@ def list_versions() -> dict[str, str]:
 
 def describe_machine() -> dict[str, str]:
     """Processor, cores, memory and system, as far as the system tells."""
-    cores = count_cores()
-    found = {"processor": read_processor_name(), "cores": str(cores or "unknown")}
+    found = {"processor": read_processor_name(), "cores": str(count_cores())}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GB"
     return found | {"system": f"{platform.system()} {platform.release()}"}

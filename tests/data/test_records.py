@@ -235,12 +235,73 @@ def test_any_changed_byte_is_found(
     write(images_folder, manifest, tmp_path, encoding=encoding)
     shard = tmp_path / "test-00000-of-00001.tfrecord"
     content = shard.read_bytes()
+    offsets = json.loads((tmp_path / "index.json").read_text())["test"]["shards"][0]["records"]["offset"]
     for position in np.linspace(0, len(content) - 1, 25).astype(int):
         damaged = bytearray(content)
         damaged[position] ^= 1
         shard.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"test-00000-of-00001\.tfrecord is corrupted"):
+        offset = max(each for each in offsets if each <= position)
+        with pytest.raises(InputError, match=rf"test-00000-of-00001\.tfrecord is corrupted: .* at byte {offset};"):
             read_shards(tmp_path, "test", memory_bytes=memory_bytes).fetch(np.arange(N_TEST))
+
+
+def test_images_that_changed_places_are_found(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    index = write(images_folder, manifest, tmp_path)
+    shard = tmp_path / "test-00000-of-00001.tfrecord"
+    records = index["test"]["shards"][0]["records"]
+    starts = [sum(each) for each in zip(records["offset"], records["image_offset"], strict=True)]
+    content = bytearray(shard.read_bytes())
+    first, second = (slice(start, start + records["image_length"][0]) for start in starts[:2])
+    content[first], content[second] = content[second], content[first]
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match="is corrupted: bad checksum of the record at byte 0;"):
+        read_shards(tmp_path, "test", memory_bytes=0).fetch(np.arange(N_TEST))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("offset", -1),
+        ("image_offset", -1),
+        ("image_offset", 10**6),
+        ("image_length", 0),
+        ("image_length", SIZE),
+        ("image_crc32", 2**32),
+        ("rest_crc32", -1),
+    ],
+)
+def test_numbers_of_the_index_that_do_not_fit_together_are_refused(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, column: str, value: int
+) -> None:
+    index = write(images_folder, manifest, tmp_path)
+    index["test"]["shards"][0]["records"][column][1] = value
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"cannot be used for test: .*record 1 do not fit together.*; run the shard"):
+        read_shards(tmp_path, "test", memory_bytes=0)
+
+
+def test_an_index_of_an_earlier_version_asks_for_the_shard_stage(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
+    index = write(images_folder, manifest, tmp_path)
+    for shard in index["train"]["shards"]:
+        shard["records"]["crc32"] = shard["records"].pop("image_crc32")
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=r"cannot be used for train: .*; run the shard stage"):
+        read_shards(tmp_path, "train", memory_bytes=0)
+
+
+def test_a_fault_of_the_disk_is_named(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    write(images_folder, manifest, tmp_path)
+    source = open_split(tmp_path, "test")
+    monkeypatch.setattr("os.preadv", fail)
+    with pytest.raises(InputError, match=r"cannot read shard .*tfrecord: Input/output error$"):
+        read_images(source, np.array([0]))
 
 
 def test_a_missing_or_unusable_index_is_named(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:

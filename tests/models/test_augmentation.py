@@ -100,6 +100,16 @@ def test_warp_is_bilinear_with_the_nearest_fill(case: dict) -> None:
     assert np.abs(warp_image(image, matrix) - np.stack(expected, axis=-1)).max() <= 0.52
 
 
+@pytest.mark.parametrize("shape", [(150, 150, 3), (161, 161, 3), (33, 48, 3)])
+def test_warp_is_opencvs_to_the_bit(shape: tuple[int, int, int]) -> None:
+    for index in range(50):
+        image = np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
+        matrix = sample_affine(seed=3, epoch=0, index=index, height=shape[0], width=shape[1], **RANGES).matrix
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        expected = cv2.warpAffine(image, matrix, shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        np.testing.assert_array_equal(warp_image(image, matrix), expected)
+
+
 def test_directions_are_as_described() -> None:
     def brightest(**values: float) -> np.ndarray:
         """How far a spot right of the centre moves, (right, down)."""
