@@ -119,14 +119,14 @@ def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | 
     Raises:
         InputError: a shard is missing, or truncated or corrupted there.
     """
-    records = source.records[indices]
-    images = [np.empty(length, np.uint8) for length in records[:, 4]] if out is None else list(out)
-    for row, image in zip(records.tolist(), images, strict=True):
+    rows = source.records[indices].tolist()
+    images = [np.empty(row[4], np.uint8) for row in rows] if out is None else list(out)
+    for row, image in zip(rows, images, strict=True):
         _read_record(source, row, image.data)
     # At every call zlib gives Python's lock away, and threads wait to have it back: one call for all, where possible.
-    is_checked = out is not None and zlib.crc32(out.data) == chain_crc32(records[:, 5].tolist(), out.shape[1])
+    is_checked = out is not None and zlib.crc32(out.data) == chain_crc32((row[5] for row in rows), out.shape[1])
     if not is_checked:  # JPEGs, which differ in length; else to find out which image is bad
-        for row, image in zip(records.tolist(), images, strict=True):
+        for row, image in zip(rows, images, strict=True):
             _check(source, row, zlib.crc32(image.data), row[5])
     return images
 
