@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.contest import Goal, divide, print_conditions, print_goals, print_rates, time_contenders
 from benchmarks.workload import BATCH, SIZE
-from cvd.stage import silence_tensorflow
+from cvd.runtime.startup import start_tensorflow
 
 RANGES: dict[str, Any] = {
     "rotation_degrees": 40.0,
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="how many to augment")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    silence_tensorflow()
+    start_tensorflow()
     images = np.random.default_rng(0).integers(0, 256, (args.images, SIZE, SIZE, 3), dtype=np.uint8)
     contenders = make_peers(images) | make_ours(images)
     rates = time_contenders(contenders, repeats=args.repeats)
@@ -82,9 +82,9 @@ def make_ours(images: np.ndarray) -> dict[str, Callable[[], int]]:
     """The warp alone on one thread, in the pipeline on all, and the same matrices through TensorFlow's fused op."""
     import tensorflow as tf
 
-    from cvd.data.examples import Examples
-    from cvd.data.pipeline import make_training_dataset
-    from cvd.models.augmentation import augment_images, sample_affine
+    from cvd.data.examples.augmentation import augment_images, sample_affine
+    from cvd.data.examples.pipeline import make_training_dataset
+    from cvd.data.examples.reading import Examples
 
     n = len(images)
     examples = Examples(

@@ -107,7 +107,7 @@ def report(starts: list[dict[str, Figures]]) -> None:
 def train_ours(folder: Path, manifest: pd.DataFrame, epochs: int, variant: str, turn: Turn) -> None:
     """A variant as its stage trains it."""
     import cvd.training.fitting  # noqa: F401, so that it is loaded before the first turn
-    from cvd.data.examples import read_files
+    from cvd.data.examples.reading import read_files
 
     turn.begin()
     clock = Clock()

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.contest import Goal, Turn, Work, divide, print_conditions, print_goals, print_rates, take_turns
-from cvd import threads
-from cvd.stage import silence_tensorflow
+from cvd.machine.threads import set_threads
+from cvd.runtime.startup import start_tensorflow
+from cvd.runtime.threads import count_cores
 
 if TYPE_CHECKING:
     import keras
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    silence_tensorflow()
+    start_tensorflow()
     works = [
         partial(climb_with_ours, args, "plain"),
         partial(climb_with_ours, args, "crisp"),
@@ -55,10 +56,10 @@ def main() -> None:
 def climb_with_ours(args: argparse.Namespace, recipe: str, turn: Turn) -> None:
     from stages.filters import MOST_AT_ONCE
 
-    at_once = min(threads.count_cores(), MOST_AT_ONCE)
-    threads.set_threads(1, across=at_once)
+    at_once = min(count_cores(), MOST_AT_ONCE)
+    set_threads(1, across=at_once)
 
-    from cvd.vis.filters import ascend_filters
+    from cvd.vis.filters.ascent import ascend_filters
 
     model = build_network()
 
@@ -86,7 +87,7 @@ def climb_with_peer(args: argparse.Namespace, settings: dict[str, Any], turn: Tu
         warnings.simplefilter("ignore")  # third-party: it imports SciPy's old names
         from tf_keras_vis.activation_maximization import ActivationMaximization
 
-    from cvd.vis.graphs import cut_filters
+    from cvd.vis.explaining.graphs import cut_filters
 
     cut = cut_filters(build_network(), "conv2", size_px=args.side)
     peer = ActivationMaximization(keras.Model(cut.inputs[0], cut.outputs[1]), clone=False)
@@ -115,7 +116,7 @@ def take_rounds(climb: Callable[[], int], args: argparse.Namespace, turn: Turn) 
 def build_network() -> "keras.Model":
     import keras
 
-    from cvd.models.plain import build_plain
+    from cvd.models.scratch.plain import build_plain
 
     keras.utils.set_random_seed(1)
     return build_plain(size_px=150, dropout=0.0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.contest import Goal, divide, print_conditions, print_goals, print_rates, time_contenders
-from cvd.stage import silence_tensorflow
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=150, help="of the images, px")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    silence_tensorflow()
+    start_tensorflow()
     images = np.random.default_rng(0).uniform(0, 255, (args.images, args.side, args.side, 3)).astype(np.float32)
     data = f"{args.images:,} images of {args.side} px in memory"
     print_conditions("Grad-CAM", data=data, precision="float32")
@@ -47,7 +47,7 @@ def build_networks(side: int) -> "dict[str, tuple[keras.Model, str]]":
     """The networks, and the layer at which each is explained."""
     import keras
 
-    from cvd.models.plain import build_plain
+    from cvd.models.scratch.plain import build_plain
 
     keras.utils.set_random_seed(1)
     base = keras.applications.MobileNetV2(input_shape=(side, side, 3), weights=None, include_top=False)
@@ -58,7 +58,7 @@ def build_networks(side: int) -> "dict[str, tuple[keras.Model, str]]":
 
 
 def find_last(model: "keras.Model") -> str:
-    from cvd.vis.layers import choose_grad_cam_layers
+    from cvd.vis.explaining.layers import choose_grad_cam_layers
 
     return choose_grad_cam_layers(model, None)[-1]
 
@@ -67,8 +67,8 @@ def make_contenders(
     model: "keras.Model", layer: str, images: np.ndarray, signs: tuple[int, ...]
 ) -> dict[str, Callable[[], int]]:
     """Ours and the peer's, each giving maps at the image's size for each sign."""
-    from cvd.vis.explaining import make_explainer
-    from cvd.vis.overlays import upsample_map
+    from cvd.vis.explaining.methods import make_explainer
+    from cvd.vis.sheets.overlays import upsample_map
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # third-party: it imports SciPy's old names

@@ -26,7 +26,7 @@ from benchmarks.workload import (
     write_both_shards,
     write_folder,
 )
-from cvd.stage import silence_tensorflow
+from cvd.runtime.startup import start_tensorflow
 
 GENERATOR, DATASET = "ImageDataGenerator", "image_dataset_from_directory"
 RAW = "shards raw, streamed"
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--source-px", type=int, default=SIDE_PX, help="side of the files' images")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    silence_tensorflow()
+    start_tensorflow()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         manifest = write_folder(folder / "images", {"train": args.images}, args.source_px)
@@ -84,8 +84,8 @@ def make_peers(folder: Path) -> dict[str, Callable[[], int]]:
 
 def make_ours(folder: Path, manifest: pd.DataFrame) -> dict[str, Callable[[], int]]:
     """This project's readers, each opened afresh, and one whose images are in memory already."""
-    from cvd.data.examples import Examples, read_files, read_shards
-    from cvd.data.pipeline import make_training_dataset
+    from cvd.data.examples.pipeline import make_training_dataset
+    from cvd.data.examples.reading import Examples, read_files, read_shards
 
     write_both_shards(folder, manifest)
     kept = read_shards(folder / "raw", "train", memory_bytes=EVERYTHING)

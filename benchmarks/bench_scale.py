@@ -74,7 +74,7 @@ def split_archive(folder: Path) -> Figures:
 
 def write_shards(folder: Path) -> Figures:
     """The shard stage's work."""
-    import cvd.data.records  # noqa: F401, so that TensorFlow is loaded
+    import cvd.data.examples.shard_writer  # noqa: F401, so that TensorFlow is loaded
     from stages.shard import shard_images
 
     os.chdir(folder)
@@ -87,7 +87,7 @@ def write_shards(folder: Path) -> Figures:
 def train_epoch(folder: Path) -> Figures:
     """An epoch of `tfrecord`, every image read from the shards when it is wanted."""
     import cvd.training.fitting  # noqa: F401, so that TensorFlow is loaded
-    from cvd.data.examples import read_shards
+    from cvd.data.examples.reading import read_shards
 
     start = time.perf_counter()
     train, validation = (

@@ -30,12 +30,12 @@ from benchmarks.workload import (
     write_both_shards,
     write_folder,
 )
-from cvd.stage import silence_tensorflow
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
 
-    from cvd.data.examples import Examples
+    from cvd.data.examples.reading import Examples
 
 BLOCK = 15  # steps that are timed
 Step = Callable[[Iterator[Any]], Any]
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=5, help=f"blocks of {BLOCK} steps, of each kind")
     parser.add_argument("--side", type=int, default=4096, help="of the square matrices")
     args = parser.parse_args()
-    silence_tensorflow()
+    start_tensorflow()
     logging.getLogger("tensorflow").setLevel("ERROR")  # it wonders at so many trainings
     with tempfile.TemporaryDirectory() as temporary:
         cases = make_cases(Path(temporary), args.images)
@@ -73,7 +73,7 @@ def main() -> None:
 
 def make_cases(folder: Path, n: int) -> dict[str, tuple[str, Any]]:
     """What is trained: name -> variant and its examples."""
-    from cvd.data.examples import read_files, read_shards
+    from cvd.data.examples.reading import read_files, read_shards
 
     manifest = write_folder(folder / "images", {"train": n})
     write_both_shards(folder, manifest)
@@ -124,7 +124,7 @@ class StepWork:
     def __init__(self, variant: str, model: "keras.Model", step: Step, examples: "Examples") -> None:
         import tensorflow as tf
 
-        from cvd.data.pipeline import READY, make_training_dataset
+        from cvd.data.examples.pipeline import READY, make_training_dataset
         from stages.train import choose_augmentation
 
         params = load_project()

@@ -17,8 +17,8 @@ import pandas as pd
 
 from benchmarks.contest import Goal, Series, divide, format_median, print_conditions, print_goals, print_table
 from benchmarks.workload import EVERYTHING, SIDE_PX, load_project, train_variant, write_folder
-from cvd import threads
-from cvd.stage import silence_tensorflow
+from cvd.machine import threads
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--repeats", type=int, default=1)
     args = parser.parse_args()
-    silence_tensorflow()
-    from cvd.models.pretrained import build_backbone
+    start_tensorflow()
+    from cvd.models.pretrained.building import build_backbone
 
     settings = load_project().backbone
     threads.set_threads(load_project().train.threads)
@@ -69,8 +69,8 @@ def compute_once(backbone: "keras.Model", folder: Path, manifest: pd.DataFrame, 
     """This project's way: the features stage's work, then the train stage's."""
     import numpy as np
 
-    from cvd.data.examples import Examples, read_files
-    from cvd.models.features import compute_features, make_extractor
+    from cvd.data.examples.reading import Examples, read_files
+    from cvd.models.networks.features import compute_features, make_extractor
 
     start = time.perf_counter()
     extract, size_px = make_extractor(backbone), backbone.input_shape[1]
@@ -89,7 +89,7 @@ def compute_every_time(backbone: "keras.Model", folder: Path, manifest: pd.DataF
     import keras
     import numpy as np
 
-    from cvd.data.examples import read_files
+    from cvd.data.examples.reading import read_files
 
     features = backbone.get_layer("features").output
     logits = keras.layers.Dense(1)(keras.layers.Dropout(0.5)(features))

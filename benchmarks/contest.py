@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from cvd import hardware
-from cvd.stage import silence_tensorflow
-from cvd.threads import count_cores
+from cvd.machine import hardware
+from cvd.runtime.startup import start_tensorflow
+from cvd.runtime.threads import count_cores
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "opencv-python-headless", "dvc")
 GIGABYTE = 2**30
@@ -126,7 +126,7 @@ def take_turns(contenders: Mapping[str, Work], *, rounds: int) -> dict[str, list
 
 
 def _contend(work: Work, line: Connection) -> None:
-    silence_tensorflow()
+    start_tensorflow()
     work(Turn(line))
 
 
@@ -165,7 +165,7 @@ class Clock:
 
 def run_apart(work: Callable[..., Figures], **arguments: Any) -> Figures:
     """What `work` finds in a new process, and `megabytes`, that process' peak memory."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), silence_tensorflow) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_tensorflow) as pool:
         return pool.submit(measure_memory, work, arguments).result()
 
 

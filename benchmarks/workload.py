@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cvd import threads
-from cvd.data.decode import decode_image
-from cvd.params import Params, load_params
+from cvd.data.images.pixels import decode_image
+from cvd.machine.threads import set_threads
+from cvd.runtime.params.loading import Params, load_params
+from cvd.runtime.threads import count_cores
 
 if TYPE_CHECKING:
-    from cvd.data.examples import Examples
+    from cvd.data.examples.reading import Examples
     from cvd.training.fitting import OnEpoch, Training
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +51,7 @@ def make_images(first: int, stop: int, side_px: int = SIDE_PX) -> Iterator[tuple
         label = LABELS[number % 2]
         return label, f"{label}.{number // 2}.jpg", jpeg.tobytes()
 
-    with ThreadPoolExecutor(threads.count_cores()) as pool:
+    with ThreadPoolExecutor(count_cores()) as pool:
         for start in range(first, stop, 1000):  # so that memory stays bounded
             yield from pool.map(make, range(start, min(start + 1000, stop)))
 
@@ -79,7 +80,7 @@ def write_folder(folder: Path, counts: Mapping[str, int], side_px: int = SIDE_PX
 
 def write_both_shards(folder: Path, manifest: pd.DataFrame) -> None:
     """Writes folder/images' training images as shards into folder/raw and folder/jpeg."""
-    from cvd.data.records import write_shards
+    from cvd.data.examples.shard_writer import write_shards
 
     write = partial(write_shards, size_px=SIZE, size_mb=load_project().shard.size_mb, splits=["train"])
     for encoding in ("raw", "jpeg"):
@@ -127,7 +128,7 @@ def train_variant(
 
     params = load_project()
     variant = params.variants[name]
-    threads.set_threads(params.train.threads)
+    set_threads(params.train.threads)
     with tempfile.TemporaryDirectory() as state, hush():
         return train_model(
             choose_network(variant, train),

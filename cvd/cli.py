@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from cvd.errors import DISK_FULL, InputError, describe_fault
-from cvd.stage import silence_tensorflow
+from cvd.runtime.errors import DISK_FULL, InputError, describe_fault
 
 COMMANDS = (  # the module in cvd.commands, its function, what it does
     ("predict", "predict_photos", "cat or dog: photos or folders of them"),
@@ -24,7 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Ends the process: 0, 1 when photos were skipped or MLflow is out of reach, 2 for bad input."""
     _open_streams()
     args = parse_arguments(arguments)
-    silence_tensorflow()
     try:
         code = args.work(args)
     except InputError as error:

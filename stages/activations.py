@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvd.errors import InputError
-from cvd.stage import run_stage
+from cvd.runtime.errors import InputError
+from cvd.runtime.stage import run_stage
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from cvd.params import Params
+    from cvd.runtime.params.loading import Params
 
 
 def main() -> None:
@@ -26,12 +27,13 @@ def main() -> None:
 
 def draw_activations(args: argparse.Namespace) -> None:
     """Draws IMAGE/NN_LAYER.png for each layer, IMAGE/NN_LAYER_C.png of single channels, IMAGE.png with all in brief."""
-    from cvd.data.manifest import choose_images, read_manifest
-    from cvd.files import replace_folder
-    from cvd.params import load_params
+    from cvd.data.images.manifest import choose_images, read_manifest
+    from cvd.runtime.files import replace_folder
+    from cvd.runtime.params.loading import load_params
     from cvd.tracking import add_to_run
 
     params = load_params()
+    start_tensorflow()
     paths = choose_images(read_manifest(args.manifest), params.activations.images)
     with replace_folder(args.out) as folder:
         _draw_layers(args, paths, folder, params)
@@ -43,12 +45,12 @@ def _draw_layers(args: argparse.Namespace, paths: list[str], folder: Path, param
     import numpy as np
     from tqdm import tqdm
 
-    from cvd.data.decode import load_image
-    from cvd.vis.activations import compute_activations
-    from cvd.vis.drawing import name_file, name_layer_file, write_png
-    from cvd.vis.graphs import input_side, load_classifier, predict_probabilities
-    from cvd.vis.grids import draw_channels, draw_overview, write_channels
-    from cvd.vis.layers import choose_activation_layers
+    from cvd.data.images.pixels import load_image
+    from cvd.vis.explaining.activations import compute_activations
+    from cvd.vis.explaining.graphs import input_side, load_classifier, predict_probabilities
+    from cvd.vis.explaining.layers import choose_activation_layers
+    from cvd.vis.sheets.drawing import name_file, name_layer_file, write_png
+    from cvd.vis.sheets.grids import draw_channels, draw_overview, write_channels
 
     model = load_classifier(args.model)
     layers = choose_activation_layers(model, params.activations.layers)
@@ -93,8 +95,8 @@ def _draw_channels(
     params: "Params",
 ) -> None:
     """Draws the channels asked for by themselves, of a layer that has them."""
-    from cvd.vis.channels import draw_channel
-    from cvd.vis.drawing import name_file, name_layer_file, write_png
+    from cvd.vis.sheets.channels import draw_channel
+    from cvd.vis.sheets.drawing import name_file, name_layer_file, write_png
 
     for channel in params.activations.channels or ():
         if channel < activations.shape[-1]:

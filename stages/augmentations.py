@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvd.stage import run_stage
+from cvd.runtime.stage import run_stage
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cvd.params import Params
-    from cvd.vis.previews import Preview
+    from cvd.runtime.params.loading import Params
+    from cvd.vis.charts.previews import Preview
 
 ROWS = 6  # images on a page
 
@@ -28,11 +28,11 @@ def preview_augmentations(images: Path, manifest_path: Path, out: Path) -> None:
     """Draws `augmentations.png`, and `augmentations-2.png` and so on where there are more images than fit on a page."""
     from tqdm import tqdm
 
-    from cvd.data.manifest import choose_images, read_manifest
-    from cvd.files import replace_folder
-    from cvd.params import load_params
-    from cvd.vis.previews import draw_previews
-    from cvd.vis.themes import save_figure
+    from cvd.data.images.manifest import choose_images, read_manifest
+    from cvd.runtime.files import replace_folder
+    from cvd.runtime.params.loading import load_params
+    from cvd.vis.charts.previews import draw_previews
+    from cvd.vis.charts.themes import save_figure
 
     params = load_params()
     manifest = read_manifest(manifest_path)
@@ -47,10 +47,10 @@ def preview_augmentations(images: Path, manifest_path: Path, out: Path) -> None:
 
 def _make_preview(path: str, images: Path, manifest: "pd.DataFrame", params: "Params") -> "Preview":
     """An image and its copies. A training image's are those of the first epochs, just as training sees them."""
-    from cvd.data.decode import load_image
-    from cvd.data.manifest import select_split
-    from cvd.models.augmentation import describe_affine, sample_affine, warp_image
-    from cvd.vis.previews import Preview
+    from cvd.data.examples.augmentation import describe_affine, sample_affine, warp_image
+    from cvd.data.images.manifest import select_split
+    from cvd.data.images.pixels import load_image
+    from cvd.vis.charts.previews import Preview
 
     image = load_image(images / path, params.image.size_px)
     split = manifest.loc[manifest["path"] == path, "split"].item()

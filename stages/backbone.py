@@ -4,7 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from cvd.stage import run_stage
+from cvd.runtime.stage import run_stage
+from cvd.runtime.startup import start_tensorflow
 
 
 def main() -> None:
@@ -16,12 +17,13 @@ def main() -> None:
 
 def make_backbone(folder: Path) -> None:
     """Builds the backbone that params.yaml names, and saves it."""
-    from cvd.params import load_params
+    from cvd.runtime.params.loading import load_params
 
     params = load_params().backbone
+    start_tensorflow()
 
-    from cvd.models.backbone import save_backbone
-    from cvd.models.pretrained import build_backbone
+    from cvd.models.networks.backbone import save_backbone
+    from cvd.models.pretrained.building import build_backbone
 
     # Beside the repository itself, so that queued copies of an experiment share what has been fetched.
     cache = Path(os.environ.get("DVC_ROOT", ".")) / ".cvd" / "weights"

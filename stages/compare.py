@@ -5,17 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cvd.errors import InputError
 from cvd.evaluation.comparison import compare_variants, summarise_timing
 from cvd.evaluation.measures import read_predictions, render_json
 from cvd.evaluation.overfitting import read_history, tabulate_curves
 from cvd.evaluation.tables import render_markdown, tabulate_comparison, tabulate_pairs
-from cvd.files import replace_file, replace_folder
-from cvd.params import load_params
-from cvd.stage import run_stage
-from cvd.vis.charts import draw_curves
-from cvd.vis.forests import draw_differences, draw_overfitting
-from cvd.vis.themes import save_figure
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import replace_file, replace_folder
+from cvd.runtime.params.loading import load_params
+from cvd.runtime.stage import run_stage
+from cvd.vis.charts.curves import draw_curves
+from cvd.vis.charts.forests import draw_differences, draw_overfitting
+from cvd.vis.charts.themes import save_figure
 
 FIGURES = ("curves.png", "differences.png")  # for MLflow
 

@@ -4,10 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-from cvd.data.origins import Request
-from cvd.data.sources import fetch_source
-from cvd.params import load_params
-from cvd.stage import run_stage
+from cvd.data.sources.origins import Request
+from cvd.data.sources.registry import fetch_source
+from cvd.runtime.params.loading import load_params
+from cvd.runtime.stage import run_stage
 
 
 def main() -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cvd.data.manifest import read_manifest, select_split
-from cvd.errors import InputError
+from cvd.data.images.manifest import read_manifest, select_split
 from cvd.evaluation.calibration import tabulate_reliability
 from cvd.evaluation.measures import (
     SPLITS,
@@ -19,9 +18,11 @@ from cvd.evaluation.measures import (
     tabulate_roc,
 )
 from cvd.evaluation.overfitting import read_history, tabulate_curves
-from cvd.files import replace_file
-from cvd.params import Params, load_params
-from cvd.stage import run_stage
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import replace_file
+from cvd.runtime.params.loading import Params, load_params
+from cvd.runtime.stage import run_stage
+from cvd.runtime.startup import start_tensorflow
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -51,10 +52,10 @@ def predict_manifest(args: argparse.Namespace, params: Params) -> pd.DataFrame:
     import tensorflow as tf
     from tqdm import tqdm
 
-    from cvd.data.examples import read_features, read_files, read_shards
-    from cvd.models.head import split_head
-    from cvd.prediction import predict_logits
-    from cvd.threads import set_threads
+    from cvd.data.examples.reading import read_features, read_files, read_shards
+    from cvd.evaluation.prediction import predict_logits
+    from cvd.machine.threads import set_threads
+    from cvd.models.networks.head import split_head
 
     set_threads(params.train.threads)
     tf.config.experimental.enable_op_determinism()
@@ -91,6 +92,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 def work(args: argparse.Namespace) -> None:
     params = load_params()
+    start_tensorflow()
     if args.variant not in params.variants:
         raise InputError(f"--variant is {args.variant!r}: params.yaml has {', '.join(params.variants)}")
     for path in (args.model, args.training):
@@ -125,8 +127,8 @@ def work(args: argparse.Namespace) -> None:
 
 
 def draw_sheet(args: argparse.Namespace, metrics: dict, tables: dict[str, pd.DataFrame]) -> None:
-    from cvd.vis.diagnostics import draw_variant
-    from cvd.vis.themes import save_figure
+    from cvd.vis.charts.diagnostics import draw_variant
+    from cvd.vis.charts.themes import save_figure
 
     figure = draw_variant(
         args.variant, metrics, curves=tables["curves"], roc=tables["roc"], reliability=tables["reliability"]

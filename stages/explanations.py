@@ -6,13 +6,14 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvd.stage import run_stage
+from cvd.runtime.stage import run_stage
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
 
-    from cvd.params import Params
+    from cvd.runtime.params.loading import Params
 
 KINDS = ("animal", "head")
 
@@ -32,13 +33,14 @@ def check_explanations(args: argparse.Namespace) -> None:
     """Measures each variant's maps, and writes {variant: {method: {layer: figures}}}."""
     import tensorflow as tf
 
-    from cvd.data.decode import decode_image
-    from cvd.data.manifest import choose_images, read_manifest
-    from cvd.files import replace_file
-    from cvd.params import load_params
-    from cvd.threads import set_threads
+    from cvd.data.images.manifest import choose_images, read_manifest
+    from cvd.data.images.pixels import decode_image
+    from cvd.machine.threads import set_threads
+    from cvd.runtime.files import replace_file
+    from cvd.runtime.params.loading import load_params
 
     params = load_params()
+    start_tensorflow()
     set_threads(params.train.threads)
     tf.config.experimental.enable_op_determinism()
     paths = choose_images(read_manifest(args.manifest), params.explanations.images)
@@ -82,10 +84,10 @@ def _check_variant(
     """Figures of each method and layer, and what a map without meaning would get: {method: {layer: figures}}."""
     import numpy as np
 
-    from cvd.data.decode import resize_image
-    from cvd.vis.explaining import choose_layers, make_explainer
-    from cvd.vis.geometry import align_maps
-    from cvd.vis.graphs import compute_probabilities, input_side, load_classifier, make_scorer
+    from cvd.data.images.pixels import resize_image
+    from cvd.vis.explaining.geometry import align_maps
+    from cvd.vis.explaining.graphs import compute_probabilities, input_side, load_classifier, make_scorer
+    from cvd.vis.explaining.methods import choose_layers, make_explainer
 
     settings = params.explanations
     model = load_classifier(path)
@@ -96,7 +98,7 @@ def _check_variant(
     signs = np.where(score(pictures)[:, 0] > 0, 1, -1)
 
     def measure(maps: "np.ndarray") -> dict[str, float]:
-        from cvd.vis.perturbation import measure_faithfulness
+        from cvd.vis.explaining.perturbation import measure_faithfulness
 
         n = settings.perturbed
         areas = measure_faithfulness(
@@ -125,7 +127,7 @@ def _localise(maps: "np.ndarray", masks: "list[dict[str, np.ndarray]]") -> dict[
     """Mean share of heat inside the masks, and share of images whose hottest spot is, by kind of mask."""
     import numpy as np
 
-    from cvd.vis.localisation import is_hit, measure_share
+    from cvd.vis.explaining.localisation import is_hit, measure_share
 
     found = {}
     for kind in KINDS:
@@ -147,8 +149,8 @@ def _randomise(
     params: "Params",
 ) -> dict[str, dict[str, Any]]:
     """Of each layer's maps the rank correlation with those of the network as it is unlearnt from the top."""
-    from cvd.vis.explaining import make_explainer
-    from cvd.vis.randomisation import correlate_maps, randomise_from_top
+    from cvd.vis.explaining.methods import make_explainer
+    from cvd.vis.explaining.randomisation import correlate_maps, randomise_from_top
 
     found: dict[str, dict[str, float]] = {layer: {} for layer in maps}
     explain = None

@@ -4,7 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
-from cvd.stage import run_stage
+from cvd.runtime.stage import run_stage
+from cvd.runtime.startup import start_tensorflow
 
 
 def main() -> None:
@@ -19,19 +20,20 @@ def main() -> None:
 
 def cache_features(images: Path, manifest_path: Path, backbone: Path, features: Path) -> None:
     """Writes the features of all splits."""
-    from cvd.params import load_params
+    from cvd.runtime.params.loading import load_params
 
     threads = load_params().train.threads
+    start_tensorflow()
 
     import numpy as np
     from tqdm import tqdm
 
-    from cvd.data.examples import read_files
-    from cvd.data.manifest import SPLITS, read_manifest
-    from cvd.files import replace_folder
-    from cvd.models.backbone import describe_backbone, load_backbone
-    from cvd.models.features import compute_features, make_extractor, write_index
-    from cvd.threads import set_threads
+    from cvd.data.examples.reading import read_files
+    from cvd.data.images.manifest import SPLITS, read_manifest
+    from cvd.machine.threads import set_threads
+    from cvd.models.networks.backbone import describe_backbone, load_backbone
+    from cvd.models.networks.features import compute_features, make_extractor, write_index
+    from cvd.runtime.files import replace_folder
 
     set_threads(threads)
     manifest = read_manifest(manifest_path)

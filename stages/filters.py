@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvd.stage import run_stage
+from cvd.runtime.stage import run_stage
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
 
-    from cvd.params import Params
-    from cvd.vis.filters import Ascent
+    from cvd.runtime.params.loading import Params
+    from cvd.vis.filters.ascent import Ascent
 
 MOST_AT_ONCE = 8  # batches in memory
 
@@ -27,14 +28,16 @@ def main() -> None:
 
 def draw_filters(variant: str, path: Path, out: Path) -> None:
     """Draws LAYER.png, and writes how far the ascent came to objectives.json."""
-    from cvd.files import replace_folder
-    from cvd.params import load_params
-    from cvd.threads import count_cores, set_threads
+    from cvd.machine.threads import set_threads
+    from cvd.runtime.files import replace_folder
+    from cvd.runtime.params.loading import load_params
+    from cvd.runtime.threads import count_cores
     from cvd.tracking import add_to_run
-    from cvd.vis.graphs import load_classifier
-    from cvd.vis.layers import choose_filter_layers
+    from cvd.vis.explaining.graphs import load_classifier
+    from cvd.vis.explaining.layers import choose_filter_layers
 
     params = load_params()
+    start_tensorflow()
     at_once = min(count_cores(), MOST_AT_ONCE)
     set_threads(1, across=at_once)  # batches side by side are faster than an operation on several threads
     model = load_classifier(path)
@@ -49,10 +52,10 @@ def _draw_layers(
 ) -> None:
     from tqdm import tqdm
 
-    from cvd.vis.drawing import name_layer_file, write_png
-    from cvd.vis.filters import ascend_filters
-    from cvd.vis.grids import draw_pictures
-    from cvd.vis.layers import choose_evenly
+    from cvd.vis.explaining.layers import choose_evenly
+    from cvd.vis.filters.ascent import ascend_filters
+    from cvd.vis.sheets.drawing import name_layer_file, write_png
+    from cvd.vis.sheets.grids import draw_pictures
 
     settings = params.filters
     objectives: dict[str, Any] = {}

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvd.errors import InputError
-from cvd.photos import list_photos, read_photos
-from cvd.stage import run_stage
+from cvd.data.intake.photos import list_photos, read_photos
+from cvd.runtime.errors import InputError
+from cvd.runtime.stage import run_stage
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from cvd.params import Params
-    from cvd.vis.overlays import Row
+    from cvd.runtime.params.loading import Params
+    from cvd.vis.sheets.overlays import Row
 
 CLASSES = (("cat", -1), ("dog", 1))  # in the order of their labels
 
@@ -36,14 +37,15 @@ def draw_gradcam(args: argparse.Namespace) -> None:
     IMAGE.png has all variants, VARIANT/IMAGE.png one, VARIANT/IMAGE/LAYER_CLASS.png a single map beside its image and
     overlay, photos/PHOTO.png the backbone's ImageNet classes.
     """
-    from cvd.data.decode import decode_image
-    from cvd.data.manifest import choose_images, read_manifest
-    from cvd.files import replace_folder
-    from cvd.params import load_params
+    from cvd.data.images.manifest import choose_images, read_manifest
+    from cvd.data.images.pixels import decode_image
+    from cvd.runtime.files import replace_folder
+    from cvd.runtime.params.loading import load_params
     from cvd.tracking import add_to_run
-    from cvd.vis.overlays import limit_size
+    from cvd.vis.sheets.overlays import limit_size
 
     params = load_params()
+    start_tensorflow()
     photos = {name: limit_size(photo) for name, photo in read_own_photos(args.photos).items()}
     paths = choose_images(read_manifest(args.manifest), params.gradcam.images)
     images = {path: limit_size(decode_image(args.images / path)) for path in paths}
@@ -76,9 +78,9 @@ def _draw_variants(images: "dict[str, np.ndarray]", models: Path, folder: Path, 
     """Draws the test images' sheets and single maps."""
     from tqdm import tqdm
 
-    from cvd.vis.drawing import name_file, name_layer_file, write_png
-    from cvd.vis.explaining import METHODS
-    from cvd.vis.overlays import draw_comparison, draw_heat
+    from cvd.vis.explaining.methods import METHODS
+    from cvd.vis.sheets.drawing import name_file, name_layer_file, write_png
+    from cvd.vis.sheets.overlays import draw_comparison, draw_heat
 
     caption = f"{METHODS[params.gradcam.method].title}: where each network finds evidence for cat, and for dog"
     rows: dict[str, list[Row]] = {path: [] for path in images}
@@ -100,12 +102,12 @@ def _explain_variant(variant: str, images: "dict[str, np.ndarray]", models: Path
     """What a variant says of each image, with its heat maps: each layer's for cat, then for dog."""
     import numpy as np
 
-    from cvd.data.decode import resize_image
-    from cvd.vis.explaining import METHODS, choose_layers, make_explainer
-    from cvd.vis.geometry import align_maps
-    from cvd.vis.graphs import input_side, load_classifier, predict_probabilities
-    from cvd.vis.layers import name_depths
-    from cvd.vis.overlays import Heat, Row
+    from cvd.data.images.pixels import resize_image
+    from cvd.vis.explaining.geometry import align_maps
+    from cvd.vis.explaining.graphs import input_side, load_classifier, predict_probabilities
+    from cvd.vis.explaining.layers import name_depths
+    from cvd.vis.explaining.methods import METHODS, choose_layers, make_explainer
+    from cvd.vis.sheets.overlays import Heat, Row
 
     model = load_classifier(models / f"{variant}.keras")
     method = params.gradcam.method
@@ -130,13 +132,13 @@ def _draw_photos(photos: "dict[str, np.ndarray]", backbone: Path, folder: Path, 
     import numpy as np
     from tqdm import tqdm
 
-    from cvd.data.decode import resize_image
-    from cvd.models.backbone import describe_backbone, load_backbone
-    from cvd.models.imagenet import class_names
-    from cvd.vis.drawing import name_layer_file, write_png
-    from cvd.vis.explaining import METHODS, choose_layers, make_top_explainer
-    from cvd.vis.geometry import align_maps
-    from cvd.vis.overlays import Heat, draw_photos
+    from cvd.data.images.pixels import resize_image
+    from cvd.models.networks.backbone import describe_backbone, load_backbone
+    from cvd.models.networks.imagenet import class_names
+    from cvd.vis.explaining.geometry import align_maps
+    from cvd.vis.explaining.methods import METHODS, choose_layers, make_top_explainer
+    from cvd.vis.sheets.drawing import name_layer_file, write_png
+    from cvd.vis.sheets.overlays import Heat, draw_photos
 
     folder.mkdir()
     description = describe_backbone(backbone)

@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvd.stage import run_stage
+from cvd.runtime.stage import run_stage
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from cvd.params import Params
-    from cvd.vis.galleries import Exhibit
+    from cvd.runtime.params.loading import Params
+    from cvd.vis.sheets.galleries import Exhibit
 
 LABELS = ("cat", "dog")
 
@@ -29,15 +30,16 @@ def main() -> None:
 
 def show_mistakes(args: argparse.Namespace) -> None:
     """Draws VARIANT.png for each network, and disagreements.png, of the test images."""
-    from cvd.data.decode import decode_image
+    from cvd.data.images.pixels import decode_image
     from cvd.evaluation.measures import read_predictions
     from cvd.evaluation.mistakes import KINDS, choose_disagreements, choose_telling
-    from cvd.files import replace_folder
-    from cvd.params import load_params
+    from cvd.runtime.files import replace_folder
+    from cvd.runtime.params.loading import load_params
     from cvd.tracking import add_to_run
-    from cvd.vis.overlays import limit_size
+    from cvd.vis.sheets.overlays import limit_size
 
     params = load_params()
+    start_tensorflow()
     n, variants = params.gradcam.mistakes, params.gradcam.variants
     tables = {name: read_predictions(args.predictions / f"{name}.csv") for name in variants}
     tests = {name: table[table["split"] == "test"].reset_index(drop=True) for name, table in tables.items()}
@@ -72,12 +74,12 @@ def _explain(
     """Each image with what the variant's predictions say of it, and the heat for that."""
     import numpy as np
 
-    from cvd.data.decode import resize_image
-    from cvd.vis.explaining import METHODS, choose_layers, make_explainer
-    from cvd.vis.galleries import Exhibit
-    from cvd.vis.geometry import align_maps
-    from cvd.vis.graphs import input_side, load_classifier
-    from cvd.vis.overlays import Heat
+    from cvd.data.images.pixels import resize_image
+    from cvd.vis.explaining.geometry import align_maps
+    from cvd.vis.explaining.graphs import input_side, load_classifier
+    from cvd.vis.explaining.methods import METHODS, choose_layers, make_explainer
+    from cvd.vis.sheets.galleries import Exhibit
+    from cvd.vis.sheets.overlays import Heat
 
     model = load_classifier(models / f"{variant}.keras")
     layer = choose_layers(model, None, method=params.gradcam.method)[-1]
@@ -103,9 +105,9 @@ def _draw(
     exhibits: "dict[str, dict[str, Exhibit]]",
     params: "Params",
 ) -> None:
-    from cvd.vis.drawing import write_png
-    from cvd.vis.explaining import METHODS
-    from cvd.vis.galleries import draw_disagreements, draw_gallery
+    from cvd.vis.explaining.methods import METHODS
+    from cvd.vis.sheets.drawing import write_png
+    from cvd.vis.sheets.galleries import draw_disagreements, draw_gallery
 
     heat = METHODS[params.gradcam.method].describe("the last convolution")
     for name, chosen in telling.items():

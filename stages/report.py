@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from cvd.data.manifest import read_manifest
-from cvd.files import replace_file
-from cvd.params import load_params
+from cvd.data.images.manifest import read_manifest
 from cvd.report.page import render_report
 from cvd.report.provenance import describe_code, describe_machine, list_versions
 from cvd.report.results import read_results
-from cvd.stage import run_stage
+from cvd.runtime.files import replace_file
+from cvd.runtime.params.loading import load_params
+from cvd.runtime.stage import run_stage
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -4,7 +4,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from cvd.stage import run_stage
+from cvd.runtime.stage import run_stage
+from cvd.runtime.startup import start_tensorflow
 
 
 def main() -> None:
@@ -20,12 +21,13 @@ def shard_images(images: Path, manifest_path: Path, shards: Path) -> None:
     """Writes the shards of all splits."""
     from tqdm import tqdm
 
-    from cvd.data.manifest import SPLITS, read_manifest
-    from cvd.data.records import write_shards
-    from cvd.files import replace_folder
-    from cvd.params import load_params
+    from cvd.data.examples.shard_writer import write_shards
+    from cvd.data.images.manifest import SPLITS, read_manifest
+    from cvd.runtime.files import replace_folder
+    from cvd.runtime.params.loading import load_params
 
     params = load_params()
+    start_tensorflow()
     manifest = read_manifest(manifest_path)
     n = int(manifest["split"].isin(SPLITS).sum())
     with replace_folder(shards) as folder:

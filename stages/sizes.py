@@ -14,16 +14,16 @@ from typing import Any
 
 import pandas as pd
 
-from cvd.data.manifest import read_manifest, select_split, write_manifest
-from cvd.data.subset import cut_parts, keep_features
-from cvd.errors import InputError
+from cvd.data.examples.subset import cut_parts, keep_features
+from cvd.data.images.manifest import read_manifest, select_split, write_manifest
 from cvd.evaluation.measures import read_predictions
 from cvd.evaluation.sizes import MOST_EPOCHS, PARTS, lengthen_training, render_sizes, tabulate_sizes
-from cvd.files import replace_file, replace_folder
-from cvd.params import Params, load_params
-from cvd.stage import run_stage
-from cvd.vis.sizes import draw_sizes
-from cvd.vis.themes import save_figure
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import replace_file, replace_folder
+from cvd.runtime.params.loading import Params, load_params
+from cvd.runtime.stage import run_stage
+from cvd.vis.charts.sizes import draw_sizes
+from cvd.vis.charts.themes import save_figure
 
 TRAINED = {  # options of the train stage that name its outputs, and how they end here
     "model": "keras",
@@ -141,7 +141,7 @@ def train_part(
         params: the project's.
         name: of the part's variant, which files are named after.
         block: of that variant.
-        kept: the part's manifest, as of `cvd.data.subset.cut_parts`.
+        kept: the part's manifest, as of `cvd.data.examples.subset.cut_parts`.
         here: absolute path of the folder, which is created.
     """
     here.mkdir()

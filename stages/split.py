@@ -9,14 +9,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cvd.data.archives import Member
-from cvd.data.manifest import LABELS, read_manifest, read_quarantine, write_manifest, write_quarantine
-from cvd.data.placement import place_images
-from cvd.data.summary import summarise_data, write_sheets
-from cvd.files import replace_file, replace_folder
-from cvd.params import load_params
-from cvd.stage import run_stage
-from cvd.threads import count_cores
+from cvd.data.archives.reading import Member
+from cvd.data.images.manifest import LABELS, read_manifest, read_quarantine, write_manifest, write_quarantine
+from cvd.data.intake.placement import place_images
+from cvd.data.intake.summary import summarise_data, write_sheets
+from cvd.runtime.files import replace_file, replace_folder
+from cvd.runtime.params.loading import load_params
+from cvd.runtime.stage import run_stage
+from cvd.runtime.threads import count_cores
 
 
 def main() -> None:

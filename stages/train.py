@@ -9,21 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from cvd import hardware, tracking
-from cvd.data.examples import Examples, find_input, read_features, read_files, read_shards
-from cvd.data.manifest import read_manifest
-from cvd.errors import InputError
-from cvd.params import Params, load_params
-from cvd.sections import BackboneVariant, Variant
-from cvd.threads import set_threads
+from cvd import tracking
+from cvd.data.examples.reading import Examples, find_input, read_features, read_files, read_shards
+from cvd.data.images.manifest import read_manifest
+from cvd.machine import hardware
+from cvd.machine.threads import set_threads
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.loading import Params, load_params
+from cvd.runtime.params.sections import BackboneVariant, Variant
+from cvd.runtime.startup import start_tensorflow
+from cvd.training.distributed.worker import join_training, run_training
 from cvd.training.state import digest_files, make_key, open_state_folder
-from cvd.training.worker import join_training, run_training
 
 if TYPE_CHECKING:  # TensorFlow is loaded once the stage has quietened it
     import keras
 
-    from cvd.data.pipeline import Augment
-    from cvd.training.distribution import Distribution
+    from cvd.data.examples.pipeline import Augment
+    from cvd.training.distributed.strategy import Distribution
 
 
 def main() -> None:
@@ -39,6 +41,7 @@ def main() -> None:
 
 def work(args: argparse.Namespace) -> None:
     params = load_params()
+    start_tensorflow()
     variant = params.variants.get(args.variant)
     if variant is None:
         raise InputError(
@@ -114,7 +117,7 @@ def train_variant(
     begin = time.perf_counter()
     train, validation = read_examples(args, params, variant, distribution)
     if isinstance(variant, BackboneVariant):
-        from cvd.training.backbone import plan_training
+        from cvd.training.transfer import plan_training
 
         settings = {name: getattr(variant, name) for name in ("pretrained", "unfreeze", "augment", "dropout")}
         settings |= {"seed": params.seed, "threads": params.train.threads}
@@ -205,7 +208,7 @@ def read_examples(
 def choose_network(variant: Variant, train: Examples) -> "Callable[[str], keras.Model]":
     """What builds the network that is trained, of a dtype policy."""
     if variant.network == "backbone":
-        from cvd.models.head import build_head
+        from cvd.models.networks.head import build_head
 
         return lambda dtype: build_head(n_features=train.shape[0], dropout=variant.dropout, dtype=dtype)
     import tensorflow as tf
@@ -226,10 +229,10 @@ def choose_builder(variant: Variant) -> "Callable[..., keras.Model]":
     """The function that builds a network from scratch, but for the images' side."""
     settings = {name: getattr(variant, name) for name in ("width", "depth", "dropout")}
     if variant.network == "residual":
-        from cvd.models.residual import build_residual
+        from cvd.models.scratch.residual import build_residual
 
         return partial(build_residual, **settings)
-    from cvd.models.plain import build_plain
+    from cvd.models.scratch.plain import build_plain
 
     return partial(build_plain, **settings)
 
@@ -238,7 +241,7 @@ def choose_augmentation(params: Params, variant: Variant) -> "Augment | None":
     """What augments the training images, if anything does."""
     if not variant.augment:
         return None
-    from cvd.models.augmentation import augment_images
+    from cvd.data.examples.augmentation import augment_images
 
     settings = params.augment.model_dump() | {"seed": params.seed}
     return lambda images, epoch, indices: augment_images(images, epoch=epoch, indices=indices, **settings)

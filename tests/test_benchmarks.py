@@ -10,7 +10,7 @@ import pytest
 from benchmarks import __main__ as all_benchmarks
 from benchmarks import bench_epoch, contest
 from benchmarks.contest import Clock, Figures, Goal, Turn, divide, print_goals, take_turns, time_contenders
-from cvd import threads
+from cvd.machine import threads
 
 SIZES = {
     "input": "--images 40 --source-px 64 --repeats 1",
@@ -50,7 +50,7 @@ def run_one_by_one(contenders: Mapping[str, Callable[[Turn], None]], *, rounds: 
 def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """New processes would each load TensorFlow, for seconds."""
     monkeypatch.setattr(threads, "set_threads", lambda *numbers, **more: None)  # TensorFlow runs already
-    monkeypatch.setattr("cvd.data.pipeline.READY", 1)
+    monkeypatch.setattr("cvd.data.examples.pipeline.READY", 1)
     for name in SIZES:
         module = importlib.import_module(f"benchmarks.bench_{name}")
         monkeypatch.setattr(module, "take_turns", run_one_by_one, raising=False)

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cvd import cli, photos
+from cvd import cli
+from cvd.data.intake import photos
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.filterwarnings(
@@ -108,7 +109,7 @@ def test_a_photo_has_one_logit_in_any_company(
         assert json.loads(out) == [rows[i]]
     import keras
 
-    from cvd.data.decode import resize_image
+    from cvd.data.images.pixels import resize_image
 
     model = keras.models.load_model(project / "models/good.keras")
     pixels = photos.read_photo(tmp_path / "59.png").pixels

@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from cvd import cli
-from cvd.evaluation import experiments, seeds
+from cvd.commands import seeds
 from cvd.evaluation.measures import evaluate_variant, render_json, tabulate_predictions
+from cvd.runtime import experiments
 
 ROOT = Path(__file__).parent.parent
 TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}

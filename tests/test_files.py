@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cvd.files import replace_file, replace_folder
+from cvd.runtime.files import replace_file, replace_folder
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

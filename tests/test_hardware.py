@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cvd import hardware
+from cvd.machine import hardware
 
 CPUINFO = (
     "processor\t: 0\nmodel name\t: Some CPU @ 2.0GHz\nflags\t\t: fpu {flag}\n\nprocessor\t: 1\nmodel name\t: Some CPU\n"

@@ -80,7 +80,7 @@ def test_rooms_keep_their_doors(file: Path) -> None:
         for other in rooms - {area(file)}:
             assert not {name for name in names if name == other or name.startswith(other + ".")}, f"imports {other}"
     if area(file) not in ("stages", "cvd.commands") and file.name != "cli.py":
-        own = {"cvd.params", "cvd.sections"}
+        own = {"cvd.runtime.params", "cvd.runtime.params.sections"}
         assert file.stem in ("params", "sections") or not own & names, "only stages and the CLI read params"
         if file.parent.name != "tracking" and file.name != "tracking.py":
             assert "cvd.tracking" not in names, "only stages and the CLI touch tracking"

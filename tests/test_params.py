@@ -10,8 +10,8 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from cvd.errors import InputError
-from cvd.params import load_params, parse_params
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.loading import load_params, parse_params
 
 ROOT = Path(__file__).parent.parent
 RAW: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from cvd.data.examples import Examples
-from cvd.prediction import predict_logits
+from cvd.data.examples.reading import Examples
+from cvd.evaluation.prediction import predict_logits
 
 
 def make_examples(features: np.ndarray) -> Examples:

@@ -23,8 +23,8 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from cvd.commands import serve
-from cvd.data.decode import encode_jpeg
-from cvd.errors import InputError
+from cvd.data.images.pixels import encode_jpeg
+from cvd.runtime.errors import InputError
 from cvd.web import answers, server
 from cvd.web.app import HEADERS, MAX_BYTES, MemoryRequest, create_app, format_percent
 

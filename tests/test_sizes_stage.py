@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cvd.errors import InputError
-from cvd.stage import TerminatedError, unwind_when_terminated
+from cvd.runtime.errors import InputError
+from cvd.runtime.stage import TerminatedError, unwind_when_terminated
 from stages import sizes as stage
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cvd.errors import InputError
-from cvd.stage import _without_garbage_collection, lock_stage, run_stage
+from cvd.runtime.errors import InputError
+from cvd.runtime.stage import _without_garbage_collection, lock_stage, run_stage
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,7 +50,7 @@ def test_a_fault_of_the_program_is_not_hidden() -> None:
 
 def test_a_second_writer_is_refused_until_the_first_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import time\nfrom cvd.stage import lock_stage\n"
+        [sys.executable, "-c", "import time\nfrom cvd.runtime.stage import lock_stage\n"
          "with lock_stage('train@x'):\n    print('held', flush=True)\n    time.sleep(60)"],
         stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -70,7 +70,8 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(capsys: pytest.Captu
 
 def test_kill_unwinds_and_leaves_nothing(tmp_path: Path) -> None:
     script = (
-        "import time\nfrom cvd.files import replace_file, replace_folder\nfrom cvd.stage import run_stage\n"
+        "import time\n"
+        "from cvd.runtime.files import replace_file, replace_folder\nfrom cvd.runtime.stage import run_stage\n"
         "def work():\n"
         "    with replace_file('out.csv') as file, replace_folder('out') as folder:\n"
         "        file.write_text('half'), (folder / 'half').touch()\n"
@@ -157,7 +158,7 @@ def test_an_import_that_fails_leaves_garbage_collection_as_it_was(is_enabled: bo
 @pytest.mark.parametrize("first", ["keras", "tensorflow"])
 def test_tensorflow_starts_in_silence_without_what_nothing_uses(first: str) -> None:
     script = (
-        f"import gc, sys; from cvd.stage import silence_tensorflow; silence_tensorflow(); import {first};"
+        f"import gc, sys; from cvd.runtime.startup import start_tensorflow; start_tensorflow(); import {first};"
         "assert gc.isenabled() and gc.get_freeze_count() > 100_000 > len(gc.get_objects());"
         "assert {'keras', 'tensorflow'} < set(sys.modules);"
         "assert not {'sklearn', 'matplotlib'} & set(sys.modules);"

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cvd import threads
 from cvd.data.drawn import write_drawn_archive
-from cvd.data.examples import Examples, read_features, read_files
-from cvd.data.manifest import read_manifest
-from cvd.errors import InputError
+from cvd.data.examples.reading import Examples, read_features, read_files
+from cvd.data.images.manifest import read_manifest
 from cvd.evaluation.measures import SPLITS, is_right
 from cvd.evaluation.overfitting import N_LAST, find_onset
-from cvd.params import load_params
+from cvd.machine import threads
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.loading import load_params
 from stages.backbone import make_backbone
 from stages.features import cache_features
 from stages.split import split
@@ -112,7 +112,7 @@ def train(request: pytest.FixtureRequest) -> Train:
 
 
 def _train_and_measure(name: str, seed: int, examples: dict[str, Examples]) -> Result:
-    from cvd.prediction import predict_logits
+    from cvd.evaluation.prediction import predict_logits
     from cvd.training.fitting import train_model
     from cvd.training.outputs import rebuild_plain
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cvd import threads
+from cvd.runtime import threads
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux only")

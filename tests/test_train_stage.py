@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cvd.data.examples import find_input
-from cvd.errors import InputError
-from cvd.params import load_params
+from cvd.data.examples.reading import find_input
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.loading import load_params
 from stages.train import check_graph
 
 ROOT = Path(__file__).parent.parent

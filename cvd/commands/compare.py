@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cvd.errors import InputError
-from cvd.params import load_params
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.loading import load_params
 from cvd.tracking import find_root
 
 
@@ -87,9 +87,9 @@ def read_json(path: Path, variant: str) -> dict[str, Any]:
 
 def compare_seeds(variants: Sequence[str], form: str) -> str:
     """Mean and spread of each variant over the seeds that were tried, and the differences that outlast them."""
-    from cvd.evaluation.experiments import read_outcomes
+    from cvd.commands.seeds import gather_seeds, render_seeds, summarise_seeds
     from cvd.evaluation.measures import render_json
-    from cvd.evaluation.seeds import gather_seeds, render_seeds, summarise_seeds
+    from cvd.runtime.experiments import read_outcomes
 
     runs = gather_seeds(read_outcomes(find_root()), variants)
     for name in variants:

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvd.commands.networks import choose_variant, load_model
-from cvd.photos import find_photos, name_photos, read_photos, report_faults, show_path
+from cvd.data.intake.photos import find_photos, name_photos, read_photos, report_faults, show_path
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
 
-    from cvd.vis.overlays import Row
+    from cvd.vis.sheets.overlays import Row
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "scorecam", "integrated")
 
@@ -30,10 +31,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def explain_photos(args: argparse.Namespace) -> int:
     """Writes a sheet for each photo: heat for cat and for dog, in each layer, a row for each network."""
-    from cvd.files import replace_file
-    from cvd.vis.drawing import write_png
-    from cvd.vis.explaining import METHODS
-    from cvd.vis.overlays import draw_comparison, limit_size
+    start_tensorflow()
+    from cvd.runtime.files import replace_file
+    from cvd.vis.explaining.methods import METHODS
+    from cvd.vis.sheets.drawing import write_png
+    from cvd.vis.sheets.overlays import draw_comparison, limit_size
 
     paths = find_photos(args.photos)
     names = name_photos(paths, args.photos)
@@ -63,13 +65,13 @@ def make_explainer(variant: str, layers: list[str] | None, method: str) -> "Call
     """
     import numpy as np
 
-    from cvd.data.decode import resize_image
-    from cvd.data.manifest import LABELS
-    from cvd.vis import explaining
-    from cvd.vis.geometry import align_maps
-    from cvd.vis.graphs import compute_probabilities, make_scorer
-    from cvd.vis.layers import name_depths
-    from cvd.vis.overlays import Heat, Row
+    from cvd.data.images.manifest import LABELS
+    from cvd.data.images.pixels import resize_image
+    from cvd.vis.explaining import methods as explaining
+    from cvd.vis.explaining.geometry import align_maps
+    from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
+    from cvd.vis.explaining.layers import name_depths
+    from cvd.vis.sheets.overlays import Heat, Row
 
     model = load_model(variant)
     chosen = explaining.choose_layers(model, layers, method=method)

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvd.errors import InputError
+from cvd.runtime.errors import InputError
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +30,7 @@ def read_accuracy(variant: str, split: str) -> float | None:
 
 def list_variants() -> list[str]:
     """The variants with a model, in params.yaml's order; those that it does not name come last, by name."""
-    from cvd.params import load_params
+    from cvd.runtime.params.loading import load_params
 
     order: list[str] = []
     with contextlib.suppress(InputError):  # a file that is just being edited must not keep networks from being used
@@ -67,6 +68,7 @@ def load_model(variant: str) -> "keras.Model":
     if not path.is_file():
         known = ", ".join(sorted(each.stem for each in path.parent.glob("*.keras"))) or "none yet: run `dvc repro`"
         raise InputError(f"variant {variant!r} has no model {path}: there are {known}")
+    start_tensorflow()
     import keras
 
     again = f"make it again with `dvc repro train@{variant}` or `dvc checkout`"

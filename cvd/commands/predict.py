@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cvd.commands.networks import choose_variant, load_model
-from cvd.photos import find_photos, read_photos, report_faults, show_path, take_batches
+from cvd.data.intake.photos import find_photos, read_photos, report_faults, show_path, take_batches
 
 N_AHEAD = 64  # photos, squashed already, that wait for the network
 
@@ -35,9 +35,9 @@ def predict_photos(args: argparse.Namespace) -> int:
     from scipy.special import expit
     from tqdm import tqdm
 
-    from cvd.data.decode import limit_opencv_threads, resize_image
-    from cvd.data.manifest import LABELS
-    from cvd.prediction import BATCH_SIZE, make_predictor
+    from cvd.data.images.manifest import LABELS
+    from cvd.data.images.pixels import limit_opencv_threads, resize_image
+    from cvd.evaluation.prediction import BATCH_SIZE, make_predictor
 
     limit_opencv_threads()
     predict, side_px = make_predictor(model), model.input_shape[1]

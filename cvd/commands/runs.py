@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 
-from cvd.errors import InputError
+from cvd.runtime.errors import InputError
 from cvd.tracking import find_root, list_runs, store_uri
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvd.commands.networks import list_variants, load_model, models_folder, read_accuracy
-from cvd.errors import InputError
+from cvd.runtime.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +42,7 @@ def serve_page(args: argparse.Namespace) -> int:
             warning = "other machines can reach this page, without password and encryption; Ctrl-C ends it"
             print(f"warning: --host {args.host}: {warning}", file=sys.stderr)
         askers = load_networks(names)
-        from cvd.vis.themes import DARK, LIGHT, choose_colours
+        from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
         from cvd.web.answers import encode_scale
         from cvd.web.app import create_app
 

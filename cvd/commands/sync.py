@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 
-from cvd.params import load_params
+from cvd.runtime.params.loading import load_params
 from cvd.tracking import find_root, store_uri, sync_workspace
 
 

@@ -5,9 +5,9 @@ import os
 import shlex
 import sys
 
-from cvd.errors import InputError
+from cvd.runtime.errors import InputError
 from cvd.tracking import find_root
-from cvd.training.cluster import EXAMPLE, read_cluster
+from cvd.training.distributed.cluster import EXAMPLE, read_cluster
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

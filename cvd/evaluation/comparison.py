@@ -8,10 +8,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
-from cvd.errors import InputError
 from cvd.evaluation.intervals import bootstrap_accuracies, find_interval
 from cvd.evaluation.measures import is_right
 from cvd.evaluation.verdict import describe_pair, state_verdict
+from cvd.runtime.errors import InputError
 
 Array = NDArray[Any]
 

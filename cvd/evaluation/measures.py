@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score, roc_curve
 
-from cvd.errors import InputError
 from cvd.evaluation.calibration import measure_ece
 from cvd.evaluation.intervals import wilson_interval
 from cvd.evaluation.overfitting import measure_overfitting
+from cvd.runtime.errors import InputError
 
 Array = NDArray[Any]
 

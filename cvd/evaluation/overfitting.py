@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cvd.errors import InputError
+from cvd.runtime.errors import InputError
 
 COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
 N_LAST = 3  # epochs that must at least follow an onset: one bad epoch is noise, not a trend

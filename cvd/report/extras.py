@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from cvd.errors import InputError
 from cvd.evaluation.measures import is_right, read_predictions
 from cvd.evaluation.sizes import COLUMNS
+from cvd.runtime.errors import InputError
 
 N_NAMED = 8  # rows of the quarantine that are written out
 # Figures of metrics/explanations.json: name, heading, what it says.

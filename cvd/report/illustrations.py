@@ -9,11 +9,11 @@ from cvd.evaluation.sizes import describe_sizes
 from cvd.evaluation.verdict import describe_overfitting
 from cvd.report.pictures import encode_figure
 from cvd.report.results import Results
-from cvd.vis.charts import draw_curves
-from cvd.vis.diagnostics import draw_confusion, draw_reliability, draw_roc
-from cvd.vis.forests import draw_differences, draw_overfitting
-from cvd.vis.sizes import draw_sizes
-from cvd.vis.themes import DARK, LIGHT
+from cvd.vis.charts.curves import draw_curves
+from cvd.vis.charts.diagnostics import draw_confusion, draw_reliability, draw_roc
+from cvd.vis.charts.forests import draw_differences, draw_overfitting
+from cvd.vis.charts.sizes import draw_sizes
+from cvd.vis.charts.themes import DARK, LIGHT
 
 
 def draw_charts(results: Results) -> dict[str, list[dict[str, Any]]]:

@@ -22,9 +22,9 @@ from cvd.evaluation.verdict import (
 from cvd.report.exports import collect_exports, collect_sheets
 from cvd.report.illustrations import describe_charts, draw_charts
 from cvd.report.results import Results
-from cvd.vis.themes import DARK, LIGHT, choose_colours
+from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
+TEMPLATES = Path(__file__).parent
 NOTABLE_GAP = 0.05  # accuracy gap from which the headline speaks of over-fitting
 
 

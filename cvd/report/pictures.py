@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cvd.vis.themes import save_figure
+from cvd.vis.charts.themes import save_figure
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 # Tried in turn until a picture is small enough: longest side in pixels, and WebP's quality.

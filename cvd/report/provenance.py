@@ -5,8 +5,8 @@ import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
-from cvd.hardware import read_processor_name
-from cvd.threads import count_cores
+from cvd.machine.hardware import read_processor_name
+from cvd.runtime.threads import count_cores
 
 PACKAGES = (
     "tensorflow",

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from cvd.errors import InputError
 from cvd.report.extras import find_others, read_optional, read_sizes, tell_explanations, tell_intake
+from cvd.runtime.errors import InputError
 
 
 @dataclass(frozen=True)

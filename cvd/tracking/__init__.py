@@ -4,10 +4,10 @@ Nothing here fails a stage. When the store is out of reach, one line says so, an
 in `.cvd/unsent/` until `cvd sync` sends it.
 """
 
+from cvd.runtime.project import find_root, store_uri
 from cvd.tracking.additions import add_to_run
-from cvd.tracking.address import find_root, store_uri
 from cvd.tracking.listing import list_runs
-from cvd.tracking.records import arrange_explanations, flatten
+from cvd.tracking.run_records import arrange_explanations, flatten
 from cvd.tracking.sync import sync_workspace
 from cvd.tracking.training import TrainingRun, track_training
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvd.files import hash_file
+from cvd.runtime.dvc_files import name_experiment
+from cvd.runtime.files import hash_file
 from cvd.tracking import outbox
-from cvd.tracking.experiments import name_experiment
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_HASH
 from cvd.tracking.outbox import Addition
-from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_digest, name_metrics, now_ms
+from cvd.tracking.run_records import Record, describe_origin, digest_files, digest_of, name_digest, name_metrics, now_ms
 from cvd.tracking.runs import (
     end_run,
     find_runs,

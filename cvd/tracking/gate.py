@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-from cvd.tracking.address import is_local, show_uri, store_uri
+from cvd.runtime.project import is_local, show_uri, store_uri
 from cvd.tracking.probes import describe_error, held_file, probe
 from cvd.tracking.store import Store, load_mlflow, open_store
 

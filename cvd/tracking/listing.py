@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cvd.tracking.experiments import list_experiments, read_lock
+from cvd.runtime.dvc_files import list_experiments, read_lock
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_MD5
 from cvd.tracking.runs import GROUPS, find_runs, join_group, mark_dead_runs

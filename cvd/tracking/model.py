@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvd.files import hash_file
+from cvd.runtime.files import hash_file
 from cvd.tracking.store import Store
 
 MODEL_HASH = "model.sha256"

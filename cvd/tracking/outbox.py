@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from cvd.files import replace_folder
-from cvd.tracking.address import state_folder
-from cvd.tracking.records import Record, arrange_files
+from cvd.runtime.files import replace_folder
+from cvd.runtime.project import state_folder
+from cvd.tracking.run_records import Record, arrange_files
 
 
 @dataclass

@@ -8,7 +8,7 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 
-from cvd.tracking.address import SQLITE, is_local, show_uri, state_folder
+from cvd.runtime.project import SQLITE, is_local, show_uri, state_folder
 
 PROBE_S = 1.5  # for a server's first answer
 LOCK_S = 5.0  # for a database that another process writes to

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvd.tracking.experiments import WORKSPACE
+from cvd.runtime.dvc_files import WORKSPACE
 from cvd.tracking.model import log_model
-from cvd.tracking.records import (
+from cvd.tracking.run_records import (
     Record,
     arrange_files,
     complete_epoch,

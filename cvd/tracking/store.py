@@ -1,6 +1,5 @@
 """The MLflow store, opened or made, with the experiment in it."""
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -9,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvd.files import replace_file
-from cvd.tracking.address import SQLITE, default_uri, experiment_name, find_root, is_local, state_folder, store_uri
+from cvd.runtime.files import replace_file
+from cvd.runtime.locks import hold_lock
+from cvd.runtime.project import SQLITE, default_uri, experiment_name, find_root, is_local, state_folder, store_uri
 from cvd.tracking.folders import follow_artifacts
 from cvd.tracking.view import describe_experiment
 
@@ -53,8 +53,7 @@ def load_mlflow() -> None:
 @contextmanager
 def lock_store() -> Iterator[None]:
     """One process at a time makes the database and the experiment: MLflow's own start-up races."""
-    with (state_folder() / "mlflow.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with hold_lock(state_folder() / "mlflow.lock"):
         yield
 
 

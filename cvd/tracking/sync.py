@@ -1,19 +1,19 @@
 """Completing MLflow from files: what DVC restored without running code, and what could not be sent."""
 
-import fcntl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvd.files import hash_file
+from cvd.runtime.dvc_files import list_experiments, list_stale, name_applied, read_lock
+from cvd.runtime.files import hash_file
+from cvd.runtime.locks import hold_lock
+from cvd.runtime.project import state_folder
 from cvd.tracking import outbox
 from cvd.tracking.additions import send_addition
-from cvd.tracking.address import state_folder
-from cvd.tracking.experiments import list_experiments, list_stale, name_applied, read_lock
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_HASH, MODEL_MD5, log_model
 from cvd.tracking.outbox import Addition
-from cvd.tracking.records import Record, describe_origin, digest_files, digest_of, name_digest, now_ms
+from cvd.tracking.run_records import Record, describe_origin, digest_files, digest_of, name_digest, now_ms
 from cvd.tracking.runs import (
     GROUPS,
     find_runs,
@@ -50,8 +50,7 @@ def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
     Returns:
         One line for each thing sent; None when MLflow could not be used (one warning line said so).
     """
-    with (state_folder() / "sync.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with hold_lock(state_folder() / "sync.lock"):
         return GATE.attempt(lambda store: list(_sync(store, params)), patient=True)
 
 

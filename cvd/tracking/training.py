@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cvd.files import hash_file
+from cvd.runtime.dvc_files import name_experiment
+from cvd.runtime.files import hash_file
+from cvd.runtime.project import is_local, store_uri
 from cvd.tracking import outbox
-from cvd.tracking.address import is_local, store_uri
-from cvd.tracking.experiments import name_experiment
 from cvd.tracking.gate import GATE
 from cvd.tracking.model import MODEL_HASH, log_model
-from cvd.tracking.records import (
+from cvd.tracking.run_records import (
     Record,
     describe_origin,
     describe_process,

@@ -11,7 +11,7 @@ import re
 import zlib
 from typing import Any
 
-from cvd.tracking.experiments import WORKSPACE
+from cvd.runtime.dvc_files import WORKSPACE
 
 DESCRIPTION = """\
 **Start with *Views*, "Over-fitting" (top right), then the chart icon**: the curves with their gaps, then the figures.

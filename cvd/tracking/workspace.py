@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from cvd.files import hash_file
-from cvd.tracking.experiments import LockedModel, find_experiment, read_lock
+from cvd.runtime.dvc_files import LockedModel, find_experiment, read_lock
+from cvd.runtime.files import hash_file
 from cvd.tracking.model import MODEL_HASH
-from cvd.tracking.records import (
+from cvd.tracking.run_records import (
     Record,
     arrange_explanations,
     describe_origin,
@@ -36,7 +36,7 @@ def find_results(variant: str, stale: Collection[Path]) -> dict[str, list[Path]]
 
     Args:
         variant: its name.
-        stale: what was made of another model, as of `cvd.tracking.experiments.list_stale`.
+        stale: what was made of another model, as of `cvd.runtime.dvc_files.list_stale`.
     """
     found = {}
     for folder, patterns in RESULTS.items():

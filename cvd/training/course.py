@@ -12,10 +12,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cvd.errors import InputError
-from cvd.files import replace_file
-from cvd.models.optimizers import Rate
-from cvd.training.distribution import Distribution, share_state
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import replace_file
+from cvd.training.distributed.strategy import Distribution, share_state
+from cvd.training.optimizers import Rate
 from cvd.training.progress import TrainingProgress
 from cvd.training.state import Arrays, StateWriter, TrainingState, load_state
 

@@ -8,14 +8,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cvd.data.examples import Examples
-from cvd.data.pipeline import Augment, make_evaluation_dataset, make_training_dataset, reveal_input_errors
-from cvd.models.finetuning import hash_frozen_weights
-from cvd.models.optimizers import OPTIMIZERS, make_schedule
+from cvd.data.examples.pipeline import Augment, make_evaluation_dataset, make_training_dataset, reveal_input_errors
+from cvd.data.examples.reading import Examples
+from cvd.models.networks.finetuning import hash_frozen_weights
 from cvd.training.course import COLUMNS, PURE_LOSS, Course, OnEpoch, Training, write_history
-from cvd.training.distribution import Distribution
-from cvd.training.loop import fit_distributed
+from cvd.training.distributed.loop import fit_distributed
+from cvd.training.distributed.strategy import Distribution
 from cvd.training.memory import ADVICE, MemoryShortError
+from cvd.training.optimizers import OPTIMIZERS, make_schedule
 
 __all__ = ["COLUMNS", "OnEpoch", "Training", "train_model", "write_history"]
 
@@ -60,7 +60,7 @@ def train_model(
         precision: float32 or mixed_bfloat16.
         seed: initial weights, order of the examples, dropout.
         weight_decay: share of the learning rate by which adamw shrinks kernels at each step.
-        schedule: constant or cosine, see `cvd.models.optimizers.Schedule`.
+        schedule: constant or cosine, see `cvd.training.optimizers.Schedule`.
         warmup_fraction: share of all steps in which the rate rises, 0..0.9.
         l2: what a trained kernel's square costs. Like smoothing, it is left out of the history's losses.
         label_smoothing: s turns labels 0 and 1 into s/2 and 1 - s/2.

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from cvd import hardware
-from cvd.errors import InputError
-from cvd.models.layers import count_parameters
-from cvd.training.distribution import Distribution
+from cvd.machine import hardware
+from cvd.models.networks.layers import count_parameters
+from cvd.runtime.errors import InputError
+from cvd.training.distributed.strategy import Distribution
 
 ADVICE = "lower train.batch_size, the network's width, image.size_px or train.memory_share"
 STATES = {"rmsprop": 2, "adam": 2, "adamw": 2, "sgd": 1}  # numbers that an optimizer keeps for each that learns

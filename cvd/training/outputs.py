@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 
-from cvd import hardware
-from cvd.files import replace_file
-from cvd.models.layers import count_parameters, format_layers
-from cvd.models.plain import build_plain
-from cvd.models.saving import save_model
+from cvd.machine import hardware
+from cvd.models.networks.layers import count_parameters, format_layers
+from cvd.models.networks.saving import save_model
+from cvd.models.scratch.plain import build_plain
+from cvd.runtime.files import replace_file
 from cvd.training.fitting import Training, write_history
 
 

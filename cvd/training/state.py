@@ -1,6 +1,5 @@
 """What a killed training needs to go on as if nothing had happened: one file, whole or not at all."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,7 +15,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from cvd.files import replace_file
+from cvd.runtime.files import replace_file
+from cvd.runtime.locks import try_lock
 
 Arrays = list[np.ndarray]
 
@@ -53,7 +53,7 @@ LISTS = ("history", "train_seconds", "epoch_seconds", "best_epoch")
 ARRAYS = ("variables", "optimizer")
 DIGEST = "sha256"  # a file's own, of all that is in it
 # What a result follows from besides its configuration.
-CODE = ("data", "models", "training", "hardware.py", "threads.py")
+CODE = ("data/images", "data/examples", "machine", "models/networks", "models/scratch", "training")
 LIBRARIES = ("keras", "numpy", "opencv-python-headless", "tensorflow")
 
 
@@ -186,11 +186,9 @@ def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
     Yields:
         The folder, or None when another process runs the very same training: then this one keeps no state.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f"{key}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    lock = root / f"{key}.lock"
+    with try_lock(lock) as is_held:
+        if not is_held:
             yield None
             return
         folder = root / key
@@ -201,17 +199,17 @@ def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
             if any(folder.iterdir()):
                 print("the finished epochs are kept: the same command goes on from there", flush=True)
             else:
-                _remove(folder, lock.name)
+                _remove(folder, lock)
             raise
         except BaseException:
-            _remove(folder, lock.name)
+            _remove(folder, lock)
             raise
-        _remove(folder, lock.name)
+        _remove(folder, lock)
 
 
-def _remove(folder: Path, lock: str) -> None:
+def _remove(folder: Path, lock: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    Path(lock).unlink(missing_ok=True)
+    lock.unlink(missing_ok=True)
 
 
 def make_key(configuration: Mapping[str, object], *, script: Path) -> str:

@@ -8,14 +8,14 @@ import keras
 import numpy as np
 from scipy.special import expit
 
-from cvd.data.decode import encode_jpeg, resize_image
-from cvd.data.manifest import LABELS
-from cvd.vis.drawing import fit_picture
-from cvd.vis.geometry import align_maps
-from cvd.vis.gradcam import Evidence, make_differentiator
-from cvd.vis.layers import choose_grad_cam_layers, name_depths
-from cvd.vis.overlays import overlay_heat
-from cvd.vis.weighing import combine_grad_cam
+from cvd.data.images.manifest import LABELS
+from cvd.data.images.pixels import encode_jpeg, resize_image
+from cvd.vis.explaining.geometry import align_maps
+from cvd.vis.explaining.gradcam import Evidence, make_differentiator
+from cvd.vis.explaining.layers import choose_grad_cam_layers, name_depths
+from cvd.vis.explaining.weighing import combine_grad_cam
+from cvd.vis.sheets.drawing import fit_picture
+from cvd.vis.sheets.overlays import overlay_heat
 
 PHOTO_PX, VIEW_PX = 720, 400  # longer side of the photo and of a heat map; twice what a page shows, for sharp screens
 _ROWS, _COLUMNS = ("upper", "", "lower"), ("left", "", "right")

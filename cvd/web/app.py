@@ -15,13 +15,13 @@ from flask import Flask, Request, Response, render_template, request
 from jinja2 import StrictUndefined
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, RequestEntityTooLarge, SecurityError
 
-from cvd.data.formats import RefusedError
-from cvd.errors import InputError
-from cvd.photos import decode_photo
+from cvd.data.archives.formats import RefusedError
+from cvd.data.intake.photos import decode_photo
+from cvd.runtime.errors import InputError
 
 MAX_BYTES = 20 * 2**20  # of a photo
 _FORM_BYTES = 2**16  # what a form adds to it
-TEMPLATES = Path(__file__).parent.parent / "templates"
+TEMPLATES = Path(__file__).parent
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from cvd.errors import InputError
+from cvd.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -1,4 +1,4 @@
-"""A client for the tests of cvd.data.fetch, and what it is served."""
+"""A client for the tests of cvd.data.sources.fetch, and what it is served."""
 
 import hashlib
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from loopback import GOOD, Server, Step
 
-from cvd.data.fetch import Patience, Wanted, fetch_file
-from cvd.errors import InputError
+from cvd.data.sources.fetch import Patience, Wanted, fetch_file
+from cvd.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 DATA = np.random.default_rng(1).bytes(300_000)

@@ -12,9 +12,9 @@ import pytest
 from scipy.stats import binomtest
 
 from cvd import tracking
-from cvd.errors import InputError
 from cvd.evaluation import comparison, intervals, tables, verdict
 from cvd.evaluation.measures import evaluate_variant, render_json, tabulate_predictions
+from cvd.runtime.errors import InputError
 from stages import compare
 
 TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}

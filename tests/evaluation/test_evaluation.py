@@ -13,7 +13,6 @@ from sklearn import metrics as metrics_of_scikit_learn
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from cvd.errors import InputError
 from cvd.evaluation import measures
 from cvd.evaluation.calibration import measure_ece, tabulate_reliability
 from cvd.evaluation.intervals import wilson_interval
@@ -25,6 +24,7 @@ from cvd.evaluation.overfitting import (
     smooth_losses,
     tabulate_curves,
 )
+from cvd.runtime.errors import InputError
 
 
 def make_rows(n: int = 30, seed: int = 0) -> pd.DataFrame:

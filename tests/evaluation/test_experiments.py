@@ -12,7 +12,8 @@ import pytest
 import yaml
 from scipy.stats import t, ttest_rel
 
-from cvd.evaluation import experiments, seeds
+from cvd.commands import seeds
+from cvd.runtime import experiments
 
 BLOCK = {"input": "files", "epochs": 8, "dropout": 0.5}
 

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cvd.data.subset import cut_parts, keep_features, keep_share
-from cvd.errors import InputError
+from cvd.data.examples.subset import cut_parts, keep_features, keep_share
 from cvd.evaluation import sizes
 from cvd.evaluation.intervals import bootstrap_accuracies, find_interval
-from cvd.params import Params, load_params
 from cvd.report.extras import read_sizes
-from cvd.sections import Variant
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.loading import Params, load_params
+from cvd.runtime.params.sections import Variant
 from stages import sizes as stage
 
 ROOT = Path(__file__).parent.parent.parent

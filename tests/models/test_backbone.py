@@ -7,13 +7,13 @@ import keras
 import numpy as np
 import pytest
 
-from cvd.errors import InputError
-from cvd.models.applications import build_graph
-from cvd.models.backbone import describe_backbone, has_classes, load_backbone, save_backbone
-from cvd.models.conversion import _pair_layers, _pair_values, convert_torch, copy_weights, flip_first_kernel
-from cvd.models.imagenet import class_names
-from cvd.models.pretrained import build_backbone
-from cvd.models.weights import fetch_weights
+from cvd.models.networks.backbone import describe_backbone, has_classes, load_backbone, save_backbone
+from cvd.models.networks.imagenet import class_names
+from cvd.models.pretrained.applications import build_graph
+from cvd.models.pretrained.building import build_backbone
+from cvd.models.pretrained.conversion import _pair_layers, _pair_values, convert_torch, copy_weights, flip_first_kernel
+from cvd.models.pretrained.wheel import fetch_weights
+from cvd.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(5)

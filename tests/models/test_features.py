@@ -10,13 +10,13 @@ import keras
 import numpy as np
 import pytest
 
-from cvd.data.examples import read_features
-from cvd.data.manifest import write_manifest
-from cvd.models.applications import build_graph
-from cvd.models.backbone import describe_backbone, save_backbone
-from cvd.models.features import compute_features, make_extractor
-from cvd.models.folding import fold_normalisation
-from cvd.models.pretrained import build_backbone
+from cvd.data.examples.reading import read_features
+from cvd.data.images.manifest import write_manifest
+from cvd.models.networks.backbone import describe_backbone, save_backbone
+from cvd.models.networks.features import compute_features, make_extractor
+from cvd.models.networks.folding import fold_normalisation
+from cvd.models.pretrained.applications import build_graph
+from cvd.models.pretrained.building import build_backbone
 from stages.features import cache_features
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ def test_an_unreadable_image_ends_it() -> None:
 def test_the_stage_writes_what_examples_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cvd.threads.set_threads", lambda threads: None)  # TensorFlow runs already
+    monkeypatch.setattr("cvd.machine.threads.set_threads", lambda threads: None)  # TensorFlow runs already
     rows = []
     for split in ("train", "validation", "test"):
         for label, name in enumerate(("cat", "dog")):

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from cvd.models.applications import build_graph
-from cvd.models.finetuning import hash_frozen_weights, unfreeze_blocks
-from cvd.models.head import attach_head, build_head
-from cvd.models.saving import save_model
+from cvd.models.networks.finetuning import hash_frozen_weights, unfreeze_blocks
+from cvd.models.networks.head import attach_head, build_head
+from cvd.models.networks.saving import save_model
+from cvd.models.pretrained.applications import build_graph
 
 RNG = np.random.default_rng(11)
 IMAGES = RNG.integers(0, 256, (6, 16, 16, 3)).astype(np.float32)

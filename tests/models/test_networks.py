@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from cvd.errors import InputError
-from cvd.models import head as head_module
-from cvd.models import layers as layers_module
-from cvd.models import plain as plain_module
-from cvd.models.optimizers import OPTIMIZERS, make_schedule
-from cvd.params import parse_params
+from cvd.models.networks import head as head_module
+from cvd.models.networks import layers as layers_module
+from cvd.models.scratch import plain as plain_module
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.loading import parse_params
+from cvd.training.optimizers import OPTIMIZERS, make_schedule
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(0, 256, (3, 50, 50, 3), dtype=np.uint8)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cvd.models.residual import FusedNormalization, build_residual
-from cvd.models.saving import save_model
-from cvd.vis.layers import choose_grad_cam_layers, list_layers
+from cvd.models.networks.saving import save_model
+from cvd.models.scratch.residual import FusedNormalization, build_residual
+from cvd.vis.explaining.layers import choose_grad_cam_layers, list_layers
 
 RNG = np.random.default_rng(13)
 IMAGES = RNG.integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)

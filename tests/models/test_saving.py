@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import pytest
 
-from cvd.models.saving import convert_to_float32, save_model
+from cvd.models.networks.saving import convert_to_float32, save_model
 
 BUILD = """
 import sys
 import keras
-from cvd.models.saving import save_model
+from cvd.models.networks.saving import save_model
 keras.utils.set_random_seed(3)
 if len(sys.argv) > 2:
     keras.layers.Dense(1)(keras.Input((3,)))  # moves Keras' automatic counters and memory addresses

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvd.errors import InputError
-from cvd.models.torch_weights import read_torch_weights
+from cvd.models.pretrained.torch_weights import read_torch_weights
+from cvd.runtime.errors import InputError
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
@@ -125,7 +125,7 @@ def test_tensors_come_back_with_shape_stride_and_offset(tmp_path: Path) -> None:
         ("torch", "load"),
         ("torch._utils", "_rebuild_parameter"),
         ("torch", "HalfStorage"),
-        ("cvd.models.torch_weights", "open"),
+        ("cvd.models.pretrained.torch_weights", "open"),
         ("collections", "OrderedDict.fromkeys"),
     ],
 )

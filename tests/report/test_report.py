@@ -15,7 +15,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from cvd.errors import InputError
 from cvd.evaluation import measures
 from cvd.evaluation.calibration import tabulate_reliability
 from cvd.evaluation.comparison import compare_variants, summarise_timing
@@ -23,6 +22,7 @@ from cvd.evaluation.overfitting import tabulate_curves
 from cvd.evaluation.sizes import COLUMNS
 from cvd.report import page as report_page
 from cvd.report import pictures, results
+from cvd.runtime.errors import InputError
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None

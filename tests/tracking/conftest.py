@@ -8,9 +8,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for tracking_samples, whatever pytest's import mode
 
-from cvd.stage import silence_tensorflow
-from cvd.tracking import additions, listing, records, store, sync
+from cvd.runtime.startup import start_tensorflow
+from cvd.tracking import additions, listing, store, sync
 from cvd.tracking import gate as gates
+from cvd.tracking import run_records as records
 from cvd.tracking import training as live
 
 VARIABLES = (
@@ -33,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project with a store in it, and the working folder."""
-    silence_tensorflow()
+    start_tensorflow()
     root = tmp_path_factory.mktemp("project")
     (root / ".dvc").mkdir()
     with pytest.MonkeyPatch.context() as patch:

@@ -12,9 +12,10 @@ import pytest
 from tracking_samples import EPOCH, PARAMS, ROOT, save_model, train
 
 from cvd import tracking
-from cvd.files import hash_file
-from cvd.tracking import records, runs, store, view
-from cvd.vis.themes import choose_colours
+from cvd.runtime.files import hash_file
+from cvd.tracking import run_records as records
+from cvd.tracking import runs, store, view
+from cvd.vis.charts.themes import choose_colours
 
 
 def test_run_is_complete_and_linked(place: Path, opened: store.Store, monkeypatch: pytest.MonkeyPatch) -> None:

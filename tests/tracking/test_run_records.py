@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tracking_samples import EPOCH, PARAMS, ROOT
 
-from cvd.params import load_params
-from cvd.tracking import records, runs, store
+from cvd.runtime.params.loading import load_params
+from cvd.tracking import run_records as records
+from cvd.tracking import runs, store
 
 
 def test_params_of_other_variants_and_exports_are_left_out() -> None:

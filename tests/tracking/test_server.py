@@ -15,7 +15,7 @@ import pytest
 from tracking_samples import EPOCH, PARAMS, save_model, train, write_workspace
 
 from cvd import tracking
-from cvd.files import hash_file
+from cvd.runtime.files import hash_file
 from cvd.tracking import gate as gates
 from cvd.tracking import runs, store
 

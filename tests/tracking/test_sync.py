@@ -7,7 +7,7 @@ import pytest
 from tracking_samples import EPOCH, EXPLANATIONS, PARAMS, write_workspace
 
 from cvd import tracking
-from cvd.files import hash_file
+from cvd.runtime.files import hash_file
 from cvd.tracking import runs, store
 
 

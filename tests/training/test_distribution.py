@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvd.data.examples import Examples
-from cvd.data.parts import hold_part, split_range, stream_parts
-from cvd.errors import InputError
-from cvd.training.cluster import Cluster, WorkerLostError, find_role, meet_peers, read_cluster
+from cvd.data.examples.reading import Examples
+from cvd.data.examples.shares import hold_part, split_range, stream_parts
+from cvd.runtime.errors import InputError
+from cvd.training.distributed.cluster import Cluster, WorkerLostError, find_role, meet_peers, read_cluster
 from cvd.training.state import load_state, open_state_folder
 
 ROOT = Path(__file__).parents[2]
@@ -43,10 +43,10 @@ PROGRAM = f"""
 import json, os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
 from pathlib import Path
-from cvd.stage import silence_tensorflow
-silence_tensorflow()
-from cvd.errors import InputError
-from cvd.training.worker import join_training
+from cvd.runtime.startup import start_tensorflow
+start_tensorflow()
+from cvd.runtime.errors import InputError
+from cvd.training.distributed.worker import join_training
 from contextlib import nullcontext
 from dataclasses import replace
 import numpy as np
@@ -54,7 +54,7 @@ from test_distribution import BATCH, N_VALIDATION, TRAININGS, make_examples
 from cvd.training.state import open_state_folder
 
 def main(strategy, folder, dies_in):
-    from cvd import threads
+    from cvd.machine import threads
     threads.set_threads(2)
     distribution = join_training(strategy)
     if distribution:

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-from cvd import hardware
-from cvd.models.plain import build_plain
-from cvd.models.residual import build_residual
+from cvd.machine import hardware
+from cvd.models.scratch.plain import build_plain
+from cvd.models.scratch.residual import build_residual
 from cvd.training.memory import MemoryShortError, estimate_bytes, require_memory
 
 build = partial(build_plain, size_px=64, dropout=0.0)

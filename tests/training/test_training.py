@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from cvd.data.examples import Examples, read_files, read_shards
-from cvd.data.records import write_shards
-from cvd.errors import InputError
-from cvd.models.plain import build_plain
-from cvd.models.saving import save_model
+from cvd.data.examples.reading import Examples, read_files, read_shards
+from cvd.data.examples.shard_writer import write_shards
+from cvd.models.networks.saving import save_model
+from cvd.models.scratch.plain import build_plain
+from cvd.runtime.errors import InputError
 from cvd.training.fitting import COLUMNS, Training, train_model, write_history
 from cvd.training.progress import format_epoch
 from cvd.training.state import load_state

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from cvd.data.examples import Examples
-from cvd.errors import InputError
-from cvd.models.head import build_head
-from cvd.models.saving import save_model
-from cvd.training.backbone import Plan, draw_weights, join_backbone, load_start, plan_training
+from cvd.data.examples.reading import Examples
+from cvd.models.networks.head import build_head
+from cvd.models.networks.saving import save_model
+from cvd.runtime.errors import InputError
 from cvd.training.fitting import Training, train_model
+from cvd.training.transfer import Plan, draw_weights, join_backbone, load_start, plan_training
 
 SIDE_PX = 32
 LAYERS = ("stem", "stem_norm", "block_1_conv", "block_1_norm", "block_2_conv", "block_2_norm")
@@ -169,9 +169,9 @@ def test_changed_backbone_is_not_saved(network: Path, monkeypatch: pytest.Monkey
         model.get_layer("stem").bias.assign_add(np.ones(6))
         return model
 
-    import cvd.training.backbone
+    import cvd.training.transfer
 
-    attach = cvd.training.backbone.attach_head
-    monkeypatch.setattr(cvd.training.backbone, "attach_head", attach_other)
+    attach = cvd.training.transfer.attach_head
+    monkeypatch.setattr(cvd.training.transfer, "attach_head", attach_other)
     with pytest.raises(RuntimeError, match="the frozen backbone's weights have changed"):
         join_backbone(start, build_head(n_features=6, dropout=0.0))

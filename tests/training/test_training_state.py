@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cvd.errors import InputError
-from cvd.stage import TerminatedError
+from cvd.runtime.errors import InputError
+from cvd.runtime.stage import TerminatedError
 from cvd.training.memory import MemoryShortError
 from cvd.training.state import (
     StateWriter,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cvd.errors import InputError
+from cvd.runtime.errors import InputError
 from stages.filters import round_activation
 from stages.gradcam import read_own_photos
 

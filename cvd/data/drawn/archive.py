@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cvd.data.drawn.noise import LABELS
 from cvd.data.drawn.picture import draw
-from cvd.threads import count_cores
+from cvd.runtime.threads import count_cores
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 _CHUNK = 16  # images a worker draws at once

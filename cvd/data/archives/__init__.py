@@ -1,0 +1,1 @@
+"""Zips, names and first bytes that are not trusted."""

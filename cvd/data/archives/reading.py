@@ -1,0 +1,199 @@
+"""Reading zips that are not trusted.
+
+Nothing is ever extracted: members are read into memory, one at a time and up to a limit, and what is written
+elsewhere gets names of our own making. So a member's name, link or declared size can mislead nobody.
+"""
+
+import lzma
+import os
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from cvd.runtime.errors import InputError
+
+MAX_MEMBER_BYTES = 32 * 2**20  # of an image; the largest of the 25,000 photos has 0.2 MB
+MAX_NESTED_BYTES = 8 * 2**30  # of a zip inside the archive; Kaggle's train.zip has 0.6 GB
+MAX_NESTED = 100  # zips inside the archive; each takes a file handle
+MAX_MEMBERS = 200_000
+MAX_DIRECTORY_BYTES = 32 * 2**20  # of a zip's table of contents, which is read as a whole
+MAX_RATIO = 50  # of a zip inside the archive, unpacked to packed; photos give 1, bombs 1,000
+CHUNK_BYTES = 2**20
+# What Python's zip and decompression code raises on damaged input.
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+)
+
+
+class UnreadableError(Exception):
+    """The archive cannot give a member's bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive.
+
+    Attributes:
+        name: unique, with / between folders and odd characters written as escapes; in a zip inside the zip
+            `train.zip/train/cat.0.jpg`.
+        n_bytes: as declared.
+        unsafe: why it must not be read, or "".
+    """
+
+    name: str
+    n_bytes: int
+    unsafe: str
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
+
+    def read(self, limit: int) -> bytes:
+        """At most `limit` bytes from its start, whatever it declares.
+
+        Raises:
+            UnreadableError: damaged, encrypted, or compressed in an unknown way.
+        """
+        if self.info.flag_bits & 1:
+            raise UnreadableError("encrypted")
+        try:
+            with self.archive.open(self.info) as file:
+                return file.read(limit)
+        except BROKEN as error:
+            raise UnreadableError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+@contextmanager
+def open_archive(path: str | Path) -> Iterator[list[Member]]:
+    """Opens a zip and lists its files, also of zips directly inside it (Kaggle's train.zip); folders are left out.
+
+    Yields:
+        Members in the archive's order, readable while the context lasts.
+
+    Raises:
+        InputError: no zip, damaged, encrypted, or with more than MAX_MEMBERS members or MAX_NESTED zips.
+    """
+    path = Path(path)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+        try:
+            _check_directory_size(file)
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        except BROKEN as error:
+            raise InputError(f"{path} is not a readable zip archive: {' '.join(str(error).split())}") from error
+        members: list[Member] = []
+        names: set[str] = set()
+        spent = n_nested = 0
+        for info in archive.infolist():
+            _check_encryption(info, path)
+            if not _is_folder(info):
+                nested = None if spent > MAX_NESTED_BYTES else _open_nested(info, archive, stack, path)
+                if nested is None:
+                    members.append(_describe(info, archive, "", names))
+                else:
+                    spent += info.file_size
+                    n_nested += 1
+                    if n_nested > MAX_NESTED:
+                        raise InputError(f"{path} holds more than {MAX_NESTED} zips: unpack them and give the folder")
+                    prefix = f"{clean_name(info.filename)}/"
+                    inner = (each for each in nested.infolist() if not _is_folder(each))
+                    members += [_describe(each, nested, prefix, names) for each in inner]
+            if len(members) > MAX_MEMBERS:
+                raise InputError(f"{path} has more than {MAX_MEMBERS} members: that is no set of photos")
+        yield members
+
+
+def _check_encryption(info: zipfile.ZipInfo, path: Path) -> None:
+    """Of the archive itself only: what is encrypted in a zip inside it is a member that cannot be read."""
+    if info.flag_bits & 1:
+        name = clean_name(info.filename)
+        raise InputError(f"{path} is encrypted (member {name!r}): unpack it with its password and give the folder")
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith(("/", "\\")) and not info.file_size
+
+
+def _describe(info: zipfile.ZipInfo, archive: zipfile.ZipFile, prefix: str, names: set[str]) -> Member:
+    raw = info.filename.replace("\\", "/")
+    kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == 3 else 0
+    if kind == stat.S_IFLNK:
+        unsafe = "a link"
+    elif kind not in (0, stat.S_IFREG):
+        unsafe = "a device, pipe or folder"
+    elif raw.startswith("/") or raw[1:2] == ":" or ".." in raw.split("/"):
+        unsafe = "its name leads out of the archive"
+    else:
+        unsafe = ""
+    return Member(make_unique(prefix + clean_name(raw), names), info.file_size, unsafe, archive, info)
+
+
+def clean_name(name: str) -> str:
+    """A name in which control characters and undecodable bytes are written as escapes, so that it fits on a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def make_unique(name: str, names: set[str]) -> str:
+    """The name itself, or with #2, #3... behind it where it is taken; it is added to `names`."""
+    unique, n = name, 1
+    while unique in names:
+        n += 1
+        unique = f"{name}#{n}"
+    names.add(unique)
+    return unique
+
+
+def _open_nested(
+    info: zipfile.ZipInfo, archive: zipfile.ZipFile, stack: ExitStack, path: Path
+) -> zipfile.ZipFile | None:
+    """A zip inside the zip; None when `info` is none, or a damaged one or a bomb, and so remains a member itself."""
+    size = info.file_size
+    if not info.filename.lower().endswith(".zip") or _describe(info, archive, "", set()).unsafe:
+        return None
+    if info.flag_bits & 1 or size > min(MAX_NESTED_BYTES, MAX_RATIO * max(1, info.compress_size)):
+        return None
+    try:
+        # Without a name: gone with the process.
+        file = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115
+        with archive.open(info) as source:
+            while chunk := source.read(CHUNK_BYTES):  # ends at the declared size, whatever the actual one
+                file.write(chunk)
+        _check_directory_size(file)
+        return stack.enter_context(zipfile.ZipFile(file))
+    except BROKEN:
+        return None
+
+
+def _check_directory_size(file: IO[bytes]) -> None:
+    """Refuses a table of contents that would fill the memory, before zipfile reads it.
+
+    Raises:
+        BadZipFile: it declares more than MAX_DIRECTORY_BYTES.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 66_000))
+    tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
+    declared = [int.from_bytes(tail[end + 12 : end + 16], "little")] if end >= 0 else []
+    end64 = tail.rfind(b"PK\x06\x06")
+    if declared == [2**32 - 1] and end64 >= 0:
+        declared = [int.from_bytes(tail[end64 + 40 : end64 + 48], "little")]
+    if declared and declared[0] > MAX_DIRECTORY_BYTES:
+        raise zipfile.BadZipFile(
+            f"its table of contents has {declared[0]:,} bytes, more than {MAX_MEMBERS:,} members need"
+        )
+    file.seek(0)

@@ -1,0 +1,1 @@
+"""Images, shards and features as batches; augmentation."""

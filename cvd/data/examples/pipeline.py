@@ -1,0 +1,129 @@
+"""Examples to tf.data batches: every epoch's order and augmentation follow from (seed, epoch, index) alone.
+
+A batch is made by one stateless Python call, which OpenCV and NumPy do mostly without Python's lock; tf.data runs
+several at once and hands them on in order. Nothing is carried from batch to batch, so that training may start at any
+epoch, on any number of threads, with TensorFlow's op determinism on or off, and see the same.
+"""
+
+import re
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import numpy as np
+import tensorflow as tf
+
+from cvd.data.examples.reading import Examples
+from cvd.data.images.pixels import limit_opencv_threads
+from cvd.runtime.errors import InputError
+from cvd.runtime.threads import count_cores, give_way
+
+DOMAIN = 1  # keeps these numbers apart from those of the augmentation (cvd.data.examples.augmentation)
+READY = 8  # batches that wait for the training step
+
+Augment = Callable[[np.ndarray, int, np.ndarray], np.ndarray]
+"""(images (b, h, w, 3) uint8, epoch, indices (b,)) -> images of the same shape."""
+
+
+def make_training_dataset(
+    examples: Examples,
+    *,
+    batch_size: int,
+    seed: int,
+    epochs: int,
+    first_epoch: int = 0,
+    augment: Augment | None = None,
+) -> tf.data.Dataset:
+    """Batches of the epochs `first_epoch` to `epochs` (exclusive) in a row, each epoch in an order of its own.
+
+    Args:
+        examples: n examples.
+        batch_size: images per batch; an epoch has ceil(n / batch_size), of which the last may be smaller.
+        seed: 0 to 2**31 - 1; with the epoch it gives the order.
+        epochs: where to end.
+        first_epoch: where to begin; the batches are those that a start at 0 gives from there on.
+        augment: applied to each batch.
+
+    Returns:
+        Batches of (images (b, h, w, 3) uint8 or features (b, k) float32, labels (b, 1) float32), of known cardinality.
+    """
+    n_batches = -(-len(examples) // batch_size)
+
+    @lru_cache(maxsize=4)
+    def order(epoch: int) -> np.ndarray:
+        return order_examples(len(examples), seed=seed, epoch=epoch)
+
+    def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+        epoch, batch = divmod(int(step), n_batches)
+        indices = order(epoch)[batch * batch_size : (batch + 1) * batch_size]
+        images = examples.fetch(indices)
+        return (augment(images, epoch, indices) if augment else images), _column(examples.labels[indices])
+
+    return _make_dataset(examples, make_batch, batch_size, first_epoch * n_batches, epochs * n_batches)
+
+
+def make_evaluation_dataset(examples: Examples, *, batch_size: int) -> tf.data.Dataset:
+    """Batches like `make_training_dataset`'s, of all examples once, in their own order."""
+
+    def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+        indices = np.arange(step * batch_size, min((step + 1) * batch_size, len(examples)))
+        return examples.fetch(indices), _column(examples.labels[indices])
+
+    return _make_dataset(examples, make_batch, batch_size, 0, -(-len(examples) // batch_size))
+
+
+def order_examples(n: int, *, seed: int, epoch: int) -> np.ndarray:
+    """The order of n examples in an epoch: a permutation of 0..n-1, (n,) int64."""
+    return np.random.default_rng((DOMAIN, seed, epoch)).permutation(n)
+
+
+@contextmanager
+def reveal_input_errors() -> Iterator[None]:
+    """Turns the error that TensorFlow makes of an InputError inside a dataset back into that InputError."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = re.search(r"InputError: (.+)", error.message)
+        if not found:
+            raise
+        raise InputError(found.group(1).strip()) from error
+
+
+def _column(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.float32)[:, np.newaxis]
+
+
+def _make_dataset(
+    examples: Examples,
+    make_batch: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    batch_size: int,
+    first: int,
+    stop: int,
+) -> tf.data.Dataset:
+    limit_opencv_threads()
+    n_threads = count_cores()
+    types = (tf.as_dtype(examples.dtype), tf.float32)
+    size = batch_size if len(examples) % batch_size == 0 else None
+    make = weakref.ref(make_batch)  # TensorFlow never forgets a function, and this one holds the images
+
+    def make_politely(step: int) -> tuple[np.ndarray, np.ndarray]:
+        give_way()  # else it interrupts the training step; each time, for TensorFlow's threads keep nothing of Python's
+        return make()(step)  # type: ignore[misc]
+
+    @tf.autograph.experimental.do_not_convert
+    def make_tensors(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # stateful=False: under op determinism a stateful op would make the calls serial.
+        images, labels = tf.numpy_function(make_politely, [step], types, stateful=False)
+        return tf.ensure_shape(images, (size, *examples.shape)), tf.ensure_shape(labels, (size, 1))
+
+    dataset = tf.data.Dataset.range(first, stop).map(make_tensors, num_parallel_calls=n_threads, deterministic=True)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False  # of a map there is nothing to rewrite
+    options.threading.private_threadpool_size = n_threads  # apart from the threads of the training step
+    options.threading.max_intra_op_parallelism = 1
+    dataset = dataset.prefetch(READY).with_options(options)
+    dataset.make_batch = make_batch  # lives as long as the dataset, its iterators and what is derived from it
+    return dataset

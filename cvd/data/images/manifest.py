@@ -1,0 +1,142 @@
+"""data/manifest.csv and data/quarantine.csv: every image of the source, and what became of it."""
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cvd.runtime.errors import InputError
+
+LABELS = ("cat", "dog")
+SPLITS = ("train", "validation", "test")
+UNUSED = "unused"
+COLUMNS = ("path", "label", "split", "width", "height", "sha256", "group", "source_name", "normalised")
+QUARANTINE_COLUMNS = ("source_name", "reason", "detail")
+# Why a member of the source is not in the manifest: a closed list, so that reports can count on it.
+REASONS = {
+    "not_an_image": "its content is of no image format",
+    "empty": "no bytes",
+    "unreadable": "the archive cannot give its bytes: wrong checksum, broken compression, a password",
+    "truncated": "a part of the image is missing",
+    "damaged": "begins like an image, but cannot be decoded",
+    "unsupported": "an image of a format or kind that is not read",
+    "too_small": "a side is below the least that is used",
+    "too_large": "more bytes or pixels than are read",
+    "no_label": "neither its folders nor its name say cat or dog",
+    "conflicting_label": "its folder and name, or two copies of it, say cat and dog",
+    "duplicate": "the same image is there already",
+    "unsafe": "a link, a device, or a name that leads out of the archive",
+}
+
+
+def write_manifest(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
+    """Writes rows with the keys of COLUMNS, ordered by split, class and natural path."""
+    _write_csv(path, COLUMNS, sorted(rows, key=_order))
+
+
+def write_quarantine(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
+    """Writes rows with the keys of QUARANTINE_COLUMNS, ordered by source name."""
+    _write_csv(path, QUARANTINE_COLUMNS, sorted(rows, key=lambda row: order_naturally(str(row["source_name"]))))
+
+
+def read_manifest(path: str | Path) -> pd.DataFrame:
+    """Reads a manifest as it is ordered in its file.
+
+    Returns:
+        COLUMNS: `path` relative to data/images ("" when unused), `label` int64 (0 cat, 1 dog), `split` train,
+        validation, test or unused, `width` and `height` int64 px, `sha256` of the image file, `group` of
+        near-duplicates, `source_name` in the archive, `normalised` words.
+
+    Raises:
+        InputError: the file is missing or is no manifest.
+    """
+    frame = _read_csv(path, COLUMNS, "manifest")
+    try:
+        frame = frame.astype({"label": "int64", "width": "int64", "height": "int64"})
+    except ValueError as error:
+        raise InputError(f"{path} is not a manifest: {error}; run `dvc repro split`") from error
+    wrong = sorted({*frame["split"]} - {*SPLITS, UNUSED})
+    if wrong or not frame["label"].isin(range(len(LABELS))).all():
+        raise InputError(f"{path} is not a manifest: unknown label or split {', '.join(wrong)}; run `dvc repro split`")
+    return frame
+
+
+def read_quarantine(path: str | Path) -> pd.DataFrame:
+    """Reads QUARANTINE_COLUMNS, all str.
+
+    Raises:
+        InputError: the file is missing or is no quarantine list.
+    """
+    return _read_csv(path, QUARANTINE_COLUMNS, "quarantine list")
+
+
+def select_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The rows of a split (train, validation, test or unused) in the manifest's order, numbered from 0."""
+    if split not in (*SPLITS, UNUSED):
+        raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, UNUSED))}")
+    return manifest[manifest["split"] == split].reset_index(drop=True)
+
+
+def choose_images(manifest: pd.DataFrame, images: int | Sequence[str]) -> list[str]:
+    """Paths of images to show.
+
+    Args:
+        manifest: as `read_manifest` gives it.
+        images: how many of the test split, cats and dogs in turn (fewer when there are fewer), or paths as in the
+            manifest.
+
+    Returns:
+        Paths relative to data/images.
+
+    Raises:
+        InputError: a path is not in the manifest.
+    """
+    if not isinstance(images, int):
+        known = set(manifest["path"]) - {""}
+        for path in images:
+            if path not in known:
+                some = ", ".join(choose_images(manifest, 3)) or "none"
+                raise InputError(
+                    f"image {path!r} is not in the manifest: give paths as in data/manifest.csv, such as {some}"
+                )
+        return list(images)
+    test = select_split(manifest, "test")
+    ranked = test.assign(turn=test.groupby("label").cumcount()).sort_values(["turn", "label"], kind="stable")
+    return [str(path) for path in ranked["path"].head(images)]
+
+
+def order_naturally(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key by which cat.2 comes before cat.10; of numbers of any length, which `int` would refuse."""
+    parts = re.split(r"([0-9]+)", text)
+    return tuple(_order_number(part) if i % 2 else (1, 0, part) for i, part in enumerate(parts))
+
+
+def _order_number(digits: str) -> tuple[int, int, str]:
+    significant = digits.lstrip("0")
+    return 0, len(significant), f"{significant} {digits}"
+
+
+def _order(row: Mapping[str, object]) -> tuple[object, ...]:
+    place = (*SPLITS, UNUSED).index(str(row["split"]))
+    return place, row["label"], order_naturally(str(row["path"])), order_naturally(str(row["source_name"]))
+
+
+def _write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _read_csv(path: str | Path, columns: Sequence[str], what: str) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read the {what} {path}: {error.strerror}; run `dvc repro split`") from error
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{path} is not a {what}: {' '.join(str(error).split())}; run `dvc repro split`") from error
+    if tuple(frame.columns) != tuple(columns):
+        raise InputError(f"{path} is not a {what}: its columns are {','.join(frame.columns)}, not {','.join(columns)}")
+    return frame

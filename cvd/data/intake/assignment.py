@@ -1,0 +1,117 @@
+"""Which image goes into which split: stratified, seeded, and as stable as the sizes allow."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cvd.data.images.manifest import LABELS, SPLITS, UNUSED
+from cvd.runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What `assign_splits` decides.
+
+    Attributes:
+        splits: train, validation, test or unused, for each image.
+        n_parted: images left unused because the rest of their group filled a split's last places.
+    """
+
+    splits: list[str]
+    n_parted: int
+
+
+def assign_splits(
+    labels: Sequence[int], groups: Sequence[str], *, train: int | None, validation: int, test: int, seed: int
+) -> Assignment:
+    """Gives every image a split.
+
+    For each split in turn (test, validation, train) the groups still free are ranked by a hash of seed, split and
+    group, and the first that fit are taken. A rank does not depend on what else there is, so an image that is added
+    pushes out at most one of a split's images, which then has its chance in the next: few move. A group of
+    near-duplicates goes into one split as a whole; where only groups too large for the room are left, part of one is
+    taken and the rest of it is unused.
+
+    Args:
+        labels: (n,) 0 or 1.
+        groups: (n,) names; images of the same name never stand in different splits.
+        train: images per class, None: all that is left.
+        validation: images per class.
+        test: images per class.
+        seed: of the ranks.
+
+    Raises:
+        InputError: a class has too few images.
+    """
+    sizes = {"test": test, "validation": validation, "train": train}
+    _check_counts(labels, sizes)
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    splits = [UNUSED] * len(labels)
+    n_parted = 0
+    for split, size in sizes.items():
+        room = [len(labels) if size is None else size] * len(LABELS)
+        for may_part in (False, True):
+            for group in _order_groups(members, seed, split):
+                taken = _choose(members[group], labels, room)
+                if taken and (may_part or len(taken) == len(members[group])):
+                    n_parted += len(members.pop(group)) - len(taken)
+                    for i in taken:
+                        splits[i] = split
+                        room[labels[i]] -= 1
+                if not any(room):
+                    break
+        if size is not None and any(room):
+            _complain(
+                labels, sizes, f", and near-duplicates, which must share a split, leave {split} {max(room)} short"
+            )
+    _check_train(labels, splits, sizes)
+    return Assignment(splits, n_parted)
+
+
+def _order_groups(groups: Iterable[str], seed: int, split: str) -> list[str]:
+    return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{split}/{group}".encode()).digest())
+
+
+def _choose(indices: Sequence[int], labels: Sequence[int], room: Sequence[int]) -> list[int]:
+    """The first of a group's images that fit into the room that each class has."""
+    left = list(room)
+    chosen = []
+    for i in indices:
+        if left[labels[i]]:
+            left[labels[i]] -= 1
+            chosen.append(i)
+    return chosen
+
+
+def _check_counts(labels: Sequence[int], sizes: Mapping[str, int | None]) -> None:
+    asked = sum(size if size is not None else 1 for size in sizes.values())
+    for label, name in enumerate(LABELS):
+        n = sum(each == label for each in labels)
+        if n == 0:
+            other = LABELS[1 - label]
+            raise InputError(f"the source has no {name} that can be used, only {other}s: both classes are needed")
+        if n < asked:
+            _complain(labels, sizes, "")
+
+
+def _check_train(labels: Sequence[int], splits: Sequence[str], sizes: Mapping[str, int | None]) -> None:
+    for label in range(len(LABELS)):
+        if not any(split == "train" and each == label for split, each in zip(splits, labels, strict=True)):
+            _complain(labels, sizes, ", of which none is left for train")
+
+
+def _complain(labels: Sequence[int], sizes: Mapping[str, int | None], why: str) -> None:
+    counts = {name: sum(each == label for each in labels) for label, name in enumerate(LABELS)}
+    name = min(counts, key=lambda each: counts[each])
+    n = counts[name]
+    asked = " + ".join(f"{split} {'null (the rest)' if sizes[split] is None else sizes[split]}" for split in SPLITS)
+    total = sum(size or 0 for size in sizes.values())
+    if n < len(SPLITS):
+        remedy = f"give a source with at least {len(SPLITS)} images of each class"
+    else:
+        part = max(1, n // 4)
+        smaller = f"-S split.train={n - 2 * part} -S split.validation={part} -S split.test={part}"
+        remedy = f"give more images, or ask for fewer, for example `{smaller}`"
+    raise InputError(f"{name} has {n} usable images{why}, but split asks for {asked} = {total} of each class: {remedy}")

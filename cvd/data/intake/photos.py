@@ -1,0 +1,197 @@
+"""Photos of people's own, of any kind, read for a trained model. No TensorFlow."""
+
+import os
+import stat
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from cvd.runtime.errors import InputError
+from cvd.runtime.threads import count_cores
+
+if TYPE_CHECKING:
+    import numpy as np
+
+T = TypeVar("T")
+
+MAX_BYTES = 100 * 2**20  # of a file
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+
+
+class Photo(NamedTuple):
+    """A photo's pixels, upright RGB (h, w, 3) uint8, or what is wrong with it."""
+
+    path: Path
+    pixels: "np.ndarray | None"
+    fault: str = ""
+
+
+def find_photos(given: Sequence[Path]) -> list[Path]:
+    """The files named, and the image files in the folders named, at any depth, in order.
+
+    Raises:
+        InputError: a path does not exist, a folder cannot be listed or holds no image file.
+    """
+    found: list[Path] = []
+    for path in given:
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except OSError as error:
+            reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+            raise InputError(f"photo {show_path(path)} {reason}: give the path of a file or a folder") from error
+        inside = list_photos(path) if is_folder else [path]
+        if not inside:
+            raise InputError(f"folder {show_path(path)} holds no photo: expected files ending in {', '.join(SUFFIXES)}")
+        found += inside
+    return found
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """The image files of a folder, by their endings, at any depth, in order; hidden ones left out.
+
+    Links to files count, also broken ones, which reading will tell of; links to folders are not followed.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    found: list[Path] = []
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"folder {show_path(folder)} cannot be listed: {error.strerror}") from error
+    for entry in inside:
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            found += list_photos(path)
+        elif path.suffix.lower() in SUFFIXES and not _is_special(path):
+            found.append(path)
+    return found
+
+
+def _is_special(path: Path) -> bool:
+    """Whether a path is known to be no file: a folder behind a link, a pipe, a device."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def show_path(path: Path) -> str:
+    """A path on one line and in printable characters, whatever its name holds."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(path))
+
+
+def name_photos(paths: Sequence[Path], given: Sequence[Path]) -> dict[Path, Path]:
+    """Where to put what is made of each photo: relative paths, no two photos with the same.
+
+    A photo's own name, ending included. Photos that share it have their path below the given folder; where that is the
+    same too, the folder's name before it; and in the last resort their whole path.
+
+    Args:
+        paths: as of `find_photos`.
+        given: the files and folders that they were found from.
+    """
+    choices = {path: _list_names(path, given) for path in paths}
+    level = dict.fromkeys(choices, 0)
+    while True:
+        names = {path: names[level[path]] for path, names in choices.items()}
+        owners: dict[Path, list[Path]] = {}
+        for path, name in names.items():
+            owners.setdefault(name, []).append(path)
+        # One file, given in two ways, has nothing to be told apart from.
+        shared = [path for group in owners.values() if len({choices[each][-1] for each in group}) > 1 for path in group]
+        longer = [path for path in shared if level[path] < len(choices[path]) - 1]
+        if not longer:
+            return names
+        for path in longer:
+            level[path] += 1
+
+
+def _list_names(path: Path, given: Sequence[Path]) -> list[Path]:
+    """Names for a photo, from short to whole, for `name_photos`."""
+    folder = next((each for each in given if each != path and path.is_relative_to(each)), path.parent)
+    below, whole = path.relative_to(folder), path.absolute()
+    return [Path(path.name), below, Path(folder.absolute().name, below), whole.relative_to(whole.anchor)]
+
+
+def take_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """`size` at a time; the last may be fewer."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def read_photos(
+    paths: Iterable[Path], *, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None, n_ahead: int = 4
+) -> Iterator[Photo]:
+    """Reads photos in a few threads, in order, and holds few of them at a time, however many there are.
+
+    Args:
+        paths: of files.
+        prepare: applied to each photo's pixels in the thread that read them; to make them smaller, say.
+        n_ahead: how many photos may be read before they are asked for; each large one takes up to 150 MB.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about odd metadata
+        pool = ThreadPoolExecutor(count_cores())
+        waiting: deque[Future[Photo]] = deque()
+        try:
+            for path in paths:
+                waiting.append(pool.submit(read_photo, path, prepare))
+                if len(waiting) > n_ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def read_photo(path: Path, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None) -> Photo:
+    """Reads a photo's file; `prepare` is applied to its pixels."""
+    from cvd.data.archives.formats import RefusedError
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            return Photo(path, None, f"too_large: more than {MAX_BYTES // 2**20} MB")
+        pixels = decode_photo(data)
+    except RefusedError as refusal:
+        return Photo(path, None, str(refusal))
+    except OSError as error:
+        return Photo(path, None, f"cannot be read: {error.strerror}")
+    except InputError as error:
+        return Photo(path, None, str(error))
+    return Photo(path, prepare(pixels) if prepare else pixels)
+
+
+def decode_photo(data: bytes) -> "np.ndarray":
+    """Decodes a photo as intake does for training: checked in full, upright, RGB, first frame, whatever its format.
+
+    Returns:
+        (h, w, 3), uint8.
+
+    Raises:
+        RefusedError: it cannot be used.
+        InputError: intake took it, but it cannot be decoded.
+    """
+    from cvd.data.images.pixels import decode_image
+    from cvd.data.intake.inspection import inspect_image
+
+    return decode_image(inspect_image(data).data)
+
+
+def report_faults(photos: Iterable[Photo]) -> int:
+    """Says on stderr what is wrong with photos; returns how many are."""
+    bad = [photo for photo in photos if photo.pixels is None]
+    for photo in bad:
+        print(f"skipped {show_path(photo.path)}: {photo.fault}", file=sys.stderr)
+    return len(bad)

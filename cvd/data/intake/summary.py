@@ -1,0 +1,148 @@
+"""A data report: counts as a dictionary, and contact sheets."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cvd.data.images.manifest import LABELS, REASONS, SPLITS, UNUSED, select_split
+from cvd.data.images.pixels import decode_image
+
+_CELL_PX = 96
+_COLUMNS = 8
+_ROWS = 6
+_GAP_PX = 2
+_MAX_LISTED = 200  # groups of near-duplicates that are written out
+_MAX_SHOWN = 24  # of them in pictures, a row each
+
+
+def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks: int = 0) -> dict[str, Any]:
+    """Counts of what a source held.
+
+    Args:
+        manifest: as `read_manifest` gives it.
+        quarantine: as `read_quarantine` gives it.
+        n_masks: members that are masks of an image.
+
+    Returns:
+        `members` = `images` + `quarantined`; `masks`, beside them; `splits` {split: {class: n}}; `reasons` {reason: n};
+        `normalised` {word: n}; `width`, `height` {least, median, most} px; `near_duplicates`: groups of more than one
+        image, by their source names, and how many images were left out for not fitting into their group's split.
+    """
+    groups = [sorted(group) for _, group in manifest.groupby("group", sort=True)["source_name"] if len(group) > 1]
+    across = manifest.groupby("group")["label"].nunique()
+    reasons = Counter(quarantine["reason"])
+    words = Counter(word for each in manifest["normalised"] for word in each.split())
+    return {
+        "members": len(manifest) + len(quarantine),
+        "images": len(manifest),
+        "quarantined": len(quarantine),
+        "masks": n_masks,
+        "splits": {split: _count_classes(select_split(manifest, split)) for split in (*SPLITS, UNUSED)},
+        "reasons": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
+        "normalised": dict(sorted(words.items())),
+        **{side: _measure(manifest[side]) for side in ("width", "height")},
+        "near_duplicates": {
+            "groups": len(groups),
+            "images": sum(map(len, groups)),
+            "largest": max(map(len, groups), default=0),
+            "of_both_classes": int((across > 1).sum()),
+            "left_out": _count_left_out(manifest),
+            "names": groups[:_MAX_LISTED],
+        },
+    }
+
+
+def write_sheets(images: Path, manifest: pd.DataFrame, folder: Path) -> list[Path]:
+    """Writes contact sheets into an existing folder.
+
+    `{split}_{class}.png`: up to 48 images each, spread evenly over the split; and, where there are any,
+    `near_duplicates.png`: groups, a row each, of those that disagree about the class first.
+
+    Args:
+        images: data/images.
+        manifest: as `read_manifest` gives it.
+        folder: for the sheets.
+
+    Returns:
+        The files written.
+    """
+    written = []
+    for split in SPLITS:
+        rows = select_split(manifest, split)
+        for label, name in enumerate(LABELS):
+            paths = list(rows["path"][rows["label"] == label])
+            n = min(len(paths), _COLUMNS * _ROWS)
+            chosen = [paths[i * len(paths) // n] for i in range(n)]
+            sheet = tile_images([decode_image(images / path) for path in chosen])
+            written.append(_write_png(sheet, folder / f"{split}_{name}.png"))
+    if groups := _choose_groups(manifest):
+        rows_of_images = [[decode_image(images / path) for path in paths] for paths in groups]
+        written.append(_write_png(stack_rows(rows_of_images), folder / "near_duplicates.png"))
+    return written
+
+
+def stack_rows(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    """A contact sheet with a row for each sequence of images."""
+    n_columns = max(map(len, rows))
+    blank = np.full((_CELL_PX, _CELL_PX, 3), 255, np.uint8)
+    cells = [cell for row in rows for cell in [*row, *[blank] * (n_columns - len(row))]]
+    return tile_images(cells, n_columns=n_columns)
+
+
+def tile_images(images: Iterable[NDArray[np.uint8]], *, n_columns: int = _COLUMNS) -> NDArray[np.uint8]:
+    """A contact sheet, (h, w, 3) uint8 on white, of (h', w', 3) uint8 images, each fitted whole into a square cell."""
+    cells = [_fit(image) for image in images]
+    pitch = _CELL_PX + _GAP_PX
+    n_columns = max(1, min(n_columns, len(cells)))
+    n_rows = max(1, -(-len(cells) // n_columns))
+    sheet = np.full((n_rows * pitch + _GAP_PX, n_columns * pitch + _GAP_PX, 3), 255, np.uint8)
+    for i, cell in enumerate(cells):
+        top, left = _GAP_PX + i // n_columns * pitch, _GAP_PX + i % n_columns * pitch
+        sheet[top : top + _CELL_PX, left : left + _CELL_PX] = cell
+    return sheet
+
+
+def _choose_groups(manifest: pd.DataFrame) -> list[list[str]]:
+    """Paths of near-duplicates to show, a list for each group; unused images have none."""
+    placed = manifest[manifest["path"] != ""]
+    groups = [group for _, group in placed.groupby("group", sort=True) if len(group) > 1]
+    groups.sort(key=lambda group: -group["label"].nunique())
+    return [list(group["path"][:_COLUMNS]) for group in groups[:_MAX_SHOWN]]
+
+
+def _write_png(image: NDArray[np.uint8], path: Path) -> Path:
+    _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    path.write_bytes(png.tobytes())
+    return path
+
+
+def _fit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    scale = _CELL_PX / max(image.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    small = np.asarray(
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    )
+    cell = np.full((_CELL_PX, _CELL_PX, 3), 255, np.uint8)
+    top, left = (_CELL_PX - height) // 2, (_CELL_PX - width) // 2
+    cell[top : top + height, left : left + width] = small
+    return cell
+
+
+def _count_left_out(manifest: pd.DataFrame) -> int:
+    """Images that are unused because the rest of their group filled a split's last places."""
+    used = set(manifest["group"][manifest["split"] != UNUSED])
+    return int(select_split(manifest, UNUSED)["group"].isin(used).sum())
+
+
+def _count_classes(rows: pd.DataFrame) -> dict[str, int]:
+    return {name: int((rows["label"] == label).sum()) for label, name in enumerate(LABELS)}
+
+
+def _measure(sides: pd.Series) -> dict[str, int]:
+    return {"least": int(sides.min()), "median": int(sides.median()), "most": int(sides.max())}

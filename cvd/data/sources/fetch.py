@@ -1,0 +1,236 @@
+"""One file from the net, whole or not at all: resumed where it broke off, tried again with patience, checked."""
+
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import requests
+import urllib3
+from requests.auth import AuthBase
+from tqdm import tqdm
+
+from cvd.data.sources import replies
+from cvd.data.sources.partials import Partial, UnfinishedError, Version, open_partial
+from cvd.data.sources.replies import PassingError
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import hash_file
+
+MAX_BYTES = 64 * 2**30  # of a file whose size nobody has told; all of Kaggle's photos have 0.9 GB
+_BLOCK_BYTES = 256 * 2**10
+_MAX_PAUSE_SECONDS = 60
+_SPARE_BYTES = 64 * 2**20  # that stay free on the disk
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be fetched.
+
+    Attributes:
+        url: http or https.
+        name: what to call it in messages; without secrets.
+        sha256: 64 lower-case hexadecimal digits; None: any.
+        n_bytes: its size; None: any.
+        auth: credentials for the url's own host; a redirect to another one does not get them.
+        explain: (status, the server's message) -> what to do about a refusal, or "".
+    """
+
+    url: str
+    name: str
+    sha256: str | None = None
+    n_bytes: int | None = None
+    auth: AuthBase | None = None
+    explain: Callable[[int, str], str] = lambda status, message: ""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to hold out.
+
+    Attributes:
+        tries: in a row without a new byte, at most.
+        connect_seconds: for a connection.
+        read_seconds: for the next byte.
+        wait: seconds -> None; waits.
+    """
+
+    tries: int = 6
+    connect_seconds: float = 10
+    read_seconds: float = 30
+    wait: Callable[[float], object] = time.sleep
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that has come whole: where it is for now, its hash and size."""
+
+    path: Path
+    sha256: str
+    n_bytes: int
+
+
+@contextmanager
+def fetch_file(wanted: Wanted, *, state_folder: Path, patience: Patience | None = None) -> Iterator[Fetched]:
+    """Downloads a file and yields it for as long as the context lasts; who wants to keep it moves it away.
+
+    What has come is kept in `state_folder` until the context ends well, so that the same call, also in a later
+    process, goes on where this one was stopped (Range and If-Range, RFC 9110, 13.1.5 and 14.2). An InputError
+    inside the context says that the file is of no use, and removes it.
+
+    Raises:
+        UnfinishedError: the server cannot be reached, or refuses; what has come is kept.
+        InputError: the file is gone, is a web page, or has another hash or size than wanted; nothing of it is kept.
+        OSError: the disk is full; what has come is kept.
+    """
+    with open_partial(state_folder, wanted.url) as partial:
+        with _Download(wanted, partial, patience or Patience()) as download:
+            download.run()
+        yield _check(wanted, partial)
+
+
+class _Download:
+    """The way from an address to a whole partial file."""
+
+    def __init__(self, wanted: Wanted, partial: Partial, patience: Patience) -> None:
+        self._wanted, self._partial, self._patience = wanted, partial, patience
+        self._session = requests.Session()
+        self._farthest = partial.n_bytes  # the most bytes that were ever here
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._session.close()
+
+    def run(self) -> None:
+        """Tries until the file is here, or until too many tries in a row have brought nothing new."""
+        n_failed = 0
+        while True:
+            before = self._farthest
+            try:
+                return self._try_once()
+            except PassingError as error:
+                n_failed = 1 if self._farthest > before else n_failed + 1
+                if n_failed >= self._patience.tries:
+                    failure = f"{self._wanted.name} cannot be fetched: {error}, {n_failed} times in a row"
+                    kept = self._partial.n_bytes / 1e6
+                    advice = (
+                        f"the {kept:,.1f} MB that have come are kept: run again to go on" if kept else "try again later"
+                    )
+                    raise UnfinishedError(f"{failure}; {advice}") from error
+                pause = min(_MAX_PAUSE_SECONDS, 2 ** (n_failed - 1)) * random.uniform(0.5, 1)
+                pause = max(pause, error.pause_seconds)
+                print(f"{error}; trying again in {pause:.1f} s", file=sys.stderr, flush=True)
+                self._patience.wait(pause)
+
+    def _try_once(self) -> None:
+        offset = self._find_offset()
+        headers = {"Accept-Encoding": "identity"}
+        version = self._partial.version
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+            if version and version.validator:
+                headers["If-Range"] = version.validator
+        with self._ask(headers) as reply:
+            if offset and version and reply.status_code == 416:
+                if replies.is_whole(reply, version, offset):
+                    return
+                self._partial.remove()
+                raise PassingError(f"the server has nothing after byte {offset:,}, so from the start again")
+            if offset and version and reply.status_code == 206:
+                if fault := replies.find_range_fault(reply, version, offset):
+                    self._partial.remove()
+                    raise PassingError(f"{fault}, so from the start again")
+            elif reply.status_code == 200:
+                offset, version = 0, replies.read_version(reply)
+            else:
+                replies.refuse(reply, self._wanted.name, self._wanted.explain)
+            self._receive(reply, version, offset)
+
+    def _find_offset(self) -> int:
+        """From where to go on: only where it can be known that both parts are of one file."""
+        version = self._partial.version
+        if version and not version.encoding and (version.validator or self._wanted.sha256):
+            return self._partial.n_bytes
+        self._partial.remove()
+        return 0
+
+    def _ask(self, headers: dict[str, str]) -> requests.Response:
+        times = (self._patience.connect_seconds, self._patience.read_seconds)
+        try:
+            return self._session.get(
+                self._wanted.url, headers=headers, auth=self._wanted.auth, stream=True, timeout=times
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+            raise replies.judge_failure(error, self._wanted.name) from error
+
+    def _receive(self, reply: requests.Response, version: Version, offset: int) -> None:
+        total = version.n_bytes if version.n_bytes is not None or version.encoding else self._wanted.n_bytes
+        limit = MAX_BYTES if total is None else total
+        block = self._read(reply)
+        if offset == 0:
+            if replies.is_web_page(reply, block):
+                raise InputError(f"{self._wanted.name} {replies.WEB_PAGE}")
+            self._check_size(version)
+            self._partial.start(version, replies.strip_secrets(self._wanted.url))
+        self._check_room((total or 0) - offset)
+        bar = tqdm(desc="download", total=total, initial=offset, unit="B", unit_scale=True)
+        with bar, self._partial.path.open("ab") as file:
+            while block:
+                offset += len(block)
+                if offset > limit:
+                    raise InputError(f"{self._wanted.name} sends more than the {limit:,} bytes that it should have")
+                self._write(file, block)
+                self._farthest = max(self._farthest, offset)
+                bar.update(len(block))
+                block = self._read(reply)
+        if total is not None and offset < total:
+            raise PassingError(f"the download broke off at {offset / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+
+    def _read(self, reply: requests.Response) -> bytes:
+        try:
+            # As it comes: what was read before a break counts. Undecoded: a .tgz may be declared as gzip of a .tar.
+            block: bytes = reply.raw.read1(_BLOCK_BYTES, decode_content=False) or b""
+        except urllib3.exceptions.HTTPError as error:
+            raise replies.judge_failure(error, self._wanted.name) from error
+        return block
+
+    def _write(self, file: BinaryIO, block: bytes) -> None:
+        try:
+            file.write(block)
+            file.flush()  # `kill -9` takes nothing of what came
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._partial.path)) from error
+
+    def _check_size(self, version: Version) -> None:
+        n_bytes = self._wanted.n_bytes
+        if n_bytes is not None and not version.encoding and version.n_bytes not in (None, n_bytes):
+            raise InputError(f"{self._wanted.name} has {version.n_bytes:,} bytes, not {n_bytes:,}: {replies.NOT_KEPT}")
+
+    def _check_room(self, n_bytes: int) -> None:
+        folder = self._partial.path.parent
+        free = shutil.disk_usage(folder).free
+        if n_bytes + _SPARE_BYTES > free:
+            raise UnfinishedError(
+                f"{self._wanted.name} has {n_bytes / 1e6:,.0f} MB to fetch, but {folder.resolve()} has only "
+                f"{free / 1e6:,.0f} MB free: free some space and run again"
+            )
+
+
+def _check(wanted: Wanted, partial: Partial) -> Fetched:
+    """Hash and size of what has come, and a refusal where they are not the wanted ones."""
+    sha256 = hash_file(partial.path)
+    version = partial.version
+    if version and version.encoding and sha256 != wanted.sha256 and partial.unzip(wanted.n_bytes or MAX_BYTES):
+        sha256 = hash_file(partial.path)
+    if wanted.n_bytes is not None and partial.n_bytes != wanted.n_bytes:
+        raise InputError(f"{wanted.name} has {partial.n_bytes:,} bytes, not {wanted.n_bytes:,}: {replies.NOT_KEPT}")
+    if wanted.sha256 is not None and sha256 != wanted.sha256:
+        raise InputError(f"{wanted.name} has sha256 {sha256}, not {wanted.sha256}: {replies.NOT_KEPT}")
+    return Fetched(partial.path, sha256, partial.n_bytes)

@@ -1,0 +1,192 @@
+"""How each source is brought into one zip: drawn, packed from a folder, copied, repacked, or downloaded."""
+
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from cvd.data.sources import kaggle, packing
+from cvd.data.sources.contents import call_it
+from cvd.data.sources.fetch import Wanted, fetch_file
+from cvd.data.sources.replies import strip_secrets
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import hash_file
+
+MICROSOFT = Wanted(
+    url="https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip",
+    name="data.source microsoft",
+    sha256="b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
+    n_bytes=824_887_076,
+)
+# Google has published no hash.
+FILTERED = Wanted(
+    url="https://storage.googleapis.com/mledu-datasets/cats_and_dogs_filtered.zip",
+    name="data.source filtered",
+    n_bytes=68_606_236,
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a source.
+
+    Attributes:
+        path: of a folder or an archive, as the user gave it.
+        n_per_class: of drawn images.
+        seed: of drawn images.
+        url: instead of a source's usual address.
+        sha256: that what is downloaded must have; None: the source's own, if it has one.
+        state_folder: where downloads that are under way are kept.
+    """
+
+    path: str
+    n_per_class: int
+    seed: int
+    url: str | None = None
+    sha256: str | None = None
+    state_folder: Path = Path(".cvd/downloads")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a source gave: a zip, and what it was made from.
+
+    Attributes:
+        zip_path: not in place yet.
+        name: what the user knows it by, for messages.
+        path: of a folder or archive, as given.
+        url: an address without its secrets.
+        sha256: of the file that was given or fetched; None for a folder and for drawn images.
+        n_bytes: of the same.
+    """
+
+    zip_path: Path
+    name: str
+    path: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    n_bytes: int | None = None
+
+
+# request, where a zip may be made, what is to be closed once the zip is in place -> origin
+Fetch = Callable[[Request, Path, ExitStack], Origin]
+
+
+def fetch_drawn(request: Request, target: Path, stack: ExitStack) -> Origin:
+    """Draws."""
+    from cvd.data.drawn import write_drawn_archive  # OpenCV's drawing code, which the other sources do without
+
+    def show(images: Any) -> Any:
+        return tqdm(images, total=2 * request.n_per_class, desc="draw", unit="image")
+
+    write_drawn_archive(target, n_per_class=request.n_per_class, seed=request.seed, progress=show)
+    return Origin(target, "the drawn archive")
+
+
+def fetch_directory(request: Request, target: Path, stack: ExitStack) -> Origin:
+    """Packs a folder."""
+    folder = _find(request.path, target)
+    if not folder.is_dir():
+        raise InputError(f"data.path {request.path} is a file, not a folder: use data.source=archive for a zip or tar")
+    with tqdm(desc="pack", unit="file") as bar:
+        packing.pack_folder(folder, target, progress=bar.update)
+    return Origin(target, f"data.path {request.path}", path=request.path)
+
+
+def fetch_archive(request: Request, target: Path, stack: ExitStack) -> Origin:
+    """Copies a zip, repacks a tar."""
+    path, name = _find(request.path, target), f"data.path {request.path}"
+    if path.is_dir():
+        raise InputError(f"{name} is a folder, not a zip or tar: use data.source=directory")
+    if _is_zip(path, name):
+        # A copy, not a hard link: DVC may write-protect its outputs, and this file is the user's.
+        shutil.copyfile(path, target)
+    else:
+        _repack(path, target, name)
+    return Origin(target, name, path=request.path, sha256=hash_file(path), n_bytes=path.stat().st_size)
+
+
+def fetch_known(usual: Wanted) -> Fetch:
+    """Fetches a published file, or a copy of it from another address."""
+
+    def fetch(request: Request, target: Path, stack: ExitStack) -> Origin:
+        return _fetch_wanted(_redirect(usual, request), request, target, stack)
+
+    return fetch
+
+
+def fetch_url(request: Request, target: Path, stack: ExitStack) -> Origin:
+    """Fetches any archive whose hash is given."""
+    return _fetch_wanted(_redirect(Wanted("", "data.url"), request), request, target, stack)
+
+
+def fetch_kaggle(request: Request, target: Path, stack: ExitStack) -> Origin:
+    """Fetches the competition's archive with the user's credentials, which no other host than Kaggle's is given."""
+    wanted = _redirect(Wanted(kaggle.find_address(), "data.source kaggle"), request)
+    if kaggle.is_kaggle(wanted.url):
+        found = kaggle.find_credentials()
+        wanted = replace(wanted, auth=found.auth, explain=partial(kaggle.explain_refusal, origin=found.origin))
+    else:
+        wanted = replace(wanted, explain=kaggle.explain_refusal)
+    return _fetch_wanted(wanted, request, target, stack)
+
+
+def _redirect(usual: Wanted, request: Request) -> Wanted:
+    """Applies data.url and data.sha256 to what is usually wanted."""
+    if request.sha256:
+        usual = replace(usual, sha256=request.sha256.lower(), n_bytes=None)  # another file has another size
+    if request.url:
+        # Without a hash to tell, a copy may have been packed anew.
+        n_bytes = usual.n_bytes if usual.sha256 else None
+        usual = replace(usual, url=request.url, name=f"data.url {strip_secrets(request.url)}", n_bytes=n_bytes)
+    return usual
+
+
+def _fetch_wanted(wanted: Wanted, request: Request, target: Path, stack: ExitStack) -> Origin:
+    file = stack.enter_context(fetch_file(wanted, state_folder=request.state_folder))
+    zip_path = file.path
+    if not _is_zip(file.path, wanted.name):
+        _repack(file.path, target, wanted.name)
+        zip_path = target
+    return Origin(zip_path, wanted.name, url=strip_secrets(wanted.url), sha256=file.sha256, n_bytes=file.n_bytes)
+
+
+def _find(given: str, target: Path) -> Path:
+    path = Path(given).expanduser()
+    if not path.exists():
+        raise InputError(f"data.path {given} does not exist: give a folder, zip or tar with the photos")
+    if path.resolve() in (target.with_name("raw.zip").resolve(), target.resolve()):
+        raise InputError(f"data.path {given} is this stage's own output: keep the photos somewhere else")
+    return path
+
+
+def _is_zip(path: Path, name: str) -> bool:
+    """Tells a zip from a tar by content.
+
+    Raises:
+        InputError: it is neither, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            starts_as_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+        # In this order: a tar whose last file is a zip ends as a zip does.
+        if not starts_as_zip and tarfile.is_tarfile(path):
+            return False
+        if zipfile.is_zipfile(path):
+            return True
+    except (OSError, EOFError) as error:
+        raise InputError(f"{name} cannot be read: {error}") from error
+    damaged = "a damaged zip: its end is missing" if starts_as_zip else "neither a zip nor a tar"
+    raise InputError(f"{name} is {damaged}: give a whole .zip, .tar, .tar.gz, .bz2 or .xz")
+
+
+def _repack(path: Path, target: Path, name: str) -> None:
+    with call_it(name, path), tqdm(desc="repack", unit="file") as bar:
+        packing.repack_tar(path, target, progress=bar.update)

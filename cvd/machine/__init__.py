@@ -1,0 +1,1 @@
+"""What computes, in which precision, on how many threads."""

@@ -1,0 +1,73 @@
+"""Fine-tuning: a pretrained network's last blocks learn on, the rest stays as it is."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import keras
+
+from cvd.models.networks.head import FEATURES
+
+# A layer of a numbered block (MobileNetV2's block_16_expand, VGG16's block5_conv1, Xception's block14_sepconv1), or
+# the layer that ends one (InceptionV3's mixed9).
+_INSIDE = re.compile(r"block_?(\d+)_")
+_END = re.compile(r"mixed\d+$")
+
+
+def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
+    """Lets the head and the backbone's last blocks learn; BatchNorm stays frozen, and so in inference mode.
+
+    A frozen BatchNorm of Keras normalises by its moving statistics, in training too, and leaves them alone: batches
+    of twenty would soon spoil what a million images gave (Chollet 2021, Deep Learning with Python, section 8.3.2).
+
+    To be called before `compile`, which is when Keras looks at what learns.
+
+    Args:
+        model: a flat graph of a backbone, up to its layer `features`, and a head behind it, as `attach_head` makes it.
+        n_blocks: how many blocks of the backbone learn, counted from its end. What follows the last block (`Conv_1`
+            of MobileNetV2) is part of it. 0: the head alone.
+
+    Returns:
+        Names of the layers that learn, from input to output.
+
+    Raises:
+        ValueError: the backbone has fewer blocks than that, or the model has no layer `features`.
+    """
+    names = [layer.name for layer in model.layers]
+    if FEATURES not in names:
+        raise ValueError(f"model {model.name!r} has no layer {FEATURES!r}")
+    n_backbone = names.index(FEATURES)
+    starts = _find_starts(names[:n_backbone])
+    if not 0 <= n_blocks <= len(starts):
+        raise ValueError(f"n_blocks is {n_blocks}: model {model.name!r} has {len(starts)} blocks that can be unfrozen")
+    start = starts[-n_blocks] if n_blocks else n_backbone
+    for index, layer in enumerate(model.layers):
+        layer.trainable = index >= start and not isinstance(layer, keras.layers.BatchNormalization)
+    return [layer.name for layer in model.layers if layer.trainable_weights]
+
+
+def hash_frozen_weights(model: keras.Model) -> str:
+    """SHA-256 of the weights of frozen layers, with their paths; BatchNorm's statistics are among them there.
+
+    The same before and after a training, or something has learnt that should not.
+    """
+    digest = hashlib.sha256()
+    for layer in model.layers:
+        for weight in [] if layer.trainable else layer.weights:
+            digest.update(weight.path.encode())
+            digest.update(weight.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _find_starts(names: Sequence[str]) -> list[int]:
+    """Where each block begins in the names of a backbone's layers, which are in order from input to output."""
+    starts: list[int] = []
+    block = ""
+    for index, name in enumerate(names):
+        inside = _INSIDE.match(name)
+        if inside and inside[1] != block:
+            block = inside[1]
+            starts.append(index)
+        elif index and _END.match(names[index - 1]):
+            starts.append(index)
+    return starts

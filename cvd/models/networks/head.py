@@ -1,0 +1,74 @@
+"""The small head on a frozen backbone."""
+
+from collections.abc import Sequence
+
+import keras
+
+from cvd.models.networks.layers import chain_layers
+
+FEATURES = "features"  # the backbone's layer that a head stands on
+
+
+def build_head(*, n_features: int, dropout: float, dtype: str = "float32") -> keras.Model:
+    """The small network trained on a frozen backbone's features.
+
+    Args:
+        n_features: k, at least 1.
+        dropout: share of the features dropped in training, 0..0.95; 0 leaves the layer out.
+        dtype: policy of the dropout layer, "float32" or "mixed_bfloat16"; the logit is float32 either way.
+
+    Returns:
+        Maps features (n, k), float32, to logits (n, 1), float32; positive means dog.
+    """
+    layers: list[keras.Layer] = [keras.layers.Dense(1, name="logit", dtype="float32")]
+    if dropout:
+        layers.insert(0, keras.layers.Dropout(dropout, name="head_dropout", dtype=dtype))
+    return chain_layers(layers, keras.Input((n_features,), name="head_input", dtype="float32"), "head")
+
+
+def attach_head(backbone: keras.Model, head: keras.Model) -> keras.Model:
+    """A backbone and a head as one flat graph, so that every convolution can be named; neither is changed.
+
+    Args:
+        backbone: maps pixels to features (n, k) in its layer `features`; layers behind that one are left out.
+        head: maps features (n, k) to logits (n, 1).
+
+    Returns:
+        Maps the backbone's pixels to logits (n, 1) in float32; weights are copies, the backbone's are frozen.
+
+    Raises:
+        ValueError: the backbone's features are not as many as the head takes, or it has no layer `features`.
+    """
+    output = backbone.get_layer(FEATURES).output
+    if output.shape[1:] != head.input_shape[1:]:
+        raise ValueError(f"the backbone has {output.shape[-1]} features, the head takes {head.input_shape[-1]}")
+    twins = [_copy_layer(layer) for layer in head.layers[1:]]
+    for twin in twins:
+        output = twin(output)
+    _copy_variables(head.variables, [x for twin in twins for x in twin.variables])
+    joined = keras.Model(backbone.input, output, name="transfer")
+    model = keras.models.clone_model(joined, clone_function=_copy_layer)
+    _copy_variables(joined.variables, model.variables)
+    trained = {twin.name for twin in twins}
+    for layer in model.layers:
+        layer.trainable = layer.name in trained
+    return model
+
+
+def split_head(model: keras.Model) -> keras.Model:
+    """The part of a model behind its layer `features`, sharing its weights: features (n, k) to logits (n, 1).
+
+    Raises:
+        ValueError: the model has no layer `features`.
+    """
+    return keras.Model(model.get_layer(FEATURES).output, model.output, name="head")
+
+
+def _copy_layer(layer: keras.Layer) -> keras.Layer:
+    """The same layer, not yet built, computing in float32."""
+    return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+
+
+def _copy_variables(sources: Sequence[keras.Variable], targets: Sequence[keras.Variable]) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        target.assign(source)

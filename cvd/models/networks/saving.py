@@ -1,0 +1,97 @@
+"""Keras models as files that are the same, byte for byte, whenever the same model is saved."""
+
+import io
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from cvd.runtime.files import replace_file
+
+# The earliest date that a zip can hold; Keras writes the clock's there and in `date_saved`.
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+SAVED_DATE = "1980-01-01@00:00:00"
+
+
+def save_model(model: keras.Model, path: str | Path) -> None:
+    """Writes a model as a canonical `.keras` file, whole or not at all; `keras.models.load_model` reads it.
+
+    What is saved computes in float32 and carries no optimizer, loss or metrics, nor (in Keras 3.15) the state of
+    dropout's seeds, so a run that is resumed must keep that elsewhere. Equal models give equal bytes if
+    their layers are named by hand (automatic names count up through the process).
+
+    Args:
+        model: a functional or sequential model of stock layers; unchanged by this.
+        path: ends in `.keras`.
+
+    Raises:
+        ValueError: `path` does not end in `.keras`.
+    """
+    if Path(path).suffix != ".keras":
+        raise ValueError(f"a model's path must end in .keras, not {str(path)!r}")
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "model.keras"
+        _strip_training(convert_to_float32(model)).save(plain)
+        canonical = _make_canonical(plain)
+    with replace_file(path) as partial:
+        partial.write_bytes(canonical)
+
+
+def convert_to_float32(model: keras.Model) -> keras.Model:
+    """The same network with all its layers computing in float32; the model itself if they do already."""
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+    plain = _strip_training(model)
+    converted = keras.Model.from_config(_replace_dtypes(plain.get_config()))
+    converted.set_weights(plain.get_weights())
+    return converted
+
+
+def _strip_training(model: keras.Model) -> keras.Model:
+    """A model of the same layers, never compiled."""
+    inputs, outputs = model.inputs, model.outputs
+    return keras.Model(
+        inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name
+    )
+
+
+def _replace_dtypes(config: Any) -> Any:
+    """A configuration with every half precision in it read as float32."""
+    if isinstance(config, dict):
+        return {key: _replace_dtypes(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_replace_dtypes(value) for value in config)
+    return "float32" if config in ("bfloat16", "float16", "mixed_bfloat16", "mixed_float16") else config
+
+
+def _make_canonical(path: Path) -> bytes:
+    """The bytes of a `.keras` file with its members in order of name and without dates and memory addresses."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as target:
+        for name in sorted(source.namelist()):
+            data = source.read(name)
+            if name == "metadata.json":
+                data = json.dumps({**json.loads(data), "date_saved": SAVED_DATE}).encode()
+            elif name == "config.json":
+                data = json.dumps(_number_shared_objects(json.loads(data), {})).encode()
+            member = zipfile.ZipInfo(name, ZIP_DATE)
+            member.external_attr = 0o644 << 16
+            target.writestr(member, data)
+    return buffer.getvalue()
+
+
+def _number_shared_objects(config: Any, numbers: dict[int, int]) -> Any:
+    """A configuration whose `shared_object_id`, Python's `id()` in Keras 3.15, count 1, 2, 3 as they first appear."""
+    if isinstance(config, dict):
+        return {
+            key: numbers.setdefault(value, len(numbers) + 1)
+            if key == "shared_object_id"
+            else _number_shared_objects(value, numbers)
+            for key, value in config.items()
+        }
+    if isinstance(config, list):
+        return [_number_shared_objects(value, numbers) for value in config]
+    return config

@@ -1,0 +1,1 @@
+"""ImageNet weights, fetched, checked and converted."""

@@ -1,0 +1,1 @@
+"""Networks trained from nothing, a module each."""

@@ -1,0 +1,1 @@
+"""What every command does around its work: errors, files, locks, threads, vocabulary, parameters, start-up."""

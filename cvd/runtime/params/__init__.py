@@ -1,0 +1,1 @@
+"""params.yaml as frozen, validated objects: sections, variants, and what each variant follows from."""

@@ -1,0 +1,70 @@
+"""What a variant's training follows from, as dvc.yaml's `graph` has to say it: one line for each variant."""
+
+from dataclasses import asdict, dataclass
+
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.loading import Params
+from cvd.runtime.params.variants import BackboneVariant
+
+READS = {"files": "data/images", "shards": "data/shards", "features": "data/features"}
+SCRATCH, BACKBONE = "cvd/models/scratch", "models/backbone"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A variant's line in the graph; dvc.yaml says what each key is for."""
+
+    reads: str
+    network: str
+    pixels: str
+    section: str
+    like: str
+    base: str
+
+    def list_sections(self) -> list[str]:
+        """The sections of params.yaml that a training reads, besides `train` and the variants' blocks."""
+        return list(dict.fromkeys([self.pixels, self.section]))
+
+
+def place_variant(params: Params, name: str) -> Entry:
+    """Derive a variant's line from its block.
+
+    Raises:
+        InputError: there is no such block.
+    """
+    variant = params.variants.get(name)
+    if variant is None:
+        raise InputError(f"variant {name!r} is not in params.yaml: expected one of {', '.join(params.variants)}")
+    pixels, network = "image", SCRATCH
+    if isinstance(variant, BackboneVariant):
+        pixels, network = "backbone", f"models/{variant.starts_from}.keras" if variant.starts_from else BACKBONE
+    line = params.trace(name)
+    return Entry(
+        reads=READS[variant.input],
+        network=network,
+        pixels=pixels,
+        section="augment" if variant.augment else pixels,
+        like=line[1] if len(line) > 1 else name,
+        base=line[-1],
+    )
+
+
+def check_entry(params: Params, name: str, given: Entry) -> None:
+    """Compare a variant's line in dvc.yaml with what its block needs.
+
+    Raises:
+        InputError: they do not fit together.
+    """
+    for key, needed in asdict(place_variant(params, name)).items():
+        if (said := getattr(given, key)) != needed:
+            raise InputError(
+                f"dvc.yaml's graph gives {name} `{key}: {said}`, but its block in params.yaml needs "
+                f"`{key}: {needed}`: write that there, or run `cvd add {name}`"
+            )
+
+
+def describe_configuration(params: Params, name: str) -> dict[str, object]:
+    """The parameters that a variant's result follows from, nested as in params.yaml."""
+    sections = ["train", *place_variant(params, name).list_sections()]
+    chosen = {section: getattr(params, section).model_dump() for section in sections}
+    return {"seed": params.seed, "variants": {name: params.variants[name].model_dump()}, **chosen}

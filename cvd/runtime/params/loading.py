@@ -1,0 +1,163 @@
+"""params.yaml as frozen, validated objects. Unknown keys and bad ranges are refused in one line."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, get_args
+
+import yaml
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from cvd.runtime.errors import InputError, describe_faults
+from cvd.runtime.params.sections import (
+    Activations,
+    Augment,
+    Augmentations,
+    Backbone,
+    Compare,
+    Data,
+    Evaluate,
+    Explanations,
+    Filters,
+    GradCam,
+    Image,
+    Section,
+    Seed,
+    Shard,
+    Split,
+    Train,
+)
+from cvd.runtime.params.variants import AnyVariant, BackboneVariant, PlainVariant, Variant, resolve_blocks, trace_block
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+KINDS = Variant.__subclasses__()
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_TAKEN = ("comparison", "data", "explanations", "timings")  # files in metrics/ that are no variant's
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: Seed
+    data: Data
+    split: Split
+    image: Image
+    shard: Shard
+    backbone: Backbone
+    train: Train
+    augment: Augment
+    variants: dict[str, AnyVariant] = Field(min_length=1)
+    evaluate: Evaluate
+    compare: Compare
+    augmentations: Augmentations
+    activations: Activations
+    filters: Filters
+    gradcam: GradCam
+    explanations: Explanations
+    _blocks: dict[str, Any] = PrivateAttr(default_factory=dict)  # of `variants`, as they are written
+
+    def trace(self, name: str) -> list[str]:
+        """The variant's name, and those of the blocks that it is like: one to three."""
+        return trace_block(name, self._blocks)
+
+    @model_validator(mode="after")
+    def _check_blocks(self) -> Self:
+        for name, variant in self.variants.items():
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"variants has {name!r}: files are named by it, so it may hold letters, digits, _ and - only"
+                )
+            if name in _TAKEN:
+                raise ValueError(f"variants has {name!r}, but metrics/{name}.json is another file: choose another name")
+            if isinstance(variant, PlainVariant) and self.image.size_px < 3 * 2**variant.depth - 2:
+                raise ValueError(
+                    f"variants.{name}.depth is {variant.depth}: so many convolutions need image.size_px of at least "
+                    f"{3 * 2**variant.depth - 2}, but it is {self.image.size_px}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_variants(self) -> Self:
+        named = {
+            f"{section}.variants": getattr(self, section).variants or () for section in ("gradcam", "explanations")
+        }
+        for name, variant in self.variants.items():
+            if isinstance(variant, BackboneVariant) and (start := variant.starts_from) is not None:
+                named[f"variants.{name}.starts_from"] = [start]
+                if start == name or (start in self.variants and self.variants[start].network != "backbone"):
+                    raise ValueError(
+                        f"variants.{name}.starts_from is {start!r}: it must name another of the backbone's"
+                    )
+        for key, names in named.items():
+            for name in names:
+                if name not in self.variants:
+                    raise ValueError(f"{key} names {name!r}, which is not one of {', '.join(self.variants)}")
+        return self
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-4 as a number, as YAML 1.2 and DVC do; PyYAML's YAML 1.1 asks for a point and a sign."""
+
+
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Reads and validates a params.yaml.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key is unknown or absent, a value is out of range.
+    """
+    try:
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; run from the project's root folder") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    return parse_params(raw)
+
+
+def parse_params(raw: object) -> Params:
+    """Validates what a params.yaml holds.
+
+    Raises:
+        InputError: a key is unknown or absent, a value is out of range.
+    """
+    if raw is None:
+        raise InputError(f"params: params.yaml is empty: it should hold the sections {', '.join(Params.model_fields)}")
+    blocks = raw.get("variants") if isinstance(raw, dict) else None
+    if isinstance(blocks, dict):
+        raw = {**raw, "variants": resolve_blocks(blocks)}
+    try:
+        params = Params.model_validate(raw)
+    except ValidationError as error:
+        keys = {each.__name__: list(each.model_fields) for each in Section.__subclasses__()}
+        # Of what is wrong with a block, that it was written for another network says most.
+        found = (_locate_fault(fault, raw) for fault in error.errors(include_url=False))
+        faults = sorted(found, key=lambda fault: fault["type"] != "value_error")
+        raise InputError(f"params: {describe_faults(faults, keys)}") from error
+    params._blocks = blocks or {}
+    return params
+
+
+def _locate_fault(fault: "ErrorDetails", raw: Any) -> "ErrorDetails":
+    """A fault as people would place it: pydantic puts the network's name among a variant's keys."""
+    if fault["loc"][:1] != ("variants",) or len(fault["loc"]) == 1:
+        return fault
+    section, name, *rest = fault["loc"]
+    block = raw["variants"][name]
+    if fault["type"] == "model_attributes_type":
+        return {**fault, "type": "model_type", "ctx": {"class_name": Variant.__name__}}
+    if fault["type"] == "union_tag_not_found":
+        return {**fault, "type": "missing", "loc": (section, name, "network")}
+    if fault["type"] == "union_tag_invalid":
+        accepted = " or ".join(f"Input should be {fault['ctx']['expected_tags']}".rsplit(", ", 1))
+        return {**fault, "type": "enum", "loc": (section, name, "network"), "input": block["network"], "msg": accepted}
+    if fault["type"] == "extra_forbidden" and any(rest[-1] in each.model_fields for each in KINDS):
+        (kind,) = (each for each in KINDS if block["network"] in get_args(each.model_fields["network"].annotation))
+        message = f"does not fit network {block['network']!r}, which takes {', '.join(kind.model_fields)}"
+        return {**fault, "type": "value_error", "loc": (section, name, rest[-1]), "msg": message}
+    return {**fault, "loc": (section, name, *rest[1:])}

@@ -1,0 +1,176 @@
+"""The sections of params.yaml but for the variants: their keys, types and ranges."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from cvd.runtime.vocabulary import Method
+
+
+def _check_images(value: object, check: Callable[[object], Any]) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        accepted = "should be a number of images, 1 to 1000, or a list of paths such as [test/cat/cat.0.jpg]"
+        raise PydanticCustomError("images", accepted) from None
+
+
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=1)]
+Images = Annotated[
+    Annotated[int, Field(ge=1, le=1000)] | Annotated[list[str], Field(min_length=1)], WrapValidator(_check_images)
+]
+Layers = Annotated[list[str], Field(min_length=1)] | None
+Names = Annotated[list[str], Field(min_length=1)] | None
+
+
+class Section(BaseModel):
+    """A section of params.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Drawn(Section):
+    """How many images the project draws, and which."""
+
+    n_per_class: int = Field(ge=10, le=100_000)
+    seed: Seed
+
+
+class Data(Section):
+    """Where the photos come from."""
+
+    source: Literal["drawn", "directory", "archive", "microsoft", "filtered", "kaggle", "url"]
+    path: str
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")] | None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None
+    drawn: Drawn
+
+    @model_validator(mode="after")
+    def _check_url(self) -> Self:
+        if self.source == "url":
+            for name in ("url", "sha256"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"source 'url' needs data.{name}, which is null")
+        return self
+
+
+class Split(Section):
+    """How many images of each class go where."""
+
+    train: Count | None
+    validation: Count
+    test: Count
+    seed: Seed
+
+
+class Image(Section):
+    """The pictures that the networks read."""
+
+    size_px: int = Field(ge=64, le=512)
+
+
+class Shard(Section):
+    """How TFRecord shards are written."""
+
+    encoding: Literal["raw", "jpeg"]
+    size_mb: int = Field(ge=1, le=2048)
+
+
+class Backbone(Section):
+    """The pretrained network that variants can stand on."""
+
+    name: Literal["MobileNetV2", "VGG16", "InceptionV3", "Xception"]
+    weights: str
+    size_px: int = Field(ge=75, le=512)
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.weights == "torchvision" and self.name != "MobileNetV2":
+            raise ValueError(
+                f"weights 'torchvision' exist for MobileNetV2 only, not {self.name}: use 'imagenet' or 'random'"
+            )
+        return self
+
+
+class Train(Section):
+    """What all trainings share."""
+
+    batch_size: int = Field(ge=1, le=1024)
+    strategy: Literal["one", "mirrored", "multi_worker"]
+    precision: Literal["auto", "float32", "mixed_bfloat16"]
+    threads: int = Field(ge=1, le=256)
+    memory_share: float = Field(ge=0, le=0.9)
+
+
+class Augment(Section):
+    """How far training images are moved at random."""
+
+    rotation_degrees: float = Field(ge=0, le=180)
+    shift_fraction: float = Field(ge=0, le=1)
+    shear_degrees: float = Field(ge=0, le=80)
+    zoom_fraction: float = Field(ge=0, le=0.9)
+    horizontal_flip: bool
+
+
+class Evaluate(Section):
+    """How a trained network is measured."""
+
+    calibration_bins: int = Field(ge=2, le=100)
+    onset_tolerance: float = Field(ge=0, le=10)
+
+
+class Compare(Section):
+    """How the variants are held against one another."""
+
+    n_bootstrap: int = Field(ge=100, le=1_000_000)
+    seed: Seed
+
+
+class Augmentations(Section):
+    """The augmentation preview."""
+
+    images: Images
+    n_samples: int = Field(ge=1, le=50)
+
+
+class Activations(Section):
+    """The export of intermediate activations."""
+
+    images: Images
+    layers: Layers
+    channels: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None
+
+
+class Filters(Section):
+    """The export of what each filter looks for."""
+
+    layers: Layers
+    n_filters: int = Field(ge=1, le=4096)
+    size_px: int = Field(ge=32, le=512)
+    steps: int = Field(ge=1, le=5000)
+    recipe: Literal["crisp", "plain"]
+
+
+class GradCam(Section):
+    """The exports of heat maps."""
+
+    variants: Names
+    images: Images
+    layers: Layers
+    method: Method
+    mistakes: int = Field(ge=1, le=50)
+    photos: str
+    top: int = Field(ge=1, le=10)
+
+
+class Explanations(Section):
+    """The checks of heat maps."""
+
+    variants: Names
+    methods: Annotated[list[Method], Field(min_length=1)]
+    layers: Layers
+    images: Images
+    perturbed: int = Field(ge=1, le=1000)

@@ -1,0 +1,127 @@
+"""The blocks of params.yaml's `variants`: their keys, types and ranges, and what `like` means."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.sections import Count, Section
+
+DEEPEST = 2  # `like` of `like`
+
+
+class Variant(Section):
+    """A network and how it is trained: what all networks have."""
+
+    input: Literal["files", "shards", "features"]
+    network: str
+    augment: bool
+    dropout: float = Field(ge=0, le=0.95)
+    l2: float = Field(ge=0, le=1)
+    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"]
+    learning_rate: float = Field(ge=1e-7, le=1)
+    weight_decay: float = Field(ge=0, le=1)
+    schedule: Literal["constant", "cosine"]
+    warmup_fraction: float = Field(ge=0, le=0.9)
+    label_smoothing: float = Field(ge=0, le=0.5)
+    epochs: int = Field(ge=1, le=10_000)
+    patience: Count | None
+    keep: Literal["last", "best"]
+    share: float = Field(gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _check_training(self) -> Self:
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError(
+                f"weight_decay {self.weight_decay:g} is adamw's, but optimizer is {self.optimizer!r}: "
+                "set weight_decay to 0, or use l2"
+            )
+        return self
+
+
+class PlainVariant(Variant):
+    """Convolutions in a row, each with a pooling, and a dense layer."""
+
+    input: Literal["files", "shards"]
+    network: Literal["plain"]
+    width: int = Field(ge=1, le=1024)
+    depth: int = Field(ge=1, le=7)
+
+
+class ResidualVariant(Variant):
+    """Residual blocks with BatchNorm and global pooling."""
+
+    input: Literal["files", "shards"]
+    network: Literal["residual"]
+    width: int = Field(ge=1, le=512)
+    depth: int = Field(ge=1, le=16)
+
+
+class BackboneVariant(Variant):
+    """A network of `backbone` with a small head."""
+
+    input: Literal["files", "features"]
+    network: Literal["backbone"]
+    pretrained: bool
+    starts_from: str | None
+    unfreeze: int = Field(ge=0, le=200)
+
+    @model_validator(mode="after")
+    def _check_input(self) -> Self:
+        for key, is_contrary in (
+            ("augment", self.augment),
+            ("pretrained", not self.pretrained),
+            ("unfreeze", self.unfreeze > 0),
+        ):
+            if self.input == "features" and is_contrary:
+                raise ValueError(
+                    f"{key} {str(getattr(self, key)).lower()} needs images, but input 'features' is the frozen, "
+                    "pretrained backbone's output on clean ones: set input to files"
+                )
+        if self.starts_from is not None and not self.pretrained:
+            raise ValueError(
+                f"pretrained false draws random weights, but starts_from is {self.starts_from!r}: set it to null"
+            )
+        return self
+
+
+AnyVariant = Annotated[PlainVariant | ResidualVariant | BackboneVariant, Field(discriminator="network")]
+
+
+def trace_block(name: str, blocks: Mapping[str, Any]) -> list[str]:
+    """The names of the blocks that a block follows from: its own, the one that it is like, the one that this is like.
+
+    Raises:
+        InputError: `like` names no block, or goes deeper.
+    """
+    line = [name]
+    while isinstance(block := blocks[line[-1]], Mapping) and "like" in block:
+        other = block["like"]
+        if other not in blocks or other in line:
+            others = ", ".join(each for each in blocks if each not in line)
+            raise InputError(f"params: variants.{line[-1]}.like is {other!r}: it must name one of {others}")
+        line.append(other)
+        if len(line) > 1 + DEEPEST:
+            raise InputError(
+                f"params: variants.{name}.like goes {len(line) - 1} blocks deep ({' > '.join(line)}): {DEEPEST} at most"
+            )
+    return line
+
+
+def resolve_blocks(blocks: Mapping[str, Any]) -> dict[str, Any]:
+    """Blocks of `variants` with `like` replaced by the keys of the block that it names.
+
+    Raises:
+        InputError: `like` names no block, or goes too deep.
+    """
+    resolved = {}
+    for name, block in blocks.items():
+        whole: Any = block
+        if isinstance(block, Mapping) and "like" in block:
+            whole = {}
+            for ancestor in reversed(trace_block(name, blocks)):
+                whole |= blocks[ancestor] if isinstance(blocks[ancestor], Mapping) else {}
+            del whole["like"]
+        resolved[name] = whole
+    return resolved

@@ -1,0 +1,198 @@
+"""Figures of single variants: ROC, reliability, confusion, and a sheet with all of them. No TensorFlow."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from cvd.evaluation.verdict import format_percent
+from cvd.vis.charts.curves import N_ACROSS, draw_panel
+from cvd.vis.charts.themes import (
+    LIGHT,
+    NARROW,
+    Theme,
+    choose_colours,
+    create_figure,
+    dress_axes,
+    measure_contrast,
+    write_title,
+)
+
+STYLES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
+
+
+def draw_roc(tables: dict[str, pd.DataFrame], *, aucs: dict[str, float], theme: Theme = LIGHT) -> Figure:
+    """ROC curves of all variants on the test images in one square; dog is the positive label.
+
+    Args:
+        tables: of each variant, as of `cvd.evaluation.measures.tabulate_roc`.
+        aucs: area under each curve.
+        theme: colours.
+    """
+    colours = choose_colours(tables, theme)
+    figure = create_figure(NARROW, NARROW, theme)
+    axes = figure.subplots()
+    _frame_square(axes, "cats taken for dogs", "dogs recognised", theme)
+    for i, (name, table) in enumerate(tables.items()):
+        # Equal curves of equal networks lie upon each other: the later one is thinner, so that both show.
+        axes.plot(
+            table["false_positive_rate"],
+            table["true_positive_rate"],
+            color=colours[name],
+            linewidth=max(1.4, 2.8 - 0.45 * i),
+            linestyle=STYLES[i % len(STYLES)],
+            label=f"{name}, AUC {aucs[name]:.3f}",
+        )
+    axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=theme.ink, handlelength=3)
+    return figure
+
+
+def _frame_square(axes: Axes, x: str, y: str, theme: Theme) -> None:
+    dress_axes(axes, theme)
+    axes.plot([0, 1], [0, 1], color=theme.muted, linewidth=1, linestyle=(0, (2, 3)))
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_ticks([0, 0.5, 1])
+
+
+def draw_reliability(
+    tables: dict[str, pd.DataFrame], *, eces: dict[str, float], theme: Theme = LIGHT, tall: bool = False
+) -> Figure:
+    """Reliability of each variant on the test images: how often "p% dog" is a dog; area of a mark: number of images.
+
+    Args:
+        tables: of each variant, as of `cvd.evaluation.calibration.tabulate_reliability`.
+        eces: calibration error of each.
+        theme: colours.
+        tall: two side by side, for narrow screens.
+    """
+    colours = choose_colours(tables, theme)
+    figure, grid = _create_row(len(tables), 2.7, theme, tall)
+    for axes, (name, table) in zip(grid, tables.items(), strict=True):
+        _draw_reliability(axes, table, colours[name], theme)
+        write_title(axes, name, f"calibration error {eces[name]:.3f}", colour=colours[name], theme=theme)
+    return figure
+
+
+def _draw_reliability(axes: Axes, table: pd.DataFrame, colour: str, theme: Theme) -> None:
+    _frame_square(axes, "predicted share of dogs", "observed share", theme)
+    axes.vlines(
+        table["predicted"], table["observed_low"], table["observed_high"], color=colour, linewidth=1.4, alpha=0.7
+    )
+    axes.plot(table["predicted"], table["observed"], color=colour, linewidth=1.4)
+    axes.scatter(
+        table["predicted"],
+        table["observed"],
+        s=12 + 260 * table["n"] / table["n"].sum(),
+        color=colour,
+        alpha=0.85,
+        linewidth=0,
+    )
+
+
+def draw_confusion(counts: dict[str, list[list[int]]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
+    """Confusion matrices: rows are what an image is, columns what it was taken for; shade is the share of the row.
+
+    Args:
+        counts: of each variant, as of `cvd.evaluation.measures.count_confusion`.
+        theme: colours.
+        tall: two side by side, for narrow screens.
+    """
+    colours = choose_colours(counts, theme)
+    figure, grid = _create_row(len(counts), 2.7, theme, tall)
+    for axes, (name, found) in zip(grid, counts.items(), strict=True):
+        _draw_confusion(axes, found, colours[name], theme)
+        n = sum(map(sum, found))
+        wrong = found[0][1] + found[1][0]
+        write_title(axes, name, f"{wrong} of {n} wrong", colour=colours[name], theme=theme)
+    return figure
+
+
+def _draw_confusion(axes: Axes, counts: list[list[int]], colour: str, theme: Theme) -> None:
+    dress_axes(axes, theme)
+    axes.grid(False)
+    matrix = np.array(counts)
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    colours = LinearSegmentedColormap.from_list("shares", [theme.paper, colour])
+    axes.imshow(shares, cmap=colours, vmin=-0.08, vmax=1)
+    for (row, column), n in np.ndenumerate(matrix):
+        back = colours(float(shares[row, column] + 0.08) / 1.08)
+        ink = "#ffffff" if measure_contrast(back, "#ffffff") > measure_contrast(back, "#101418") else "#101418"
+        axes.text(column, row - 0.06, f"{n:,}", ha="center", va="center", fontsize=15, fontweight="bold", color=ink)
+        axes.text(
+            column,
+            row + 0.22,
+            format_percent(float(shares[row, column]), 0),
+            ha="center",
+            va="center",
+            fontsize=9,
+            color=ink,
+        )
+    axes.set_xticks([0, 1], ["taken for cat", "for dog"])
+    axes.set_yticks([0, 1], ["cat", "dog"])
+
+
+def _create_row(n: int, side: float, theme: Theme, tall: bool) -> tuple[Figure, list[Axes]]:
+    """`n` squares in rows of at most four, or two where it is narrow."""
+    n_across, side = (min(n, 2), NARROW / 2) if tall else (min(n, N_ACROSS), side)
+    n_rows = -(-n // n_across)
+    figure = create_figure(max(side * n_across, 3.4), (side + 0.35) * n_rows, theme)
+    grid = list(figure.subplots(n_rows, n_across, squeeze=False).flat)
+    for axes in grid[n:]:
+        axes.set_visible(False)
+    return figure, grid[:n]
+
+
+def draw_variant(
+    name: str,
+    metrics: dict[str, Any],
+    *,
+    curves: pd.DataFrame,
+    roc: pd.DataFrame,
+    reliability: pd.DataFrame,
+    theme: Theme = LIGHT,
+) -> Figure:
+    """One sheet of a variant: its curves above; ROC, reliability and confusion on the test images below.
+
+    Args:
+        name: of the variant.
+        metrics: as of `cvd.evaluation.measures.evaluate_variant`.
+        curves: as of `cvd.evaluation.overfitting.tabulate_curves`.
+        roc: as of `cvd.evaluation.measures.tabulate_roc`.
+        reliability: as of `cvd.evaluation.calibration.tabulate_reliability`.
+        theme: colours.
+    """
+    colour = choose_colours([name], theme)[name]
+    figure = create_figure(10.5, 8, theme)
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15))
+    above, below = parts[0, 0], parts[1, 0]
+    for part in (above, below):
+        part.set_facecolor(theme.paper)
+    for axes, what in zip(above.subplots(1, 2), ("accuracy", "loss"), strict=True):
+        draw_panel(axes, curves, what, best_epoch=metrics["overfitting"]["best_epoch"], colour=colour, theme=theme)
+        axes.set_xlabel("epoch")
+        write_title(
+            axes,
+            f"{name}: {what}",
+            "training dashed, validation solid; ring: lowest validation loss",
+            colour=colour,
+            theme=theme,
+        )
+    test = metrics["test"]
+    squares = below.subplots(1, 3)
+    _frame_square(squares[0], "cats taken for dogs", "dogs recognised", theme)
+    squares[0].plot(roc["false_positive_rate"], roc["true_positive_rate"], color=colour, linewidth=2)
+    write_title(squares[0], "ROC", f"AUC {test['auc']:.3f}", colour=colour, theme=theme)
+    _draw_reliability(squares[1], reliability, colour, theme)
+    write_title(squares[1], "Reliability", f"calibration error {test['ece']:.3f}", colour=colour, theme=theme)
+    _draw_confusion(squares[2], test["confusion"], colour, theme)
+    interval = f"{format_percent(test['accuracy_low'])} to {format_percent(test['accuracy_high'])}"
+    write_title(
+        squares[2], f"{format_percent(test['accuracy'])} right", f"95% interval {interval}", colour=colour, theme=theme
+    )
+    return figure

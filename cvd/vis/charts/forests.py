@@ -1,0 +1,141 @@
+"""Figures with a row for each pair or variant: differences, and over-fitting. Tables in, figures out; no TensorFlow."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from cvd.evaluation.verdict import LEVEL, format_points, list_distinct_pairs
+from cvd.vis.charts.themes import (
+    LIGHT,
+    NARROW,
+    Theme,
+    choose_colours,
+    create_figure,
+    dress_axes,
+    hide_lines,
+    write_legend,
+)
+
+_NOTE: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9}
+
+
+def draw_differences(pairs: Sequence[dict[str, Any]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
+    """Forest plot: for each pair the difference in test accuracy with its 95% interval; filled where luck is ruled out.
+
+    Args:
+        pairs: as of `cvd.evaluation.comparison.compare_pairs`, at least one; pairs of a network's twin are left out.
+        theme: colours.
+        tall: for narrow screens.
+    """
+    pairs = list_distinct_pairs(list(pairs))
+    colours = choose_colours(dict.fromkeys(name for pair in pairs for name in (pair["first"], pair["second"])), theme)
+    figure = create_figure(NARROW if tall else 8.6, 0.6 * len(pairs) + 1.3, theme)
+    axes = figure.subplots()
+    dress_axes(axes, theme)
+    axes.grid(False, axis="y")
+    axes.axvline(0, color=theme.muted, linewidth=1.2)
+    labels = [_draw_pair(axes, y, pair, colours, theme) for y, pair in enumerate(pairs)]
+    axes.set(ylim=(len(pairs) - 0.4, -0.75), xlabel="points of test accuracy")
+    _name_rows(axes, labels, theme)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, -1.0), max(high, 1.0))
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=theme.muted,
+            marker="o",
+            markersize=8,
+            linewidth=2.6,
+            label="more than luck, with 95% interval",
+        ),
+        Line2D(
+            [],
+            [],
+            color=theme.muted,
+            marker="o",
+            markersize=8,
+            linewidth=2.6,
+            markerfacecolor=theme.paper,
+            label="not told apart",
+        ),
+    ]
+    write_legend(figure, handles, theme, n_columns=1 if tall else 2)
+    return figure
+
+
+def _draw_pair(axes: Axes, y: int, pair: dict[str, Any], colours: dict[str, str], theme: Theme) -> str:
+    """One row of the forest plot, from the worse to the better variant; returns what to call it."""
+    sign = -1 if pair["difference"] < 0 else 1
+    better, worse = (pair["second"], pair["first"]) if sign > 0 else (pair["first"], pair["second"])
+    interval = sorted((100 * sign * pair["difference_low"], 100 * sign * pair["difference_high"]))
+    sure = pair["p_holm"] < LEVEL
+    colour = colours[better] if sure else theme.muted
+    middle = abs(100 * pair["difference"])
+    filling = colour if sure else theme.paper
+    axes.plot(interval, [y, y], color=colour, linewidth=2.6, solid_capstyle="round")
+    axes.plot(middle, y, "o", markersize=9, color=colour, markerfacecolor=filling, markeredgewidth=2)
+    note = format_points(abs(pair["difference"]))
+    axes.text(middle, y - 0.22, note, color=theme.ink, bbox=hide_lines(theme), **_NOTE)
+    return f"{better} over {worse}" if pair["difference"] else f"{pair['first']} and {pair['second']}"
+
+
+def _name_rows(axes: Axes, labels: Sequence[str], theme: Theme) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(axis="y", labelcolor=theme.ink, labelsize=9.5)
+
+
+def draw_overfitting(rows: Sequence[dict[str, Any]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
+    """Accuracy of each saved network on clean training, validation and test images, the gap as a bar.
+
+    Args:
+        rows: as of `cvd.evaluation.comparison.list_overfitting`.
+        theme: colours.
+        tall: for narrow screens.
+    """
+    colours = choose_colours([row["variant"] for row in rows], theme)
+    figure = create_figure(NARROW if tall else 8.6, 0.6 * len(rows) + (1.5 if tall else 1.3), theme)
+    axes = figure.subplots()
+    dress_axes(axes, theme)
+    axes.grid(False, axis="y")
+    for y, row in enumerate(rows):
+        _draw_gap(axes, y, row, colours[row["variant"]], theme)
+    axes.set(ylim=(len(rows) - 0.5, -0.75), xlabel="accuracy on clean images")
+    _name_rows(axes, [row["variant"] for row in rows], theme)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low - 0.03, high + 0.03)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=theme.muted,
+            marker="D",
+            markersize=7,
+            markerfacecolor=theme.paper,
+            markeredgewidth=2,
+            linestyle="",
+            label="training",
+        ),
+        Line2D([], [], color=theme.muted, marker="o", markersize=9, linestyle="", label="validation"),
+        Line2D([], [], color=theme.ink, marker="|", markersize=12, markeredgewidth=2.2, linestyle="", label="test"),
+        Patch(color=theme.muted, alpha=2 * theme.fill, linewidth=0, label="gap"),
+    ]
+    write_legend(figure, handles, theme, n_columns=2 if tall else 4)
+    return figure
+
+
+def _draw_gap(axes: Axes, y: int, row: dict[str, Any], colour: str, theme: Theme) -> None:
+    train, validation, test = (row[f"{split}_accuracy"] for split in ("train", "validation", "test"))
+    axes.plot([validation, train], [y, y], color=colour, alpha=2 * theme.fill, linewidth=9, solid_capstyle="butt")
+    axes.plot(train, y, "D", markersize=7, markerfacecolor=theme.paper, markeredgecolor=colour, markeredgewidth=2)
+    axes.plot(validation, y, "o", markersize=9, color=colour)
+    axes.plot(test, y, "|", markersize=16, color=theme.ink, markeredgewidth=2.2)
+    gap = f"gap {format_points(row['accuracy_gap'], sign=False)} points"
+    axes.text((train + validation) / 2, y - 0.25, gap, color=theme.ink, **_NOTE)

@@ -1,0 +1,1 @@
+"""Where a network looks and why: arrays in, arrays out; no drawing."""

@@ -1,0 +1,100 @@
+"""Where the cells of a layer's map lie in the image: the middles of their receptive fields.
+
+The common way is to stretch a map over the whole image. Convolutions without padding lose a rim at each side, so that
+the stretched map is too large: in the plain network of 150 px by 14 px at the edge, more than half a head. Where
+they pad, cells reach beyond the image, and their map is stretched over the whole of it, as usual.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import cv2
+import keras
+import numpy as np
+
+from cvd.vis.explaining.graphs import find_output
+from cvd.vis.explaining.layers import PIXELS
+
+
+class Axis(NamedTuple):
+    """Cell i of an axis has its middle at offset + stride * i, in the image's pixels, whose first middle is 0."""
+
+    offset: float
+    stride: float
+
+
+def align_maps(model: keras.Model, layer: str, maps: np.ndarray) -> np.ndarray:
+    """Maps at the size of the model's input, each cell where its receptive field is; beyond the last ones they fade.
+
+    Args:
+        model: the classifier that the maps explain.
+        layer: whose maps they are; `pixels`: they are of the input's size already.
+        maps: (n, h', w').
+
+    Returns:
+        (n, h, w), float32; (n, h', w') as they are where the model takes images of any size.
+    """
+    height, width = model.inputs[0].shape[1:3]
+    if layer == PIXELS or height is None or width is None:
+        return maps
+    sizes = zip(locate_cells(model, layer), maps.shape[1:], (height, width), strict=True)
+    rows, columns = (_cut_axis(axis, n_cells, size_px) for axis, n_cells, size_px in sizes)
+    matrix = np.array(
+        [[1 / columns.stride, 0, -columns.offset / columns.stride], [0, 1 / rows.stride, -rows.offset / rows.stride]]
+    )
+    fade = np.outer(_fade(rows, maps.shape[1], height), _fade(columns, maps.shape[2], width))
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.stack(
+        [
+            fade * cv2.warpAffine(heat, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            for heat in maps
+        ]
+    )
+
+
+def _cut_axis(axis: Axis, n_cells: int, size_px: int) -> Axis:
+    """The cells squeezed evenly into the image where the tiles around their middles reach beyond it."""
+    first = axis.offset + 0.5 - axis.stride / 2
+    low, high = max(first, 0.0), min(first + axis.stride * n_cells, float(size_px))
+    stride = (high - low) / n_cells
+    return Axis(low + stride / 2 - 0.5, stride)
+
+
+def _fade(axis: Axis, n_cells: int, size_px: int) -> np.ndarray:
+    """1 on the cells' tiles, falling to 0 within a tile's breadth beyond the last ones, (size_px,)."""
+    places = (np.arange(size_px) - axis.offset) / axis.stride
+    beyond = np.maximum(-0.5 - places, places - (n_cells - 0.5))
+    return np.clip(1 - beyond, 0, 1).astype(np.float32)
+
+
+def locate_cells(model: keras.Model, layer: str) -> tuple[Axis, Axis]:
+    """The rows and columns of a layer's cells, followed back to the input by the first of each layer's inputs."""
+    tensor = find_output(model, layer)
+    axes = [Axis(0.0, 1.0), Axis(0.0, 1.0)]
+    while True:
+        operation, node_index, _ = tensor._keras_history
+        inputs = operation._inbound_nodes[node_index].input_tensors
+        if not inputs:
+            return axes[0], axes[1]
+        for axis in (0, 1):
+            own = _locate_inputs(operation, axis, inputs[0].shape[axis + 1] if len(inputs[0].shape) == 4 else None)
+            axes[axis] = Axis(own.offset + own.stride * axes[axis].offset, own.stride * axes[axis].stride)
+        tensor = inputs[0]
+
+
+def _locate_inputs(operation: Any, axis: int, n_cells: int | None) -> Axis:
+    """Where an operation's cells lie among those of its input."""
+    if type(operation).__name__ in ("ZeroPadding2D", "Cropping2D"):
+        is_padding = type(operation).__name__ == "ZeroPadding2D"
+        before = (operation.padding if is_padding else operation.cropping)[axis][0]
+        return Axis(-before if is_padding else before, 1.0)
+    kernel = getattr(operation, "kernel_size", None) or getattr(operation, "pool_size", None)
+    if kernel is None or "Transpose" in type(operation).__name__:
+        return Axis(0.0, 1.0)
+    stride, dilation = operation.strides[axis], getattr(operation, "dilation_rate", (1, 1))[axis]
+    reach = (kernel[axis] - 1) * dilation
+    padded = 0
+    if operation.padding == "same" and n_cells is not None:
+        padded = max((-(-n_cells // stride) - 1) * stride + reach + 1 - n_cells, 0) // 2
+    return Axis(reach / 2 - padded, float(stride))

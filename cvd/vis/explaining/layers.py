@@ -1,0 +1,205 @@
+"""Choosing and checking the layers of a Keras model that are shown. No TensorFlow: models are only looked at."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cvd.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")
+POOLINGS = ("MaxPooling2D", "AveragePooling2D")
+GLOBAL_POOLINGS = ("GlobalMaxPooling2D", "GlobalAveragePooling2D")
+NORMALISATIONS = ("BatchNormalization", "Activation", "ReLU", "LeakyReLU", "PReLU", "ELU")
+PIXELS = "pixels"  # stands for the layer of methods that explain by the image itself
+N_STAGES = 5  # layers of a deep network whose filters are shown by default
+GRAD_CAM_DEPTHS = (0.25, 0.6, 1.0)  # shares of the way through the convolutions
+PLAIN_CONVOLUTIONS = 8  # up to so many convolutions, all of them are shown
+
+
+def list_layers(model: keras.Model, *, types: Sequence[str] | None = None) -> list[str]:
+    """Names of the layers with 4-D output (n, h, w, k), from input to output; only those of the given types if any."""
+    return [
+        layer.name
+        for layer in model.layers
+        if _is_spatial(layer)
+        and (type(layer).__name__ != "InputLayer" if types is None else type(layer).__name__ in types)
+    ]
+
+
+def list_convolutions(model: keras.Model) -> list[str]:
+    """Names of the convolutions, from input to output."""
+    return list_layers(model, types=CONVOLUTIONS)
+
+
+def check_layer(model: keras.Model, name: str) -> None:
+    """Makes sure that a layer can be shown.
+
+    Raises:
+        InputError: no layer has this name, or its output is not (n, h, w, k), or channels come first.
+    """
+    require_channels_last(model)
+    layers = {layer.name: layer for layer in model.layers}
+    if name not in layers:
+        raise InputError(f"layer {name!r} is not in model {model.name!r}: {_suggest(name, list_layers(model))}")
+    if not _is_spatial(layers[name]):
+        shape = getattr(layers[name].output, "shape", None)
+        advice = _suggest(name, list_layers(model))
+        raise InputError(f"layer {name!r} of model {model.name!r} gives {shape}, not (n, h, w, k): {advice}")
+
+
+def require_channels_last(model: keras.Model) -> None:
+    """Makes sure that all convolutions and poolings, also those of models inside, read (n, h, w, c).
+
+    Other layers, as a Flatten, may read as they like.
+
+    Raises:
+        InputError: one reads (n, c, h, w).
+    """
+    kinds = CONVOLUTIONS + POOLINGS + GLOBAL_POOLINGS
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            require_channels_last(layer)
+        if type(layer).__name__ in kinds and layer.data_format == "channels_first":
+            raise InputError(
+                f"layer {layer.name!r} of model {model.name!r} has its channels first: only (n, h, w, c) can be shown"
+            )
+
+
+def choose_activation_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
+    """The named layers, checked; or, for None, every convolution (depthwise, separable too) and pooling layer.
+
+    Raises:
+        InputError: a name is unknown or its output is not 4-D, or there is no such layer at all.
+    """
+    return _check(model, layers) if layers else _require(model, list_layers(model, types=CONVOLUTIONS + POOLINGS))
+
+
+def choose_filter_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
+    """The named layers, checked; or, for None, every convolution of a plain network, five stages of a deep one.
+
+    A stage ends in what the network makes of a convolution: behind its normalisation and activation.
+
+    Raises:
+        InputError: a name is unknown or its output is not 4-D, or there is no convolution at all.
+    """
+    if layers:
+        return _check(model, layers)
+    convolutions = _require(model, list_convolutions(model))
+    if len(convolutions) <= PLAIN_CONVOLUTIONS:
+        return convolutions
+    full = list_layers(model, types=[each for each in CONVOLUTIONS if each != "DepthwiseConv2D"])
+    steps = [round(index * (len(full) - 1) / (N_STAGES - 1)) for index in range(N_STAGES)]
+    return _distinct(follow_convolution(model, full[step], through_sums=False) for step in steps)
+
+
+def choose_grad_cam_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
+    """The named layers, checked; or, for None, an early, a middle and the last convolution.
+
+    Each with the normalisation, activation and residual sum that belong to it, since these are the features that
+    the rest of the network reads. In a model whose convolutions are inside another model, that one's output.
+
+    Raises:
+        InputError: a name is unknown or its output is not 4-D, or there is no convolution at all.
+    """
+    if layers:
+        return _check(model, layers)
+    convolutions = list_convolutions(model)
+    if not convolutions and (nested := list_layers(model, types=("Functional", "Sequential"))):
+        return nested[-1:]
+    last = len(_require(model, convolutions)) - 1
+    chosen = (convolutions[round(share * last)] for share in GRAD_CAM_DEPTHS)
+    return _distinct(follow_convolution(model, name) for name in chosen)
+
+
+def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = True) -> str:
+    """The last layer that only finishes a convolution: its normalisation, activation and (optionally) residual sum.
+
+    Branches that are laid side by side (Inception) count as a sum. For `block_4_project` of MobileNetV2 that is
+    `block_4_add`, for `Conv_1` it is `out_relu`, for a convolution with its activation inside it is the layer itself.
+    """
+    layers = list(model.layers)
+    place = {layer.name: index for index, layer in enumerate(layers)}
+    current = name
+    for layer in layers[place[name] + 1 :]:
+        inputs = _list_inputs(layer)
+        if current not in inputs:
+            continue
+        kind = type(layer).__name__
+        is_sum = (
+            kind in ("Add", "Concatenate")
+            and through_sums
+            and max(inputs, key=lambda each: place.get(each, -1)) == current
+        )
+        if kind in NORMALISATIONS or is_sum:
+            current = layer.name
+        if is_sum:
+            break
+    return current
+
+
+def choose_evenly(n_all: int, n: int) -> list[int]:
+    """`n` different indices spread evenly over 0..n_all-1, first and last included; all of them if n >= n_all."""
+    if n >= n_all:
+        return list(range(n_all))
+    if n == 1:
+        return [0]
+    return [round(index * (n_all - 1) / (n - 1)) for index in range(n)]
+
+
+def name_depths(n_layers: int) -> list[str]:
+    """Words for layers in order: early, middle, late; numbers where there are more; nothing for a single one."""
+    words = {1: [""], 2: ["early", "late"], 3: ["early", "middle", "late"]}
+    return words.get(n_layers) or [f"layer {number}" for number in range(1, n_layers + 1)]
+
+
+def _check(model: keras.Model, layers: Sequence[str]) -> list[str]:
+    for name in layers:
+        check_layer(model, name)
+    return _distinct(layers)
+
+
+def _require(model: keras.Model, names: list[str]) -> list[str]:
+    if not names:
+        raise InputError(f"model {model.name!r} has no convolution in its graph: its layers are {_enumerate(model)}")
+    return names
+
+
+def _enumerate(model: keras.Model) -> str:
+    return ", ".join(layer.name for layer in model.layers[:20]) + (", ..." if len(model.layers) > 20 else "")
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    """What would be accepted: the names nearest in spelling, or all when they are few."""
+    if not known:
+        return "none of its layers can be shown"
+    if len(known) <= 12:
+        return f"choose from {', '.join(known)}"
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    if near:
+        return f"did you mean {', '.join(near)}? (one of {len(known)})"
+    some = [known[index] for index in choose_evenly(len(known), 8)]
+    return f"choose from its {len(known)} layers, such as {', '.join(some)}"
+
+
+def _is_spatial(layer: Any) -> bool:
+    output = getattr(layer, "output", None)
+    return len(getattr(output, "shape", ())) == 4
+
+
+def _list_inputs(layer: Any) -> list[str]:
+    """Names of the layers that a layer reads from."""
+    try:
+        tensors = layer.input
+    except (AttributeError, ValueError):
+        return []
+    tensors = tensors if isinstance(tensors, list | tuple) else [tensors]
+    return [tensor._keras_history.operation.name for tensor in tensors]
+
+
+def _distinct(names: Any) -> list[str]:
+    return list(dict.fromkeys(names))

@@ -1,0 +1,1 @@
+"""What a filter looks for: gradient ascent in input space."""
