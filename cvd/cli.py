@@ -8,14 +8,16 @@ from importlib import import_module
 
 from cvd.runtime.errors import DISK_FULL, InputError, describe_fault
 
-COMMANDS = (  # the module in cvd.commands, its function, what it does
-    ("predict", "predict_photos", "cat or dog: photos or folders of them"),
-    ("explain", "explain_photos", "Grad-CAM: where a variant finds cat and dog in photos"),
-    ("serve", "serve_page", "a page of your own: drop a photo, see what every variant makes of it"),
-    ("compare", "print_comparison", "variants, or seeds, side by side: Markdown to paste"),
-    ("worker", "work_along", "train along with a chief on another machine, as TF_CONFIG says"),
-    ("sync", "sync_results", "bring results that MLflow lacks (restored, pulled, unsent) into it"),
-    ("runs", "print_runs", "MLflow's runs of an experiment, or all"),
+COMMANDS = (  # its name; the module in cvd.commands; there what declares its options, and what runs it; what it does
+    ("add", "variants", "add_options_of_add", "add_variants", "put variants into the graph: optional or new ones"),
+    ("remove", "variants", "add_options_of_remove", "remove_variants", "take variants out of the graph again"),
+    ("predict", "predict", "add_options", "predict_photos", "cat or dog: photos or folders of them"),
+    ("explain", "explain", "add_options", "explain_photos", "heat maps: where a variant finds cat and dog in photos"),
+    ("serve", "serve", "add_options", "serve_page", "a page: drop a photo, see what every variant makes of it"),
+    ("compare", "compare", "add_options", "print_comparison", "variants, or seeds, side by side: Markdown to paste"),
+    ("worker", "worker", "add_options", "work_along", "train along with a chief on another machine, as TF_CONFIG says"),
+    ("sync", "runs", "add_options_of_sync", "sync_results", "bring results that MLflow lacks into it"),
+    ("runs", "runs", "add_options", "print_runs", "MLflow's runs of an experiment, or all"),
 )
 
 
@@ -50,17 +52,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     given = sys.argv[1:] if arguments is None else arguments
     typed = next((each for each in given if not each.startswith("-")), None)
-    for name, work, summary in COMMANDS:
+    for name, place, options, work, summary in COMMANDS:
         command = commands.add_parser(name, help=summary)
         if name == typed:  # no other command's libraries are loaded
-            module = import_module(f"cvd.commands.{name}")
-            module.add_options(command)
+            module = import_module(f"cvd.commands.{place}")
+            getattr(module, options)(command)
             command.set_defaults(work=getattr(module, work))
     return parser.parse_args(arguments)
 
 
 def _open_streams() -> None:
-    """Opens what the caller closed (`>&-`), lest a file that is opened later get its number; names as they are."""
+    """Open what the caller closed (`>&-`), so that no file opened later gets its number; print names as they are."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
@@ -69,7 +71,7 @@ def _open_streams() -> None:
 
 
 def _drop_output() -> None:
-    """Lets what Python still holds for stdout go nowhere, which it would else complain about at its end."""
+    """Discard what Python still holds for stdout, so that it does not complain at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

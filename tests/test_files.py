@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cvd.runtime.files import replace_file, replace_folder
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import read_json, replace_file, replace_folder, write_json
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -69,3 +70,21 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     with replace_folder(tmp_path / "out") as partial:
         assert not list(partial.iterdir())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_json_is_written_whole_and_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "made/a.json"
+    write_json({"a": [1, 0.1]}, path)
+    assert path.read_text().endswith("]\n}\n")
+    assert read_json(path) == {"a": [1, 0.1]}
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "is not there"), (b"{", "is damaged"), (b"\xff", "is damaged")])
+def test_json_that_cannot_be_read_is_named_in_one_line(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_json(path)
+    assert str(caught.value).startswith(f"{path} {said}")
+    assert "\n" not in str(caught.value)

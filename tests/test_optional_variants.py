@@ -1,4 +1,4 @@
-"""What is off by default, a variant or a learning curve, is run by one command, and leaves the default run alone."""
+"""A variant that is off by default is added, trained, varied, compared and removed by a command each."""
 
 import json
 import re
@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
-from tiny_project import ROOT, commit, ran_stages, run
+from tiny_project import VARIANTS, commit, ran_stages, run
 
 pytestmark = pytest.mark.pipeline
-
-MORE = yaml.safe_load((ROOT / "more.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -25,52 +22,78 @@ def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     shutil.rmtree(target)
 
 
+def go_back(project: Path) -> None:
+    run("git", "checkout", "-q", "HEAD", ".", cwd=project)
+    run("dvc", "checkout", "-q", "--force", cwd=project)
+    assert "up to date" in run("dvc", "status", cwd=project).stdout
+
+
 def test_default_run_knows_nothing_of_it(project: Path) -> None:
     assert "up to date" in run("dvc", "status", cwd=project).stdout
     listed = run("dvc", "stage", "list", "--name-only", cwd=project).stdout.split()
-    assert "train@baseline" in listed
-    assert not {f"train@{name}" for name in MORE["optional"]} & set(listed)
-    assert not {f"sizes@{name}" for name in MORE["optional_sizes"]} & set(listed)
+    assert {name for name in listed if name.startswith("train@")} == {f"train@{name}" for name in VARIANTS}
 
 
-def test_one_command_runs_it_and_one_takes_it_out_again(project: Path) -> None:
-    add = ["-S", "more.yaml:++graph.small=${optional.small}", "-S", "variants.small.width=2"]
-    done = run("dvc", "exp", "run", "--name", "tiny", "evaluate@small", *add, cwd=project)
-    assert ran_stages(done) == {"train@small", "evaluate@small"}
-    metrics = json.loads((project / "metrics/small.json").read_text())
-    assert metrics["training"]["parameters"] < 20_000
-    changed = run("git", "status", "--porcelain", "-uall", cwd=project).stdout.splitlines()
-    assert {line[3:] for line in changed} == {"dvc.lock", "metrics/small.json", "more.yaml", "params.yaml"}
-    shown = run("dvc", "exp", "show", "--csv", cwd=project).stdout
-    assert "tiny" in shown
-    params = project / "params.yaml"
-    params.write_text(params.read_text().replace("calibration_bins: 10", "calibration_bins: 5"))
-    again = run("dvc", "repro", "evaluate@small", cwd=project)
-    assert ran_stages(again) == {"evaluate@small"}
-    assert "M  dvc.lock" in run("git", "status", "--porcelain", cwd=project).stdout, "in git's index: `HEAD` is needed"
-    run("git", "checkout", "-q", "HEAD", ".", cwd=project)
-    run("dvc", "checkout", "-q", "--force", cwd=project)
-    assert not (project / "models/small.keras").exists()
-    assert "up to date" in run("dvc", "status", cwd=project).stdout
+def test_added_variant_is_compared_drawn_reported_varied_and_removed(project: Path) -> None:
+    run("cvd", "add", "small", cwd=project)
+    followers = {"train@small", "evaluate@small", "activations@small", "filters@small"}
+    done = run("dvc", "exp", "run", "--name", "tiny", "-S", "variants.small.width=2", cwd=project)
+    assert ran_stages(done) == followers | {"compare", "gradcam", "mistakes", "explanations", "report"}
+    assert json.loads((project / "metrics/small.json").read_text())["training"]["parameters"] < 20_000
+    compared = pd.read_csv(project / "plots/comparison/curves.csv")["variant"].unique().tolist()
+    assert compared == [*VARIANTS, "small"]
+    assert "small" in (project / "plots/report.html").read_text()
+    assert list((project / "plots/gradcam").rglob("*small*"))
+    assert "tiny" in run("dvc", "exp", "show", "--csv", cwd=project).stdout
+    assert "small" in run("cvd", "compare", "baseline", "small", cwd=project).stdout
+
+    done = run("dvc", "exp", "run", "-S", "variants.baseline.l2=0.001", "evaluate@small", cwd=project)
+    assert ran_stages(done) == {"train@small", "evaluate@small"}, "it is like baseline"
+    run("cvd", "remove", "small", cwd=project)
+    assert not list(project.glob("*/small*"))
+    assert not (project / "plots/filters/small").exists()
+    go_back(project)
 
 
-def test_learning_curve_of_fewer_images_goes_into_the_report(project: Path) -> None:
-    add = ["-S", "more.yaml:++sizes.baseline=${optional_sizes.baseline}"]
-    done = run("dvc", "exp", "run", "--name", "parts", "report", *add, cwd=project)
-    assert ran_stages(done) == {"sizes@baseline", "report"}
-    folder = project / "plots/sizes/baseline"
-    table = pd.read_csv(folder / "sizes.csv")
+def test_shares_of_the_images_are_a_learning_curve_in_the_report(project: Path) -> None:
+    parts = ["baseline_half", "baseline_quarter", "baseline_eighth"]
+    run("cvd", "add", *parts, cwd=project)
+    done = run("dvc", "repro", "report", cwd=project)
+    trained = {f"{stage}@{name}" for name in parts for stage in ("train", "evaluate")}
+    assert ran_stages(done) == trained | {"compare", "gradcam", "mistakes", "explanations", "report"}
+    table = pd.read_csv(project / "plots/comparison/sizes.csv")
     assert table["n_images"].tolist() == [2, 4, 8, 14]  # 7 of each class; a half of 7 is 3.5, rounded to even
     assert table["epochs"].tolist() == [8, 8, 4, 2]  # 2 of 4 steps each: 1 step an epoch, 1, 2 and 4
-    for part, row in zip(("eighth", "quarter", "half"), table.itertuples(), strict=False):
-        predictions = pd.read_csv(folder / f"{part}.predictions.csv")
+    for part, row in zip(reversed(parts), table.itertuples(), strict=False):
+        predictions = pd.read_csv(project / f"predictions/{part}.csv")
         assert predictions["split"].value_counts().to_dict() == {"train": row.n_images, "validation": 6, "test": 6}
         test = predictions[predictions["split"] == "test"]
         assert ((test["logit"] > 0) == (test["label"] == 1)).mean() == row.test
-    found = json.loads((project / "metrics/baseline.json").read_text())
-    assert table["test"].iloc[-1] == found["test"]["accuracy"]
+    measured = json.loads((project / "metrics/baseline.json").read_text())
+    assert table["test"].iloc[-1] == measured["test"]["accuracy"]
     assert re.search(r"baseline</span>: 7 times the images \(2 to 14\)", (project / "plots/report.html").read_text())
-    run("git", "checkout", "-q", "HEAD", ".", cwd=project)
-    run("dvc", "checkout", "-q", "--force", cwd=project)
-    assert not folder.exists()
-    assert "up to date" in run("dvc", "status", cwd=project).stdout
+    assert not (project / "plots/filters/baseline_half").exists(), "no pictures"
+    run("cvd", "remove", *parts, cwd=project)
+    go_back(project)
+
+
+def test_new_variant_by_hand_is_a_block_and_a_line(project: Path) -> None:
+    params, graph = project / "params.yaml", project / "dvc.yaml"
+    params.write_text(
+        params.read_text().replace("\nvariants:\n", "\nvariants:\n  gentle: {like: augmented, dropout: 0.2}\n")
+    )
+    entry = "reads: data/images, network: cvd/models/scratch, pixels: image, section: augment"
+    line = f"gentle: {{{entry}, like: augmented, base: augmented}}"
+    graph.write_text(graph.read_text().replace("      transfer: {reads", f"      {line}\n      transfer: {{reads"))
+    done = run("dvc", "repro", "compare", "filters@gentle", cwd=project)
+    assert ran_stages(done) == {"train@gentle", "evaluate@gentle", "compare", "filters@gentle"}
+    graph.write_text(
+        graph.read_text().replace(
+            "section: augment, like: augmented, base: augmented}\n      transfer",
+            "section: image, like: augmented, base: augmented}\n      transfer",
+        )
+    )
+    wrong = run("dvc", "repro", "train@gentle", cwd=project, check=False)
+    assert wrong.returncode != 0
+    assert "gives gentle `section: image`, but its block in params.yaml needs `section: augment`" in wrong.stderr
+    go_back(project)

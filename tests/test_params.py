@@ -12,6 +12,7 @@ from dvc.utils.hydra import apply_overrides
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.loading import load_params, parse_params
+from cvd.runtime.params.variants import BackboneVariant, PlainVariant
 
 ROOT = Path(__file__).parent.parent
 RAW: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -81,6 +82,15 @@ def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
         ("variants.extra", 3, ["variants.extra is 3: should be a section with input, network, "]),
         ("backbone.name", "VGG16", ["torchvision", "VGG16", "imagenet"]),
         ("gradcam.variants", ["nobody"], ["gradcam.variants", "'nobody'", "baseline"]),
+        ("variants.small.like", "nobody", ["variants.small.like is 'nobody'", "must name one of baseline, augmented"]),
+        ("variants.small.like", "small", ["variants.small.like is 'small'", "must name one of"]),
+        ("variants.small.like", ["baseline"], ["variants.small.like is ['baseline']", "must name one of"]),
+        ("variants.extra", {"like": "fine_tuned"}, ["extra.like goes 3 blocks deep (extra > fine_tuned > transfer_"]),
+        ("variants.small.widht", 8, ["variants.small.widht is unknown"]),
+        ("variants.baseline.share", 0, ["variants.baseline.share is 0", "greater than 0"]),
+        ("variants.fine_tuned.starts_from", "small", ["fine_tuned.starts_from is 'small'", "another of the backbone"]),
+        ("variants.fine_tuned.starts_from", "nobody", ["fine_tuned.starts_from names 'nobody'"]),
+        ("variants.fine_tuned.pretrained", False, ["pretrained false", "starts_from is 'transfer'"]),
         ("seed", -1, ["seed", "-1"]),
         ("augment", 3, ["augment is 3: should be a section with rotation_degrees, "]),
         ("gradcam.images", "x.jpg", ["gradcam.images is 'x.jpg': should be a number of images, 1 to 1000, or a list"]),
@@ -102,26 +112,30 @@ def test_faults_are_named_in_one_line(path: str, value: object, words: list[str]
         assert word in message
 
 
-def test_blocks_of_a_network_hold_the_same_keys() -> None:
+def test_whole_blocks_of_a_network_hold_the_same_keys() -> None:
     """So that `-S variants.NAME.KEY=` works in each of them without a plus."""
-    for network in ("plain", "residual", "backbone"):
-        kinds = {tuple(block) for block in RAW["variants"].values() if block["network"] == network}
-        assert len(kinds) == 1, network
+    whole = {name: block for name, block in RAW["variants"].items() if "like" not in block}
+    assert set(whole) == {"baseline", "augmented", "tfrecord", "transfer"}
+    assert len({tuple(whole[name]) for name in ("baseline", "augmented", "tfrecord")}) == 1
+    keys = {kind: set(model.model_fields) for kind, model in (("plain", PlainVariant), ("backbone", BackboneVariant))}
+    for block in whole.values():
+        assert set(block) == keys[block["network"]]
 
 
-def test_optional_variants_differ_from_what_they_are_held_against_in_what_they_show() -> None:
-    blocks = RAW["variants"]
+@pytest.mark.parametrize("name", [name for name, block in RAW["variants"].items() if "like" in block])
+def test_derived_block_states_only_what_differs(name: str) -> None:
+    params = load_params(ROOT / "params.yaml")
+    block, other = RAW["variants"][name], params.variants[RAW["variants"][name]["like"]].model_dump()
+    assert not {key for key, value in block.items() if key != "like" and other.get(key) == value}
 
-    def differ(name: str, other: str) -> set[str]:
-        one, two = blocks[name], blocks[other]
-        return {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
 
-    assert differ("augmented_only", "augmented") == {"dropout"}
-    assert differ("dropout_only", "augmented") == {"augment"}
-    assert differ("small", "baseline") == {"width"}
-    assert differ("l2", "baseline") == {"l2"}
-    assert differ("transfer_augmented", "transfer") == {"input", "augment"}
-    assert differ("random_backbone", "transfer") == {"input", "pretrained"}
+def test_like_is_resolved_two_deep() -> None:
+    params = load_params(ROOT / "params.yaml")
+    assert params.trace("fine_tuned") == ["fine_tuned", "transfer_augmented", "transfer"]
+    fine_tuned, transfer = params.variants["fine_tuned"].model_dump(), params.variants["transfer"].model_dump()
+    differing = {key for key in transfer if fine_tuned[key] != transfer[key]}
+    assert differing == {"input", "augment", "starts_from", "unfreeze", "learning_rate", "schedule", "epochs"}
+    assert parse_params(changed("variants.baseline.epochs", 7)).variants["baseline_half"].epochs == 7
 
 
 def test_sources_of_the_net() -> None:
@@ -171,6 +185,5 @@ def test_small_numbers_by_hand(tmp_path: Path, written: str) -> None:
     (tmp_path / "params.yaml").write_text(text.replace("learning_rate: 1.0e-4", f"learning_rate: {written}"))
     params = load_params(tmp_path / "params.yaml")
     assert params.variants["baseline"].learning_rate == pytest.approx(1e-5)
-    assert params.model_copy(update={"variants": {}}) == load_params(ROOT / "params.yaml").model_copy(
-        update={"variants": {}}
-    )
+    shipped = load_params(ROOT / "params.yaml")
+    assert params.model_dump(exclude={"variants"}) == shipped.model_dump(exclude={"variants"})

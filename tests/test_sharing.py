@@ -19,10 +19,8 @@ CONFIG = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 SHAREABLE = {
     "data/raw.json", "data/manifest.csv", "data/quarantine.csv", "data/features", "models/backbone",
     "models/${key}.keras", "models/${key}.history.csv", "models/${key}.timing.json", "models/${key}.training.json",
-    "models/${key}.layers.md", "predictions/${key}.csv", "plots/evaluation/${key}.png", "plots/curves/${key}.csv",
-    "plots/roc/${key}.csv", "plots/reliability/${key}.csv", "plots/confusion/${key}.csv", "plots/comparison",
-    "plots/filters/${item}", "plots/sizes/${key}", "plots/sizes/${key}.png", "metrics/data.json",
-    "metrics/timings.json",
+    "models/${key}.layers.md", "predictions/${key}.csv", "plots/evaluation/${key}.png", "plots/comparison",
+    "plots/filters/${key}", "metrics/data.json", "metrics/timings.json",
 }  # fmt: skip
 # Stands for every stage: the bytes of an output depend on the source of the photos and on its name.
 MAKE = """
@@ -59,7 +57,7 @@ def test_every_output_that_may_show_a_photo_is_private() -> None:
 
 def fake_graph() -> dict[str, Any]:
     """The project's dvc.yaml with stages that are done at once: same names, data, outputs and remotes, no code."""
-    made = ("data/", "metrics/", "models/", "plots/", "predictions", "${item.reads}")
+    made = ("data/", "metrics", "models", "plots/", "predictions", "${item.reads}")
     stages = {}
     for name, stage in CONFIG["stages"].items():
         body = stage.get("do", stage)
@@ -118,7 +116,7 @@ def list_objects(remote: Path) -> set[str]:
 
 def is_private(path: str) -> bool:
     private = [path for stage in CONFIG["stages"].values() for path in list_outs(stage).keys() - SHAREABLE]
-    return any(Path(path).is_relative_to(each.removesuffix("/${item}")) for each in private)
+    return any(Path(path).is_relative_to(each.removesuffix("/${key}")) for each in private)
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +124,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """At a committed and tagged experiment with photos, whose parent is a run with drawn images."""
     beside = tmp_path_factory.mktemp("sharing")
     made = Project(beside / "project", beside / "home")
-    for folder in (".dvc", "plots/sizes"):
-        (made.folder / folder).mkdir(parents=True)
-    for name in (".dvc/config", ".dvcignore", ".gitignore", "params.yaml", "more.yaml", "plots/sizes/.gitignore"):
+    (made.folder / ".dvc").mkdir(parents=True)
+    for name in (".dvc/config", ".dvcignore", ".gitignore", "params.yaml"):
         shutil.copy(ROOT / name, made.folder / name)
     (made.folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
     (made.folder / "make.py").write_text(MAKE)

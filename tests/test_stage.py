@@ -1,7 +1,6 @@
 """A stage's frame: one writer, errors in one line, exit codes."""
 
 import errno
-import gc
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.stage import _without_garbage_collection, lock_stage, run_stage
+from cvd.runtime.stage import lock_stage, read_arguments, run_stage
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,6 +23,15 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def raising(error: BaseException) -> None:
     raise error
+
+
+def test_arguments_are_text_and_paths_and_all_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage", "--variant", "small", "--data-folder", "a/b"])
+    args = read_arguments("A stage.", names=("variant",), paths=("data-folder",))
+    assert (args.variant, args.data_folder) == ("small", Path("a/b"))
+    with pytest.raises(SystemExit) as caught:
+        read_arguments("A stage.", names=("variant",), paths=("data-folder", "out"))
+    assert caught.value.code == 2
 
 
 def test_bad_input_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,34 +148,3 @@ def test_the_handler_of_before_comes_back() -> None:
         run_stage(lambda: os.kill(os.getpid(), signal.SIGTERM), "train@x")
     assert caught.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-@pytest.mark.parametrize("is_enabled", [True, False])
-def test_an_import_that_fails_leaves_garbage_collection_as_it_was(is_enabled: bool) -> None:
-    before = gc.isenabled(), gc.get_freeze_count()
-    (gc.enable if is_enabled else gc.disable)()
-    try:
-        with pytest.raises(ImportError), _without_garbage_collection():
-            assert not gc.isenabled()
-            raise ImportError
-        assert (gc.isenabled(), gc.get_freeze_count()) == (is_enabled, before[1])
-    finally:
-        (gc.enable if before[0] else gc.disable)()
-
-
-@pytest.mark.parametrize("first", ["keras", "tensorflow"])
-def test_tensorflow_starts_in_silence_without_what_nothing_uses(first: str) -> None:
-    script = (
-        f"import gc, sys; from cvd.runtime.startup import start_tensorflow; start_tensorflow(); import {first};"
-        "assert gc.isenabled() and gc.get_freeze_count() > 100_000 > len(gc.get_objects());"
-        "assert {'keras', 'tensorflow'} < set(sys.modules);"
-        "assert not {'sklearn', 'matplotlib'} & set(sys.modules);"
-        "import matplotlib, sklearn, tensorflow as tf;"  # are there for whoever asks afterwards
-        "[tf.function(lambda x: x + 1)(tf.constant(1.0)) for _ in range(9)];"  # as many graphs, one for each network
-        "print('said', file=sys.stderr)"
-    )
-    env = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=env | {"PYTHONPATH": str(ROOT)}
-    )
-    assert done.stderr == "said\n"

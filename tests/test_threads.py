@@ -1,8 +1,10 @@
-"""How many threads, and which of them give way."""
+"""How many threads, which of them give way, and work spread over them in order."""
 
 import os
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -61,3 +63,46 @@ def test_all_items_pass_and_the_core_is_offered_after_every_fifth(monkeypatch: p
     for item in threads.yield_between(iter(range(12))):
         events.append(item)
     assert events == [0, 1, 2, 3, 4, "yield", 5, 6, 7, 8, 9, "yield", 10, 11]
+
+
+def test_results_come_in_order_from_threads_that_were_prepared() -> None:
+    prepared: list[int] = []
+    work = threads.map_ahead(
+        lambda n: (time.sleep(0.002 * (n % 3)), n * n)[1],
+        range(30),
+        n_ahead=4,
+        n_threads=3,
+        initializer=lambda: prepared.append(threading.get_native_id()),
+    )
+    assert list(work) == [n * n for n in range(30)]
+    assert 1 <= len(set(prepared)) <= 3
+
+
+def test_no_more_items_are_read_ahead_than_asked_for() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for n in range(20):
+            taken.append(n)
+            yield n
+
+    results = threads.map_ahead(lambda n: n, items(), n_ahead=3, n_threads=2)
+    for n in results:
+        assert len(taken) <= n + 4
+    assert len(taken) == 20
+
+
+def test_what_fails_is_raised_in_its_turn_and_cancels_the_rest() -> None:
+    started: list[int] = []
+
+    def work(n: int) -> int:
+        started.append(n)
+        if n == 2:
+            raise KeyError(n)
+        return n
+
+    results = threads.map_ahead(work, range(1000), n_ahead=4, n_threads=1)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(KeyError):
+        next(results)
+    assert max(started) < 10

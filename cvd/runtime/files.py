@@ -1,12 +1,14 @@
-"""Files and folders that appear whole or not at all, and what they hash to."""
+"""Files and folders that appear whole or not at all, what they hash to, and JSON read and written."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from cvd.runtime.errors import DISK_FULL
+from cvd.runtime.errors import DISK_FULL, InputError
 
 
 def _partial(path: Path) -> Path:
@@ -22,7 +24,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def replace_file(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; on success it takes the place of `path`, else it is removed."""
+    """Yield a temporary path beside `path`; on success it takes the place of `path`, else it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
@@ -38,7 +40,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 
 def _name_place(error: OSError, path: Path) -> None:
-    """A write to a full disk fails without saying where."""
+    """Name the file in an error of a full disk, which says nothing of where it was."""
     if error.filename is None and error.errno in DISK_FULL:
         error.filename = str(path)
 
@@ -71,3 +73,28 @@ def hash_file(path: str | Path, algorithm: str = "sha256") -> str:
     """A file's digest in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: it is missing, or damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there: run `dvc repro` or `dvc pull`") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): run `dvc checkout`, or `dvc repro` to make it again") from error
+
+
+def render_json(value: Any) -> str:
+    """Render a value as indented JSON, keys in their order, floats to the last digit; NaN and infinity raise."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def write_json(value: Any, path: str | Path) -> None:
+    """Write a value as JSON, whole or not at all."""
+    with replace_file(path) as partial:
+        partial.write_text(render_json(value), encoding="utf-8")

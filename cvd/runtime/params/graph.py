@@ -1,8 +1,11 @@
 """What a variant's training follows from, as dvc.yaml's `graph` has to say it: one line for each variant."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import hash_file
 from cvd.runtime.params.loading import Params
 from cvd.runtime.params.variants import BackboneVariant
 
@@ -68,3 +71,30 @@ def describe_configuration(params: Params, name: str) -> dict[str, object]:
     sections = ["train", *place_variant(params, name).list_sections()]
     chosen = {section: getattr(params, section).model_dump() for section in sections}
     return {"seed": params.seed, "variants": {name: params.variants[name].model_dump()}, **chosen}
+
+
+def choose_networks(params: Params, names: Sequence[str] | None, models: Path) -> list[str]:
+    """Choose the trained networks to set side by side.
+
+    Args:
+        params: whose order they have.
+        names: variants; None: all that are trained on all images, of equal networks the first.
+        models: folder of VARIANT.keras; a file without a block in params.yaml is left out.
+
+    Raises:
+        InputError: a named one is not there, or there is none.
+    """
+    if names is not None:
+        for name in names:
+            if not (path := models / f"{name}.keras").is_file():
+                raise InputError(
+                    f"variant {name!r} has no network {path}: `cvd add {name}`, then `dvc repro` trains it"
+                )
+        return list(names)
+    firsts: dict[str, str] = {}  # by content: `tfrecord` is `baseline` once more
+    for name, variant in params.variants.items():
+        if variant.share == 1 and (path := models / f"{name}.keras").is_file():
+            firsts.setdefault(hash_file(path), name)
+    if not firsts:
+        raise InputError(f"{models} holds no network of params.yaml's variants: run `dvc repro` or `dvc pull`")
+    return list(firsts.values())

@@ -97,31 +97,49 @@ class Params(Section):
         return self
 
 
+_NUMERIC = "-+.0123456789"  # what a number begins with
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$")
+
+
 class _Loader(yaml.SafeLoader):
     """Reads 1e-4 as a number, as YAML 1.2 and DVC do; PyYAML's YAML 1.1 asks for a point and a sign."""
 
-
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own
+        first: [
+            *yaml.SafeLoader.yaml_implicit_resolvers.get(first, []),
+            *[("tag:yaml.org,2002:float", _FLOAT)] * (str(first) in _NUMERIC),
+        ]
+        for first in {*yaml.SafeLoader.yaml_implicit_resolvers, *_NUMERIC}
+    }
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
-    """Reads and validates a params.yaml.
+    """Read and validate a params.yaml.
 
     Raises:
         InputError: the file is missing or not YAML, a key is unknown or absent, a value is out of range.
     """
     try:
-        raw = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; run from the project's root folder") from error
+    return parse_params(parse_yaml(text, path))
+
+
+def parse_yaml(text: str, path: str | Path = "params.yaml") -> Any:
+    """Parse YAML as DVC does.
+
+    Raises:
+        InputError: it is not YAML; the message names `path`.
+    """
+    try:
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    return parse_params(raw)
 
 
-def parse_params(raw: object) -> Params:
-    """Validates what a params.yaml holds.
+def parse_params(raw: Any) -> Params:
+    """Validate what a params.yaml holds; `like` is replaced by the keys of the block that it names.
 
     Raises:
         InputError: a key is unknown or absent, a value is out of range.

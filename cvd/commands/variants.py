@@ -1,0 +1,167 @@
+"""`cvd add` and `cvd remove`: variants put into the graph, and taken out."""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import replace_file
+from cvd.runtime.params.editing import insert_entry, list_entries, remove_entry
+from cvd.runtime.params.graph import place_variant
+from cvd.runtime.params.loading import Params, parse_params, parse_yaml
+from cvd.runtime.project import find_root
+
+GRAPH, NETWORKS = ("vars", 0, "graph"), ("vars", 0, "networks")  # in dvc.yaml
+PARAMS, PIPELINE, LOCK = "params.yaml", "dvc.yaml", "dvc.lock"
+
+
+def add_options_of_add(parser: argparse.ArgumentParser) -> None:
+    """Declare what may be typed after `cvd add`."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a block of params.yaml's `variants`, or a new name")
+    parser.add_argument(
+        "--like", nargs="+", metavar=("OTHER", "KEY=VALUE"), help="make a new block: like another, but for these keys"
+    )
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="train and compare only; so it is for a `share` of the images"
+    )
+
+
+def add_variants(args: argparse.Namespace) -> int:
+    """Put variants into dvc.yaml's graph; a new one gets a block in params.yaml first. Both files are written at once.
+
+    Raises:
+        InputError: there is no such block, a new one is not valid, or what it starts from is not in the graph.
+    """
+    root = find_root()
+    params_text, graph_text = (_read_text(root / name) for name in (PARAMS, PIPELINE))
+    if args.like:
+        params_text = _insert_block(params_text, args.names, *args.like)
+    params = parse_params(parse_yaml(params_text))
+    lines = []
+    for name in args.names:
+        entry = place_variant(params, name)
+        trained = _list_graph(graph_text)
+        if name in trained:
+            lines.append(f"{name} is in the graph already")
+            continue
+        start = Path(entry.network).stem
+        if entry.network.endswith(".keras") and start not in trained:
+            raise InputError(
+                f"variant {name!r} starts from {start!r}, which is not in the graph: run `cvd add {start}`"
+            )
+        has_pictures = params.variants[name].share == 1 and not args.no_pictures
+        said = ", ".join(f"{key}: {value}" for key, value in asdict(entry).items())
+        graph_text = insert_entry(graph_text, NETWORKS if has_pictures else GRAPH, f"{name}: {{{said}}}")
+        follows = "trains, compares and draws it" if has_pictures else "trains and compares it"
+        lines.append(f"{name} is in the graph: `dvc repro` {follows}")
+    _write_texts({root / PARAMS: params_text, root / PIPELINE: graph_text})
+    print("\n".join(lines))
+    return 0
+
+
+def add_options_of_remove(parser: argparse.ArgumentParser) -> None:
+    """Declare what may be typed after `cvd remove`."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a variant of dvc.yaml's graph")
+    parser.add_argument("--block", action="store_true", help="remove its block in params.yaml too")
+
+
+def remove_variants(args: argparse.Namespace) -> int:
+    """Take variants out of dvc.yaml's graph, with their results in the workspace; DVC's cache and MLflow keep them.
+
+    Raises:
+        InputError: a variant is not in the graph, or another one starts from it.
+    """
+    root = find_root()
+    texts = {root / name: _read_text(root / name) for name in (PARAMS, PIPELINE, LOCK) if (root / name).is_file()}
+    _check_removal(args, parse_params(parse_yaml(_read_text(root / PARAMS))), _list_graph(_read_text(root / PIPELINE)))
+    results = []
+    for name in args.names:
+        for place in (NETWORKS, GRAPH):
+            texts[root / PIPELINE] = remove_entry(texts[root / PIPELINE], place, name)
+        if args.block:
+            texts[root / PARAMS] = remove_entry(texts[root / PARAMS], ["variants"], name)
+        if lock := texts.get(root / LOCK):
+            results += _list_results(lock, name)
+            for stage in list_entries(lock, ["stages"]):
+                lock = remove_entry(lock, ["stages"], stage) if stage.endswith(f"@{name}") else lock
+            texts[root / LOCK] = lock
+    parse_params(parse_yaml(texts[root / PARAMS]))  # another block may be like a removed one
+    _write_texts(texts)
+    for path in results:
+        _delete_result(root / path)
+    print(f"{', '.join(args.names)}: out of the graph; `dvc repro` brings the comparison and the report up to date")
+    return 0
+
+
+def _check_removal(args: argparse.Namespace, params: Params, trained: Sequence[str]) -> None:
+    for name in args.names:
+        if name not in trained and not (args.block and name in params.variants):
+            raise InputError(f"variant {name!r} is not in dvc.yaml's graph, which has {', '.join(trained)}")
+    for name in trained:
+        start = Path(place_variant(params, name).network).stem
+        if name not in args.names and start in args.names:
+            raise InputError(f"variant {name!r} starts from {start!r}: take {name} out as well")
+
+
+def _insert_block(text: str, names: Sequence[str], like: str, *settings: str) -> str:
+    """Insert a block for a new variant into the text of params.yaml.
+
+    Raises:
+        InputError: the name is taken, or a setting is not KEY=VALUE.
+    """
+    if len(names) > 1 or names[0] in list_entries(text, ["variants"]):
+        raise InputError(
+            f"--like makes one new block, but {' '.join(names)!r} is several names, or has a block already"
+        )
+    block: dict[str, Any] = {"like": like}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise InputError(f"--like got {setting!r}: write KEY=VALUE, such as dropout=0.2")
+        block[key] = parse_yaml(value)
+    line = yaml.safe_dump({names[0]: block}, default_flow_style=None, sort_keys=False, width=10_000).strip()
+    return insert_entry(text, ["variants"], line)
+
+
+def _list_graph(text: str) -> list[str]:
+    names = [*list_entries(text, NETWORKS), *list_entries(text, GRAPH)]
+    return [name for name in names if name != "<<"]  # the merge of `networks` into `graph`
+
+
+def _list_results(lock: str, name: str) -> list[str]:
+    """The outputs that dvc.lock names of a variant's stages."""
+    stages = (yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}).get("stages", {})
+    return [
+        out["path"] for stage, entry in stages.items() if stage.endswith(f"@{name}") for out in entry.get("outs", ())
+    ]
+
+
+def _delete_result(path: Path) -> None:
+    """Delete an output and the line by which DVC has git ignore it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    ignored = path.with_name(".gitignore")
+    if ignored.is_file():
+        lines = [line for line in ignored.read_text(encoding="utf-8").splitlines() if line != f"/{path.name}"]
+        ignored.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; run from the project's folder") from error
+
+
+def _write_texts(texts: dict[Path, str]) -> None:
+    for path, text in texts.items():
+        if path.read_text(encoding="utf-8") != text:
+            with replace_file(path) as partial:
+                partial.write_text(text, encoding="utf-8")

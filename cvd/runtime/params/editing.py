@@ -1,0 +1,68 @@
+"""Lines put into a YAML file and taken out again: all other lines, comments too, stay as they are."""
+
+from collections.abc import Sequence
+
+import yaml
+
+from cvd.runtime.errors import InputError
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock takes a second without libyaml
+
+
+def insert_entry(text: str, place: Sequence[str | int], line: str) -> str:
+    """Insert a line as the last entry of a mapping.
+
+    Args:
+        text: of the YAML file.
+        place: the keys and indices that lead to the mapping.
+        line: the entry, without indentation.
+
+    Raises:
+        InputError: the mapping is absent, empty or written on one line.
+    """
+    mapping = _find_node(text, place)
+    if not isinstance(mapping, yaml.MappingNode) or mapping.flow_style or not mapping.value:
+        raise InputError(
+            f"{'.'.join(map(str, place))} is no list of entries, a line each: write {line!r} there by hand"
+        )
+    (first, _), (_, last) = mapping.value[0], mapping.value[-1]
+    lines = text.splitlines(keepends=True)
+    end = _find_end(last)
+    lines[end] = lines[end].rstrip("\n") + "\n"
+    return "".join([*lines[: end + 1], " " * first.start_mark.column + line + "\n", *lines[end + 1 :]])
+
+
+def remove_entry(text: str, place: Sequence[str | int], key: str) -> str:
+    """Remove an entry of a mapping with all of its lines; the same text where there is none."""
+    mapping = _find_node(text, place)
+    for name, value in mapping.value if isinstance(mapping, yaml.MappingNode) else ():
+        if name.value == key:
+            lines = text.splitlines(keepends=True)
+            return "".join([*lines[: name.start_mark.line], *lines[_find_end(value) + 1 :]])
+    return text
+
+
+def list_entries(text: str, place: Sequence[str | int]) -> list[str]:
+    """The keys of a mapping; none where it is absent."""
+    mapping = _find_node(text, place)
+    return [name.value for name, _ in mapping.value] if isinstance(mapping, yaml.MappingNode) else []
+
+
+def _find_node(text: str, place: Sequence[str | int]) -> yaml.Node | None:
+    node = yaml.compose(text, _Loader)
+    for key in place:
+        if isinstance(key, int) and isinstance(node, yaml.SequenceNode) and key < len(node.value):
+            node = node.value[key]
+        elif isinstance(node, yaml.MappingNode):
+            node = next((value for name, value in node.value if name.value == key), None)
+        else:
+            return None
+    return node
+
+
+def _find_end(node: yaml.Node) -> int:
+    """The number of a node's last line, from 0. A block's own mark lies behind the comments that follow it."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _find_end(last[1] if isinstance(last, tuple) else last)
+    return node.end_mark.line

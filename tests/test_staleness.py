@@ -1,0 +1,60 @@
+"""What a change of code makes stale, as `dvc status` says it: the stages of its folder, and none for the frame."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_project import run
+
+pytestmark = pytest.mark.pipeline
+
+LOOKING = {"activations@baseline", "activations@augmented", "activations@transfer"}
+CLIMBING = {"filters@baseline", "filters@augmented", "filters@transfer"}
+TRAININGS = {f"train@{name}" for name in ("baseline", "augmented", "tfrecord", "transfer")}
+SCRATCH = TRAININGS - {"train@transfer"}
+EVALUATIONS = {name.replace("train", "evaluate") for name in TRAININGS}
+EXAMPLES = {"shard", "features", "augmentations", *TRAININGS, *EVALUATIONS}
+
+
+@pytest.fixture(scope="module")
+def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    target = tmp_path_factory.mktemp("stale") / "project"
+    shutil.copytree(prepared, target, symlinks=True)
+    yield target
+    shutil.rmtree(target)
+
+
+@pytest.mark.parametrize(
+    ("file", "stale"),
+    [
+        ("cvd/runtime/errors.py", set()),
+        ("cvd/runtime/stage.py", set()),
+        ("cvd/tracking/store.py", set()),
+        ("cvd/web/app.py", set()),
+        ("cvd/commands/predict.py", set()),
+        ("cvd/cli.py", set()),
+        ("stages/mistakes.py", {"mistakes"}),
+        ("cvd/data/sources/fetch.py", {"download"}),
+        ("cvd/data/drawn/coat.py", {"download"}),
+        ("cvd/data/intake/jpeg.py", {"split", "gradcam"}),
+        ("cvd/data/examples/pipeline.py", EXAMPLES),
+        ("cvd/models/scratch/plain.py", SCRATCH),
+        ("cvd/models/pretrained/conversion.py", {"backbone"}),
+        ("cvd/training/distributed/loop.py", TRAININGS),
+        ("cvd/evaluation/verdict.py", {"compare", "mistakes", "report", *EVALUATIONS}),
+        ("cvd/vis/sheets/grids.py", {"gradcam", "mistakes", *LOOKING, *CLIMBING}),
+        ("cvd/vis/filters/pixels.py", CLIMBING),
+        ("cvd/report/report.html.j2", {"report"}),
+    ],
+)
+def test_change_makes_its_folders_stages_stale(project: Path, file: str, stale: set[str]) -> None:
+    path = project / file
+    before = path.read_bytes()
+    path.write_bytes(before + b"\n")
+    try:
+        status = json.loads(run("dvc", "status", "--json", cwd=project).stdout)
+    finally:
+        path.write_bytes(before)
+    assert set(status) == stale
