@@ -9,13 +9,16 @@ export PATH := $(BIN):$(PATH)
 MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock; }
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test story lint format ui bench lock clean venv
+.PHONY: help repro check test story lint format ui bench lock clean venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: venv ## build everything that is not up to date: data, networks, pictures, report
 	@dvc repro
+
+check: venv ## the linters and the quick tests, in under a minute: before each commit
+	@ruff check . && ruff format --check . && { mypy & pytest -n auto --maxprocesses=2 --dist loadfile -m quick; status=$$?; wait $$! && exit $$status; }
 
 test: venv ## run the tests, a file on each core
 	@pytest -n auto --maxprocesses=4 --dist loadfile
@@ -46,7 +49,7 @@ lock: venv ## resolve the dependencies of pyproject.toml anew
 	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove the environment, caches, half-done trainings and downloads; data, runs and results stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training .cvd/sizes .cvd/downloads
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training .cvd/downloads
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv:
