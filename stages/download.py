@@ -1,27 +1,20 @@
-"""Download: brings the source's images into data/raw.zip, and writes what it is into data/raw.json."""
+"""Download: bring the source's images into data/raw.zip, and write what it is into data/raw.json."""
 
-import argparse
-import os
-from pathlib import Path
+from argparse import Namespace
 
 from cvd.data.sources.origins import Request
 from cvd.data.sources.registry import fetch_source
 from cvd.runtime.params.loading import load_params
-from cvd.runtime.stage import run_stage
+from cvd.runtime.project import state_folder
+from cvd.runtime.stage import read_arguments, run_stage
 
 
 def main() -> None:
-    """Parses the paths and runs the stage."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source-path", required=True, help="folder, zip or tar with the photos; unused by others")
-    parser.add_argument("--archive", required=True, help="zip to write")
-    parser.add_argument("--record", required=True, help="JSON to write: source, hash, time, licence")
-    args = parser.parse_args()
+    args = read_arguments(__doc__, names=["source-path"], paths=["archive", "record"])
     run_stage(lambda: download(args), "download")
 
 
-def download(args: argparse.Namespace) -> None:
-    """The stage's work."""
+def download(args: Namespace) -> None:
     data = load_params().data
     request = Request(
         path=args.source_path,
@@ -29,16 +22,16 @@ def download(args: argparse.Namespace) -> None:
         seed=data.drawn.seed,
         url=data.url,
         sha256=data.sha256,
-        state_folder=Path(os.environ.get("DVC_ROOT", ".")) / ".cvd" / "downloads",
+        state_folder=state_folder() / "downloads",
     )
-    record = fetch_source(data.source, request, archive=args.archive, record=args.record)
-    origin = " ".join(filter(None, (data.source, record.path, record.url)))
-    print(f"{args.archive}: {record.members:,} files, {record.bytes / 1e6:,.1f} MB, from {origin}")
-    print(f"sha256 {record.sha256}; licence: {record.licence}")
-    if record.url and record.fetched_sha256 != record.sha256:
-        print(f"sha256 of what was downloaded: {record.fetched_sha256}")
-    if record.url and data.sha256 is None and data.source != "microsoft":
-        print(f"to refuse any other file from now on: data.sha256={record.fetched_sha256}")
+    provenance = fetch_source(data.source, request, archive=args.archive, record=args.record)
+    origin = " ".join(filter(None, (data.source, provenance.path, provenance.url)))
+    print(f"{args.archive}: {provenance.members:,} files, {provenance.bytes / 1e6:,.1f} MB, from {origin}")
+    print(f"sha256 {provenance.sha256}; licence: {provenance.licence}")
+    if provenance.url and provenance.fetched_sha256 != provenance.sha256:
+        print(f"sha256 of what was downloaded: {provenance.fetched_sha256}")
+    if provenance.url and data.sha256 is None and data.source != "microsoft":
+        print(f"to refuse any other file from now on: data.sha256={provenance.fetched_sha256}")
 
 
 if __name__ == "__main__":

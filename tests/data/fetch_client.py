@@ -1,6 +1,7 @@
 """A client for the tests of cvd.data.sources.fetch, and what it is served."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ PAGE = b"\n <!DOCTYPE html><html><body>Please sign in</body></html>"
 
 
 class Client:
-    """Fetches into a folder of its own and notes the pauses, which it does not make."""
+    """Fetches into a folder of its own, keeps no finished download, and notes the pauses, which it does not make."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,7 +32,10 @@ class Client:
         with fetch_file(wanted, state_folder=self.folder, patience=patience) as file:
             data = file.path.read_bytes()
             assert (file.sha256, file.n_bytes) == (hashlib.sha256(data).hexdigest(), len(data))
-        assert not self.kept
+        assert self.kept == ["", ".json"]
+        assert (self.folder / file.sha256).read_bytes() == data
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
         return data
 
     def refuse(self, server: Server, match: str, **options: Any) -> InputError:
@@ -43,7 +47,7 @@ class Client:
 
     @property
     def kept(self) -> list[str]:
-        return sorted(path.suffix for path in self.folder.iterdir())
+        return sorted(path.suffix for path in self.folder.iterdir() if path.suffix != ".lock")
 
 
 def serve(*steps: Step, always: Step = GOOD, data: bytes = DATA) -> Server:

@@ -35,7 +35,7 @@ class RefusedError(Exception):
 
 
 def find_format(data: bytes) -> str:
-    """The image format that the first bytes (64 are enough) show, by Pillow's name.
+    """Find the image format that the first bytes (64 are enough) show, by Pillow's name.
 
     Raises:
         RefusedError: `empty`, `unsupported` (an image of a kind that is not read) or `not_an_image`.

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-_NAMES = ("cat", "dog")
+from cvd.runtime.vocabulary import LABELS
+
 _WORDS = {"cat": 0, "cats": 0, "kitten": 0, "kittens": 0, "dog": 1, "dogs": 1, "puppy": 1, "puppies": 1}
 _FILLERS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "only", "class", "set"}) | {
     "data", "image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pet", "pets"
@@ -26,7 +27,7 @@ class Labelling:
 
 
 def find_label(name: str) -> Labelling:
-    """Reads a member's label from its name in the archive.
+    """Read a member's label from its name in the archive.
 
     A folder counts when its words are one class's (`cat`, `Cats`, `train_cats`, `0-cat`, `CatImages`) and fillers; the
     deepest counts. A file name counts when it begins with cat or dog. Where a folder says one class and a numbered
@@ -39,7 +40,7 @@ def find_label(name: str) -> Labelling:
     if by_folder is not None:
         by_name = _WORDS[numbered[1].lower()] if numbered else by_folder
         if by_name != by_folder:
-            return Labelling(None, "conflicting_label", f"its folder says {_NAMES[by_folder]}, its name does not")
+            return Labelling(None, "conflicting_label", f"its folder says {LABELS[by_folder]}, its name does not")
         return Labelling(by_folder)
     if match := numbered or named:
         return Labelling(_WORDS[match[1].lower()])
@@ -47,19 +48,19 @@ def find_label(name: str) -> Labelling:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a member is what macOS or Windows leave behind."""
+    """True for files that macOS or Windows leave behind."""
     *folders, file = name.split("/")
     return "__MACOSX" in folders or file.startswith("._") or file.lower() in _JUNK
 
 
 def find_mask(name: str) -> tuple[str, str] | None:
-    """The kind (`animal`, `head`) and the image's name without suffix (`cat/cat.0`, `cat.0`) of `masks/KIND/….png`."""
+    """Find the kind (`animal`, `head`) and the image's name without suffix (`cat/cat.0`) of `masks/KIND/….png`."""
     match = _MASK.fullmatch(name)
     return (match[1].lower(), match[2]) if match else None
 
 
 def make_stem(name: str, label: str) -> str:
-    """A file name without suffix for a member: its own where that is `cat.12`, else `cat.` and what is harmless of it.
+    """Make a file name without suffix: its own where that is `cat.12`, else `cat.` and what is harmless of it.
 
     `train/cat.12.jpg` -> `cat.12`, `PetImages/Cat/12.jpg` -> `cat.12`, `cats/Tom & Jerry.png` -> `cat.Tom_Jerry`.
     """

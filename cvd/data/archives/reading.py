@@ -60,7 +60,7 @@ class Member:
     info: zipfile.ZipInfo
 
     def read(self, limit: int) -> bytes:
-        """At most `limit` bytes from its start, whatever it declares.
+        """Read at most `limit` bytes from its start, whatever it declares.
 
         Raises:
             UnreadableError: damaged, encrypted, or compressed in an unknown way.
@@ -76,7 +76,7 @@ class Member:
 
 @contextmanager
 def open_archive(path: str | Path) -> Iterator[list[Member]]:
-    """Opens a zip and lists its files, also of zips directly inside it (Kaggle's train.zip); folders are left out.
+    """Open a zip and list its files, also of zips directly inside it (Kaggle's train.zip); folders are left out.
 
     Yields:
         Members in the archive's order, readable while the context lasts.
@@ -118,7 +118,7 @@ def open_archive(path: str | Path) -> Iterator[list[Member]]:
 
 
 def _check_encryption(info: zipfile.ZipInfo, path: Path) -> None:
-    """Of the archive itself only: what is encrypted in a zip inside it is a member that cannot be read."""
+    """Refuse encryption of the archive itself; what is encrypted in a zip inside it is a member that cannot be read."""
     if info.flag_bits & 1:
         name = clean_name(info.filename)
         raise InputError(f"{path} is encrypted (member {name!r}): unpack it with its password and give the folder")
@@ -143,12 +143,12 @@ def _describe(info: zipfile.ZipInfo, archive: zipfile.ZipFile, prefix: str, name
 
 
 def clean_name(name: str) -> str:
-    """A name in which control characters and undecodable bytes are written as escapes, so that it fits on a line."""
+    """Write control characters and undecodable bytes of a name as escapes, so that it fits on a line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def make_unique(name: str, names: set[str]) -> str:
-    """The name itself, or with #2, #3... behind it where it is taken; it is added to `names`."""
+    """Return the name, with #2, #3... behind it where it is taken, and add it to `names`."""
     unique, n = name, 1
     while unique in names:
         n += 1
@@ -160,7 +160,7 @@ def make_unique(name: str, names: set[str]) -> str:
 def _open_nested(
     info: zipfile.ZipInfo, archive: zipfile.ZipFile, stack: ExitStack, path: Path
 ) -> zipfile.ZipFile | None:
-    """A zip inside the zip; None when `info` is none, or a damaged one or a bomb, and so remains a member itself."""
+    """Open a zip inside the zip; None when `info` is no zip, a damaged one or a bomb: it stays a member itself."""
     size = info.file_size
     if not info.filename.lower().endswith(".zip") or _describe(info, archive, "", set()).unsafe:
         return None
@@ -179,7 +179,7 @@ def _open_nested(
 
 
 def _check_directory_size(file: IO[bytes]) -> None:
-    """Refuses a table of contents that would fill the memory, before zipfile reads it.
+    """Refuse a table of contents that would fill the memory, before zipfile reads it.
 
     Raises:
         BadZipFile: it declares more than MAX_DIRECTORY_BYTES.

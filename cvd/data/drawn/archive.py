@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cvd.data.drawn.noise import LABELS
 from cvd.data.drawn.picture import draw
 from cvd.runtime.threads import count_cores
+from cvd.runtime.vocabulary import LABELS
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 _CHUNK = 16  # images a worker draws at once
@@ -33,13 +33,13 @@ def write_drawn_archive(
     seed: int,
     progress: Callable[[Iterable[Members]], Iterable[Members]] | None = None,
 ) -> None:
-    """Draws a whole set into an uncompressed zip, in parallel.
+    """Draw a whole set into an uncompressed zip, in parallel.
 
     Members: `cat/cat.0.jpg` ... `dog/dog.N.jpg`, and for each `masks/animal/cat.0.png`,
     `masks/head/cat.0.png` (8-bit grey, 0 or 255).
 
     Args:
-        path: the zip to write; on an error a part of it stays, so give one that is not final.
+        path: the zip to write; after an error a part of it stays, so give a temporary one.
         n_per_class: cats, and as many dogs, >= 1.
         seed: number of the set, >= 0.
         progress: wraps the stream of finished images, as tqdm does.
@@ -64,7 +64,7 @@ def _describe_member(name: str) -> zipfile.ZipInfo:
 
 
 def _draw_in_parallel(n_per_class: int, seed: int) -> Iterator[Members]:
-    """Yields each image's members, in order."""
+    """Yield each image's members, in order."""
     tasks: list[Task] = [
         (label, first, min(first + _CHUNK, n_per_class), seed)
         for label in LABELS
@@ -80,7 +80,7 @@ def _draw_in_parallel(n_per_class: int, seed: int) -> Iterator[Members]:
         waiting = iter(tasks)
         running: deque[Future[list[Members]]] = deque(
             pool.submit(_draw_chunk, task) for task in islice(waiting, 3 * workers)
-        )  # a window, so that memory stays bounded however many are asked for
+        )  # a window, which bounds the memory
         while running:
             chunk = running.popleft().result()
             running.extend(pool.submit(_draw_chunk, task) for task in islice(waiting, 1))

@@ -9,7 +9,7 @@ import numpy as np
 
 from cvd.data.drawn.canvas import Canvas, Image
 from cvd.data.drawn.coat import Coat
-from cvd.data.drawn.geometry import Frame, Points, add_fringe, bezier, ellipse, hull, smooth_closed, tube
+from cvd.data.drawn.geometry import Frame, Points, add_fringe, bezier, ellipse, hull, mirror, smooth_closed, tube
 from cvd.data.drawn.traits import Traits
 
 # pose -> (share of choices, area in squared head radii, extent right, extent below)
@@ -34,20 +34,20 @@ class Figure:
     rng: np.random.Generator
 
     def part(self, outline: Points, albedo: Image | None = None, *, relief: float = 0.5, edge: float = 0.4) -> None:
-        """Paints one furry part."""
+        """Paint one furry part."""
         points = self.frame.apply(outline)
         furry = add_fringe(points, self.coat.fringe * self.frame.scale_px, self.rng)
         self.canvas.paint(furry, self.coat.body if albedo is None else albedo, relief=relief, edge=edge)
 
     def leg(self, top: tuple[float, float], foot: tuple[float, float], width: float, *, shade: float = 1.0) -> None:
-        """Paints a leg and its paw; far ones are shaded."""
+        """Paint a leg and its paw; far ones are shaded."""
         path = np.linspace(top, foot, 8)
         radii = np.linspace(width * 1.25, width * 0.85, 8)
         self.part(tube(path, radii), self.coat.body * np.float32(shade), relief=0.45)
         self.paw((foot[0] - 0.08, foot[1] + 0.02), width, shade=shade)
 
     def paw(self, centre: tuple[float, float], width: float, *, shade: float = 1.0) -> None:
-        """Paints a paw with its toes."""
+        """Paint a paw with its toes."""
         fur = (self.coat.pale if self.coat.has_socks else self.coat.body) * np.float32(shade)
         self.part(ellipse(centre, (1.35 * width, 0.85 * width)), fur)
         unit = self.frame.scale_px
@@ -57,14 +57,14 @@ class Figure:
             self.canvas.stroke(line, self.coat.dark, 0.035 * unit, opacity=0.5)
 
     def chest(self, centre: tuple[float, float], radii: tuple[float, float]) -> None:
-        """Paints a pale bib where the coat has one."""
+        """Paint a pale bib where the coat has one."""
         if self.coat.has_pale_chest:
             points = self.frame.apply(ellipse(centre, radii))
             self.canvas.paint(points, self.coat.pale, relief=0.2, edge=0, soft_px=0.12 * self.frame.scale_px,
                               opacity=0.9, within=self.canvas.alpha)  # fmt: skip
 
     def tail(self, root: tuple[float, float], lean: float) -> None:
-        """Paints the tail; lean is -1 for one that goes back along the ground, 1 for one held up."""
+        """Paint the tail; lean is -1 for one that goes back along the ground, 1 for one held up."""
         kind, rng = self.traits.tail, self.rng
         x, y = root
         if kind == "slender":
@@ -89,7 +89,7 @@ def _sit_front(f: Figure) -> None:
     g = f.girth
     f.tail((0.9 * g, 3.2), f.rng.choice([-0.15, 0.6]))
     half = np.array([[0.0, 0.2], [0.62, 0.5], [0.98 * g, 1.5], [1.2 * g, 2.7], [0.95 * g, 3.4], [0.0, 3.5]])
-    f.part(smooth_closed(np.concatenate([half, half[-2:0:-1] * (-1, 1)])))
+    f.part(smooth_closed(mirror(half)))
     for side in (-1, 1):
         f.part(ellipse((side * 1.0 * g, 2.95), (0.52, 0.62)), relief=0.4)
         f.paw((side * 1.08 * g, 3.5), 0.3)
@@ -143,7 +143,7 @@ def _lie(f: Figure) -> None:
 def _close_up(f: Figure) -> None:
     g = f.girth
     half = np.array([[0.0, 0.2], [0.62, 0.5], [0.95 * g, 1.2], [1.35 * g, 2.2], [1.5 * g, 5.0], [0.0, 5.2]])
-    f.part(smooth_closed(np.concatenate([half, half[-2:0:-1] * (-1, 1)])))
+    f.part(smooth_closed(mirror(half)))
     f.chest((0, 1.5), (0.55, 0.9))
 
 
@@ -153,12 +153,12 @@ _PAINTERS: dict[str, Callable[[Figure], None]] = {
 
 
 def paint_body(figure: Figure, pose: str) -> None:
-    """Paints everything but the head."""
+    """Paint everything but the head."""
     _PAINTERS[pose](figure)
 
 
 def paint_collar(figure: Figure) -> None:
-    """Paints a collar with a tag below the chin."""
+    """Paint a collar with a tag below the chin."""
     rng, unit = figure.rng, figure.frame.scale_px
     colour = np.clip(rng.choice([[0.8, 0.15, 0.15], [0.15, 0.3, 0.7], [0.1, 0.1, 0.1], [0.2, 0.55, 0.3],
                                  [0.85, 0.65, 0.15], [0.6, 0.25, 0.6]]), 0, 1)  # fmt: skip

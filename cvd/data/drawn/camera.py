@@ -13,7 +13,7 @@ Rng = np.random.Generator
 
 
 def expose(picture: Image, light: tuple[float, float], rng: Rng, *, is_hard: bool) -> NDArray[np.uint8]:
-    """Photographs a picture: lighting, tone, blur and noise; RGB 0..1 to uint8. A hard one is dimmer and noisier."""
+    """Photograph a picture, RGB 0..1 to uint8: lighting, tone, blur and noise. A hard one is dimmer and noisier."""
     shape = (picture.shape[0], picture.shape[1])
     gain = _illuminate(shape, light, rng) * np.float32(rng.uniform(0.85, 1.2) if is_hard else rng.uniform(0.95, 1.35))
     warmth = rng.normal(0, 0.09)
@@ -62,7 +62,7 @@ def _defocus(image: Image, rng: Rng) -> Image:
 
 
 def encode_jpeg(image: NDArray[np.uint8], rng: Rng) -> bytes:
-    """Encodes RGB pixels as a JPEG of a random quality between 45 and 95."""
+    """Encode RGB pixels as a JPEG of a random quality between 45 and 95."""
     quality = int(rng.integers(45, 96))
     ok, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:

@@ -17,17 +17,17 @@ _SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
 
 
 def spread(mask: Mask) -> Image:
-    """Repeats a mask over three channels; several times faster than broadcasting over the last axis."""
+    """Repeat a mask (h, w) over three channels; several times faster than broadcasting."""
     return merge([mask, mask, mask])
 
 
 def merge(channels: Sequence[Mask]) -> Image:
-    """Three (h, w) channels as one (h, w, 3) image."""
+    """Merge three (h, w) channels into one (h, w, 3) image."""
     return np.asarray(cv2.merge(channels), np.float32)
 
 
 def blur(mask: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
-    """A Gaussian blur; wide ones are done at a smaller size."""
+    """Blur by a Gaussian; wide ones at a smaller size."""
     if sigma_px < 3:
         return np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma_px), np.uint8)
     h, w = mask.shape
@@ -38,7 +38,7 @@ def blur(mask: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
 
 
 def rasterise(outline: Points, shape: tuple[int, int], offset: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
-    """Anti-aliased coverage, 0..255, of a filled outline given in pixels."""
+    """Fill an outline in pixels: anti-aliased coverage, 0..255."""
     mask = np.zeros(shape, np.uint8)
     points = np.rint((outline - np.asarray(offset)) * (1 << _SHIFT)).astype(np.int32)
     cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, _SHIFT)
@@ -47,7 +47,7 @@ def rasterise(outline: Points, shape: tuple[int, int], offset: tuple[int, int] =
 
 @dataclass
 class Canvas:
-    """Colour, coverage, and the part of the coverage that belongs to a head."""
+    """Colour, coverage, and the part of the coverage that belongs to the head."""
 
     shape: tuple[int, int]
     light: tuple[float, float] = (-0.5, -0.8)
@@ -79,7 +79,7 @@ class Canvas:
         is_head: bool = False,
         within: Mask | None = None,
     ) -> None:
-        """Paints one rounded shape over what is there.
+        """Paint one rounded shape over what is there.
 
         Args:
             outline: (n, 2) polygon, pixels.
@@ -116,7 +116,7 @@ class Canvas:
         is_head: bool = False,
         within: Mask | None = None,
     ) -> None:
-        """Paints an open line of an even width."""
+        """Paint an open line of an even width."""
         region = self._region(path, 2 + int(width_px))
         if region is None:
             return
@@ -128,7 +128,7 @@ class Canvas:
         self._lay(region, np.asarray(colour, np.float32), cover, is_head, within)
 
     def _lay(self, region: tuple[slice, slice], paint: Image, cover: Mask, is_head: bool, within: Mask | None) -> None:
-        """Blends paint, (3,) or of the region's shape, over the layer."""
+        """Blend paint, (3,) or of the region's shape, over the layer."""
         if within is not None:
             cover = cover * within[region]
         self.colour[region] += (paint - self.colour[region]) * spread(cover)
@@ -137,7 +137,7 @@ class Canvas:
             self.head[region] += (np.float32(is_head) - self.head[region]) * cover
 
     def darken(self, outline: Points, strength: float, soft_px: float) -> None:
-        """Throws a soft shadow on what has been painted."""
+        """Throw a soft shadow on what has been painted."""
         self.paint(outline, (0.05, 0.04, 0.06), relief=0, edge=0, opacity=strength, soft_px=soft_px, within=self.alpha)
 
 

@@ -15,7 +15,7 @@ _ROUND_END = [f(np.linspace(np.pi / 3, -np.pi / 3, 5))[:, None] for f in (np.cos
 
 @dataclass(frozen=True)
 class Frame:
-    """Takes drawing units to pixels: scale, mirror, turn in the plane, shift."""
+    """A map from drawing units to pixels: scale, mirror, turn in the plane, shift."""
 
     scale_px: float
     origin_px: tuple[float, float]
@@ -23,7 +23,7 @@ class Frame:
     mirror: bool = False
 
     def apply(self, points: ArrayLike) -> Points:
-        """Maps (n, 2) points of the drawing to (n, 2) points of the picture."""
+        """Map (n, 2) points of the drawing to (n, 2) points of the picture."""
         local = np.array(points, dtype=np.float64).reshape(-1, 2)
         if self.mirror:
             local[:, 0] *= -1.0
@@ -52,11 +52,11 @@ class Pose3D:
         object.__setattr__(self, "_matrix", roll @ pitch @ yaw)
 
     def turn(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Turns (n, 3) points, z towards the viewer; still in head units."""
+        """Turn (n, 3) points, z towards the viewer; still in head units."""
         return np.asarray(points, dtype=np.float64).reshape(-1, 3) @ self._matrix.T
 
     def apply(self, points: ArrayLike) -> Points:
-        """Maps (n, 3) points of the head to (n, 2) points of the picture."""
+        """Map (n, 3) points of the head to (n, 2) points of the picture."""
         return self.frame.apply(self.turn(points)[:, :2])
 
 
@@ -74,8 +74,13 @@ def ellipse(centre: ArrayLike, radii: ArrayLike, *, rotation_radians: float = 0.
     return np.stack([cos * x - sin * y, sin * x + cos * y], 1) + np.asarray(centre, dtype=np.float64)
 
 
+def mirror(half: Points) -> Points:
+    """Close the right half of a symmetric outline, from top to bottom, with its mirror image."""
+    return np.concatenate([half, half[-2:0:-1] * (-1, 1)])
+
+
 def shift(outline: Points, right: float, down: float) -> Points:
-    """The outline moved."""
+    """Move an outline."""
     return outline + np.array([right, down])
 
 
@@ -121,7 +126,7 @@ def hull(*outlines: Points) -> Points:
 
 
 def add_fringe(outline: Points, length_px: float, rng: np.random.Generator) -> Points:
-    """Turns an outline in pixels into one with tufts of fur about length_px long."""
+    """Turn an outline in pixels into one with tufts of fur about length_px long."""
     closed = np.concatenate([outline, outline[:1]])
     steps = np.linalg.norm(np.diff(closed, axis=0), axis=1)
     along = np.concatenate([[0.0], np.cumsum(steps)])

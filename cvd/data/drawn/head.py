@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from cvd.data.drawn.canvas import Canvas
 from cvd.data.drawn.coat import Coat
-from cvd.data.drawn.geometry import Points, Pose3D, add_fringe, ellipse, shift, smooth_closed
+from cvd.data.drawn.geometry import Points, Pose3D, add_fringe, ellipse, mirror, shift, smooth_closed
 from cvd.data.drawn.traits import Traits
 
 
@@ -37,7 +37,7 @@ class Face:
 
 
 def paint_ears(face: Face, *, behind: bool) -> None:
-    """Paints the ears that stand behind the skull, or those that hang before it."""
+    """Paint the ears that stand behind the skull, or those that hang before it."""
     kind = face.traits.ears
     hangs = kind in ("floppy", "long", "button")
     for side in (-1.0, 1.0):
@@ -105,14 +105,14 @@ def _paint_strands(face: Face, ear: np.ndarray) -> None:
 
 
 def paint_skull(face: Face) -> None:
-    """Paints the rounded head, its cheeks, and the markings on the brow."""
+    """Paint the rounded head, its cheeks, and the markings on the brow."""
     t = face.traits
     cheek = t.jaw
     control = [[0, -0.93], [0.5, -0.84], [0.88, -0.42], [1.0 * cheek, 0.08], [0.93 * cheek, 0.5], [0.55 * cheek, 0.84],
                [0, 0.95]]  # fmt: skip
     half = np.array(control)
-    shape = np.concatenate([half, half[-2:0:-1] * (-1, 1)])
-    shape = np.concatenate([shape, np.zeros((len(shape), 1))], 1)
+    outline = mirror(half)
+    shape = np.concatenate([outline, np.zeros((len(outline), 1))], 1)
     roll_only = Pose3D(face.pose.frame, 0.0, 0.0, face.pose.roll_radians)
     points = roll_only.apply(smooth_closed(shape))
     face.canvas.paint(face.furry(points), face.coat.head, relief=0.5, edge=0.4, is_head=True)
@@ -147,7 +147,7 @@ def _paint_brow_stripes(face: Face) -> None:
 
 
 def paint_eyes(face: Face) -> None:
-    """Paints the eyes that face the viewer: lid, iris, pupil and its highlight."""
+    """Paint the eyes that face the viewer: lid, iris, pupil and its highlight."""
     for side in (-1.0, 1.0):
         centre = np.array([side * face.traits.eye_spread, -0.1, 0.86])
         angle = np.arctan2(centre[0], centre[2]) * 0.7

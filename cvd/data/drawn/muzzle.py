@@ -12,7 +12,7 @@ _LINE = (0.14, 0.1, 0.1)
 
 
 def paint_muzzle(face: Face) -> None:
-    """Paints nose, mouth and whiskers as the label asks."""
+    """Paint nose, mouth and whiskers as the label asks."""
     if face.traits.label == "cat":
         _paint_cat_muzzle(face)
     else:

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cvd.runtime.vocabulary import LABELS
+
 Field = NDArray[np.float32]
-LABELS = ("cat", "dog")
 _TILE = 112  # side of a repeated patch of strokes, pixels
 
 

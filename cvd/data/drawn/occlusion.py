@@ -22,7 +22,7 @@ def paint_foreground(
     *,
     is_hard: bool,
 ) -> Canvas:
-    """A layer of things in front; it may cover part of the head, never most of it.
+    """Paint a layer of things in front; it may cover part of the head, never most of it.
 
     Args:
         shape: (h, w) of the picture.

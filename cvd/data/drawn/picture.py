@@ -52,12 +52,12 @@ class Layout:
     light: tuple[float, float]
     pose: str
     frame: Frame
-    is_hard: bool  # taken in passing: smaller, dimmer, turned away, more in front
+    is_hard: bool  # a hard photo: smaller, dimmer, turned away, more in front
 
 
 @dataclass(frozen=True)
 class Composition:
-    """What stands before the camera: colours 0..1 and the visible shares of animal and head."""
+    """The composed picture: colours 0..1, and the visible coverage of animal and head, 0..1."""
 
     picture: Image
     animal: Mask
@@ -65,7 +65,7 @@ class Composition:
 
 
 def draw(label: str, index: int, seed: int) -> Drawing:
-    """Draws one cat or dog; a pure function of its arguments.
+    """Draw one cat or dog; a pure function of its arguments.
 
     Args:
         label: "cat" or "dog".
@@ -87,7 +87,7 @@ def draw(label: str, index: int, seed: int) -> Drawing:
 
 
 def choose_layout(rng: np.random.Generator) -> Layout:
-    """Chooses size, light, pose and place, without regard to the label."""
+    """Choose size, light, pose and place, the same way for both labels."""
     h, w = (int(v) for v in rng.integers(MIN_SIDE_PX, MAX_SIDE_PX + 1, 2))
     angle = rng.uniform(-np.pi, 0)
     light = (float(np.cos(angle)), float(np.sin(angle)))
@@ -111,7 +111,7 @@ def choose_layout(rng: np.random.Generator) -> Layout:
 def compose(
     label: str, layout: Layout, streams: dict[str, np.random.Generator], *, with_animal: bool = True
 ) -> Composition:
-    """Paints scene, animal and foreground; without the animal, all else stays as it was."""
+    """Paint scene, animal and foreground; leaving the animal out changes nothing else."""
     shape, light, frame = layout.shape, layout.light, layout.frame
     picture = paint_scene(shape, light, streams["scene"], turn_radians=frame.rotation_radians)
     layer = _paint_animal(label, layout, streams)

@@ -35,7 +35,7 @@ class Traits:
 
 
 def choose_traits(label: str, rng: np.random.Generator) -> Traits:
-    """Draws the features of one cat or dog."""
+    """Draw the features of one cat or dog."""
     return _choose_cat(rng) if label == "cat" else _choose_dog(rng)
 
 

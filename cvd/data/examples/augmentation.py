@@ -1,7 +1,7 @@
 """Augmentation as one affine warp per image: flip, rotation, shift, shear and zoom in one matrix, one interpolation.
 
-OpenCV's warp of uint8 pixels releases Python's lock, so that batches are augmented in parallel by whoever calls
-from several threads (tf.data does); each call works on its caller's thread once `cv2.setNumThreads(1)` is set.
+OpenCV's warp of uint8 pixels releases Python's lock, so that calls from several threads (tf.data makes them) run in
+parallel. Each call works on its caller's thread once `cv2.setNumThreads(1)` is set.
 """
 
 import math
@@ -15,6 +15,27 @@ from cvd.runtime.threads import yield_between
 
 DOMAIN = 2  # keeps these numbers apart from those that order the images (cvd.data.examples.pipeline)
 BLOCK = 1024  # neighbouring images whose numbers are drawn together
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far training images are moved at random.
+
+    Attributes:
+        seed: 0 to 2**31 - 1.
+        rotation_degrees: uniform within plus or minus this.
+        shift_fraction: of the side, in x and in y.
+        shear_degrees: uniform within plus or minus this.
+        zoom_fraction: scale within 1 minus and 1 plus this, in x and in y.
+        horizontal_flip: mirror half of the images.
+    """
+
+    seed: int
+    rotation_degrees: float
+    shift_fraction: float
+    shear_degrees: float
+    zoom_fraction: float
+    horizontal_flip: bool
 
 
 @dataclass(frozen=True)
@@ -44,77 +65,39 @@ class Affine:
     matrix: np.ndarray
 
 
-def augment_images(
-    images: np.ndarray,
-    *,
-    seed: int,
-    epoch: int,
-    indices: np.ndarray,
-    rotation_degrees: float,
-    shift_fraction: float,
-    shear_degrees: float,
-    zoom_fraction: float,
-    horizontal_flip: bool,
-) -> np.ndarray:
-    """Augments images; each result depends on (seed, epoch, index) and its own pixels alone.
+def augment_images(images: np.ndarray, augmentation: Augmentation, *, epoch: int, indices: np.ndarray) -> np.ndarray:
+    """Augment images; each result depends on (seed, epoch, index) and its own pixels alone.
 
     Args:
         images: (b, h, w, 3), uint8.
-        seed: 0 to 2**31 - 1.
-        epoch: 0 or more; another epoch gives other copies.
+        augmentation: seed and ranges.
+        epoch: 0 or more; each epoch gives other copies.
         indices: (b,), each image's index in its split.
-        rotation_degrees: uniform within plus or minus this.
-        shift_fraction: of the side, in x and in y.
-        shear_degrees: uniform within plus or minus this.
-        zoom_fraction: scale within 1 minus and 1 plus this, in x and in y.
-        horizontal_flip: mirror half of the images.
 
     Returns:
-        (b, h, w, 3), uint8; what lies outside an image repeats its nearest edge pixel.
+        (b, h, w, 3), uint8; pixels outside an image repeat its nearest edge pixel.
     """
     height, width = images.shape[1:3]
-    results = np.empty_like(images)
+    results = np.empty_like(images)  # (b, h, w, 3)
     for image, result, index in yield_between(zip(images, results, indices, strict=True)):
-        affine = sample_affine(
-            seed=seed,
-            epoch=epoch,
-            index=int(index),
-            height=height,
-            width=width,
-            rotation_degrees=rotation_degrees,
-            shift_fraction=shift_fraction,
-            shear_degrees=shear_degrees,
-            zoom_fraction=zoom_fraction,
-            horizontal_flip=horizontal_flip,
-        )
+        affine = sample_affine(augmentation, epoch=epoch, index=int(index), height=height, width=width)
         warp_image(image, affine.matrix, out=result)
     return results
 
 
-def sample_affine(
-    *,
-    seed: int,
-    epoch: int,
-    index: int,
-    height: int,
-    width: int,
-    rotation_degrees: float,
-    shift_fraction: float,
-    shear_degrees: float,
-    zoom_fraction: float,
-    horizontal_flip: bool,
-) -> Affine:
-    """What `augment_images` does to one image. Changing one range changes that one value only."""
-    numbers = _draw_numbers(seed, epoch, index // BLOCK)[index % BLOCK]
+def sample_affine(augmentation: Augmentation, *, epoch: int, index: int, height: int, width: int) -> Affine:
+    """Sample what `augment_images` does to one image. Changing one range changes that one value only."""
+    numbers = _draw_numbers(augmentation.seed, epoch, index // BLOCK)[index % BLOCK]  # (7,), uniform in 0..1
     rotation, shift_x, shift_y, shear, zoom_x, zoom_y, flip = numbers.tolist()
+    # 2u - 1 is uniform in -1..1
     return make_affine(
-        rotation_degrees=rotation_degrees * (2 * rotation - 1),
-        shift_x=shift_fraction * (2 * shift_x - 1),
-        shift_y=shift_fraction * (2 * shift_y - 1),
-        shear_degrees=shear_degrees * (2 * shear - 1),
-        zoom_x=1 + zoom_fraction * (2 * zoom_x - 1),
-        zoom_y=1 + zoom_fraction * (2 * zoom_y - 1),
-        flip=horizontal_flip and flip < 0.5,
+        rotation_degrees=augmentation.rotation_degrees * (2 * rotation - 1),
+        shift_x=augmentation.shift_fraction * (2 * shift_x - 1),
+        shift_y=augmentation.shift_fraction * (2 * shift_y - 1),
+        shear_degrees=augmentation.shear_degrees * (2 * shear - 1),
+        zoom_x=1 + augmentation.zoom_fraction * (2 * zoom_x - 1),
+        zoom_y=1 + augmentation.zoom_fraction * (2 * zoom_y - 1),
+        flip=augmentation.horizontal_flip and flip < 0.5,
         height=height,
         width=width,
     )
@@ -132,7 +115,7 @@ def make_affine(
     height: int,
     width: int,
 ) -> Affine:
-    """Composes the matrix, about the image's centre c: x -> c + R (t + S Z F (x - c)).
+    """Compose the matrix, about the image's centre c: x -> c + R (t + S Z F (x - c)).
 
     R is the rotation, t the shift in pixels, S the shear, Z the zoom, F the flip: the order of Keras'
     `apply_affine_transform`, and the flip after it. Multiplied out here; the tests compose it step by step.
@@ -151,7 +134,7 @@ def make_affine(
 
 
 def warp_image(image: np.ndarray, matrix: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
-    """Warps (h, w, 3) uint8 pixels bilinearly; `matrix` (2, 3) leads from the output to the input."""
+    """Warp (h, w, 3) uint8 pixels bilinearly; `matrix` (2, 3) leads from the output to the input."""
     # OpenCV 5 takes a sixth less time with a fourth channel, the conversions included, to the same bits.
     warped = cv2.warpAffine(
         cv2.cvtColor(image, cv2.COLOR_RGB2RGBA),
@@ -164,9 +147,9 @@ def warp_image(image: np.ndarray, matrix: np.ndarray, *, out: np.ndarray | None 
 
 
 def describe_affine(affine: Affine) -> list[str]:
-    """What is seen to happen to the content, in short lines for people, in the order in which it happens.
+    """Say in short lines what happens to the content, in order.
 
-    The mirror, last in `make_affine`, is told first, and what follows it with the sign that this gives.
+    The mirror, last in `make_affine`, comes first here, and changes the sign of what follows it.
     Turns are positive counter-clockwise, shifts to the right and down.
     """
     mirror = -1 if affine.flip else 1
@@ -188,5 +171,5 @@ def _percent(fraction: float) -> str:
 
 @lru_cache(maxsize=256)
 def _draw_numbers(seed: int, epoch: int, block: int) -> np.ndarray:
-    """(BLOCK, 7) uniform numbers in 0..1 for the images of a block in an epoch: a generator per image costs 17 us."""
+    """Draw (BLOCK, 7) uniform numbers in 0..1 for a block's images in an epoch: a generator per image costs 17 us."""
     return np.random.default_rng((DOMAIN, seed, epoch, block)).random((BLOCK, 7))

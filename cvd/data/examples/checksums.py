@@ -1,4 +1,4 @@
-"""CRC-32 of what stands one after the other, from the parts' own."""
+"""CRC-32 of joined byte strings, from the CRC-32 of each."""
 
 import zlib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 
 def chain_crc32(checksums: Iterable[int], length: int) -> int:
-    """zlib.crc32 of byte strings joined, from the zlib.crc32 of each alone.
+    """Compute zlib.crc32 of joined byte strings from the zlib.crc32 of each alone.
 
     Source: zlib's crc32_combine. A CRC is linear over GF(2): crc32(a + b) is crc32(b) ^ shift(crc32(a)), where shift
     depends on b's length alone.
@@ -18,6 +18,7 @@ def chain_crc32(checksums: Iterable[int], length: int) -> int:
     byte_0, byte_1, byte_2, byte_3 = _tabulate_shift(length)
     total = 0
     for checksum in checksums:
+        # shift(total), a table look-up for each of its four bytes
         shifted = byte_0[total & 255] ^ byte_1[total >> 8 & 255] ^ byte_2[total >> 16 & 255] ^ byte_3[total >> 24]
         total = shifted ^ checksum
     return total
@@ -25,8 +26,9 @@ def chain_crc32(checksums: Iterable[int], length: int) -> int:
 
 @lru_cache(maxsize=8)
 def _tabulate_shift(length: int) -> list[list[int]]:
-    """A table for each of a checksum's four bytes, lowest first: what its 256 values become after `length` bytes."""
+    """Tabulate, for each of a checksum's four bytes, lowest first, what its 256 values become after `length` bytes."""
     zeros = bytes(length)
+    # shift is linear: what each of the 32 bits alone becomes, and by xor all values of a byte
     of_bits = [zlib.crc32(zeros, 1 << bit) ^ zlib.crc32(zeros) for bit in range(32)]
     tables = []
     for start in range(0, 32, 8):

@@ -35,7 +35,7 @@ def make_training_dataset(
     first_epoch: int = 0,
     augment: Augment | None = None,
 ) -> tf.data.Dataset:
-    """Batches of the epochs `first_epoch` to `epochs` (exclusive) in a row, each epoch in an order of its own.
+    """Make batches of the epochs `first_epoch` to `epochs` (exclusive), each epoch in an order of its own.
 
     Args:
         examples: n examples.
@@ -64,7 +64,7 @@ def make_training_dataset(
 
 
 def make_evaluation_dataset(examples: Examples, *, batch_size: int) -> tf.data.Dataset:
-    """Batches like `make_training_dataset`'s, of all examples once, in their own order."""
+    """Make batches like `make_training_dataset`'s, of all examples once, in their own order."""
 
     def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
         indices = np.arange(step * batch_size, min((step + 1) * batch_size, len(examples)))
@@ -74,20 +74,20 @@ def make_evaluation_dataset(examples: Examples, *, batch_size: int) -> tf.data.D
 
 
 def order_examples(n: int, *, seed: int, epoch: int) -> np.ndarray:
-    """The order of n examples in an epoch: a permutation of 0..n-1, (n,) int64."""
+    """Draw the order of n examples in an epoch: a permutation of 0..n-1, (n,) int64."""
     return np.random.default_rng((DOMAIN, seed, epoch)).permutation(n)
 
 
 @contextmanager
 def reveal_input_errors() -> Iterator[None]:
-    """Turns the error that TensorFlow makes of an InputError inside a dataset back into that InputError."""
+    """Turn the error that TensorFlow makes of an InputError inside a dataset back into that InputError."""
     try:
         yield
     except tf.errors.OpError as error:
-        found = re.search(r"InputError: (.+)", error.message)
-        if not found:
+        message = re.search(r"InputError: (.+)", error.message)
+        if not message:
             raise
-        raise InputError(found.group(1).strip()) from error
+        raise InputError(message[1].strip()) from error
 
 
 def _column(labels: np.ndarray) -> np.ndarray:

@@ -1,9 +1,7 @@
 """The examples of a split, from image files, shards or cached features, behind one interface. No TensorFlow."""
 
-import json
 import math
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from cvd.data.examples.shard_reader import INDEX, ShardedSplit, open_split, read_images
-from cvd.data.images.manifest import SPLITS, select_split
+from cvd.data.images.manifest import select_split
 from cvd.data.images.pixels import decode_image, limit_opencv_threads, load_image
 from cvd.runtime.errors import InputError
-from cvd.runtime.threads import count_cores, yield_between
+from cvd.runtime.files import read_json
+from cvd.runtime.threads import map_ahead, yield_between
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wraps a stream of counts of finished images, as tqdm wraps an iterable."""
@@ -23,7 +22,7 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 Load = Callable[[np.ndarray, np.ndarray], None]
 """Takes indices (b,) and fills images (b, h, w, 3)."""
 
-RUN = 16  # images that a thread loads at once
+RUN, AHEAD = 16, 64  # images that a thread loads at once; such runs that are loaded ahead
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,28 @@ class Examples:
         return len(self.paths)
 
 
-def find_input(folder: str | Path) -> str | None:
-    """What a folder holds, by its looks: files (images), shards or features; None where it cannot be told."""
-    folder = Path(folder)
-    if not (folder / INDEX).is_file():
-        return "files" if any((folder / split).is_dir() for split in SPLITS) else None
-    if any(folder.glob("*.tfrecord")):
-        return "shards"
-    return "features" if any(folder.glob("*.npy")) else None
+def read_split(source: str, folder: str | Path, manifest: pd.DataFrame, split: str, *, size_px: int) -> Examples:
+    """Read a split from what a variant's `input` names: files, shards or features. Nothing is kept in memory.
+
+    Args:
+        source: "files", "shards" or "features".
+        folder: of these.
+        manifest: as `read_manifest` gives it.
+        split: train, validation or test.
+        size_px: side to which image files are squashed.
+
+    Raises:
+        InputError: the split is empty, a file is missing or damaged, or the manifest lists other images.
+    """
+    readers: dict[str, Callable[[], Examples]] = {
+        "features": lambda: read_features(folder, split),
+        "shards": lambda: read_shards(folder, split, memory_bytes=0),
+        "files": lambda: read_files(folder, manifest, split, size_px=size_px, memory_bytes=0),
+    }
+    examples = readers[source]()
+    if examples.paths != select_split(manifest, split)["path"].tolist():
+        raise InputError(f"{folder} and the manifest list different images of {split}: run `dvc repro`")
+    return examples
 
 
 def read_files(
@@ -67,7 +80,7 @@ def read_files(
     memory_bytes: int,
     progress: Progress | None = None,
 ) -> Examples:
-    """Examples from image files.
+    """Read examples from image files.
 
     Args:
         images_folder: holds the manifest's paths.
@@ -114,7 +127,7 @@ def read_shards(folder: str | Path, split: str, *, memory_bytes: int, progress: 
 
 
 def read_features(folder: str | Path, split: str) -> Examples:
-    """Examples from the frozen backbone's cached output, mapped into memory.
+    """Read examples from the frozen backbone's cached output, mapped into memory.
 
     Args:
         folder: holds index.json and {split}.npy, (n, k) float32.
@@ -124,11 +137,11 @@ def read_features(folder: str | Path, split: str) -> Examples:
         InputError: a file is missing, or the two do not fit together.
     """
     folder = Path(folder)
+    index = read_json(folder / INDEX)
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         features = np.load(folder / f"{split}.npy", mmap_mode="r")
         paths, labels = list(index["paths"][split]), np.asarray(index["labels"][split], np.int64)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot read the features of {split} in {folder}: {error}; run the features stage") from error
     if features.ndim != 2 or not 0 < len(features) == len(paths) == len(labels):
         raise InputError(
@@ -172,22 +185,21 @@ def _make_image_examples(
     memory_bytes: int,
     progress: Progress | None,
 ) -> Examples:
-    """Keeps the images in memory when they fit there."""
+    """Make examples of images, which are kept in memory when they fit there."""
     limit_opencv_threads()
     make = partial(Examples, paths, labels, shape=shape, dtype=np.dtype(np.uint8))
     if len(paths) * math.prod(shape) > memory_bytes:
         return make(partial(_fetch, load, shape))
-    images = np.empty((len(paths), *shape), np.uint8)
+    images = np.empty((len(paths), *shape), np.uint8)  # (n, h, w, c)
 
     def fill(start: int) -> int:
         indices = np.arange(start, min(start + RUN, len(paths)))
         load(indices, images[start : start + RUN])
         return len(indices)
 
-    with ThreadPoolExecutor(count_cores()) as pool:
-        counts = pool.map(fill, range(0, len(paths), RUN))
-        for _ in progress(counts) if progress else counts:
-            pass
+    counts = map_ahead(fill, range(0, len(paths), RUN), n_ahead=AHEAD)
+    for _ in progress(counts) if progress else counts:
+        pass
     return make(partial(_fetch, partial(_copy, images), shape))
 
 
@@ -197,6 +209,6 @@ def _fetch(load: Load, shape: tuple[int, ...], indices: np.ndarray) -> np.ndarra
     return images
 
 
-def _copy(kept: np.ndarray, indices: np.ndarray, images: np.ndarray) -> None:
+def _copy(source: np.ndarray, indices: np.ndarray, images: np.ndarray) -> None:
     for index, image in zip(indices, images, strict=True):
-        image[:] = kept[index]  # eight times as fast as kept[indices], which copies byte by byte
+        image[:] = source[index]  # eight times as fast as source[indices], which copies byte by byte

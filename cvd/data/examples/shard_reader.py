@@ -4,7 +4,6 @@
 offsets of index.json, is as fast in order. It allows any order without a shuffle buffer, and needs no TensorFlow.
 """
 
-import json
 import os
 import weakref
 import zlib
@@ -17,6 +16,7 @@ import numpy as np
 
 from cvd.data.examples.checksums import chain_crc32
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import read_json
 
 INDEX = "index.json"
 COLUMNS = ("offset", "length", "image_offset", "image_length", "image_crc32", "rest_crc32")
@@ -39,9 +39,9 @@ class OpenShard:
         weakref.finalize(self, os.close, self._descriptor).atexit = False  # threads may still read then
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
-        """Fills the buffers from the byte at `offset` on, as far as there are bytes; how many.
+        """Fill the buffers from the byte at `offset` on, as far as there are bytes; return how many.
 
-        There is no shared position, so that threads do not disturb each other.
+        There is no shared position: threads do not disturb each other.
         """
         try:
             return os.preadv(self._descriptor, buffers, offset)
@@ -83,18 +83,13 @@ class ShardedSplit:
 
 
 def open_split(folder: str | Path, split: str) -> ShardedSplit:
-    """Reads the index and compares the shards' sizes with it.
+    """Read the index and compare the shards' sizes with it.
 
     Raises:
         InputError: the index is missing or unusable, the split is not in it, or a shard is missing or truncated.
     """
     folder = Path(folder)
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {folder / INDEX}: {error.strerror}; run the shard stage") from error
-    except ValueError as error:
-        raise InputError(f"{folder / INDEX} is not valid JSON: {error}; run the shard stage") from error
+    index = read_json(folder / INDEX)
     if split not in index:
         raise InputError(f"split {split!r} is not in {folder / INDEX}, which has {', '.join(index)}")
     try:
@@ -106,12 +101,12 @@ def open_split(folder: str | Path, split: str) -> ShardedSplit:
 
 
 def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | None = None) -> list[np.ndarray]:
-    """The encoded images of some examples, all bytes of their records verified by checksums.
+    """Read the encoded images of some examples, and verify all bytes of their records by checksums.
 
     Args:
         source: the split.
         indices: (b,), of the examples.
-        out: (b, image_length) uint8, contiguous, to be filled from the files without a copy; else arrays are made.
+        out: (b, image_length) uint8, contiguous, filled from the files without a copy; None: arrays are made.
 
     Returns:
         b arrays (image_length,), uint8.
@@ -123,7 +118,7 @@ def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | 
     images = [np.empty(row[4], np.uint8) for row in rows] if out is None else list(out)
     for row, image in zip(rows, images, strict=True):
         _read_record(source, row, image.data)
-    # At every call zlib gives Python's lock away, and threads wait to have it back: one call for all, where possible.
+    # Every call of zlib releases Python's lock and waits to get it back: one call for all, where possible.
     is_checked = out is not None and zlib.crc32(out.data) == chain_crc32((row[5] for row in rows), out.shape[1])
     if not is_checked:  # JPEGs, which differ in length; else to find out which image is bad
         for row, image in zip(rows, images, strict=True):
@@ -132,7 +127,7 @@ def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | 
 
 
 def _read_record(source: ShardedSplit, row: list[int], image: memoryview) -> None:
-    """Fills `image` from the record of this row, of which all but the image is checked."""
+    """Fill `image` from the record of this row, of which all but the image is checked."""
     number, offset, length, image_offset, image_length, _, rest_crc32 = row
     file = source.files[number]
     before, after = bytearray(image_offset), bytearray(length - image_offset - image_length)
@@ -169,7 +164,7 @@ def _parse_split(folder: Path, entry: dict) -> ShardedSplit:
 
 
 def _check_records(records: np.ndarray, n_pixel_bytes: int | None) -> None:
-    """Raises ValueError where the numbers of a record do not fit together."""
+    """Raise ValueError where the numbers of a record do not fit together."""
     _, offset, length, image_offset, image_length, *checksums = records.T
     fits = (offset >= 0) & (image_offset >= 0) & (image_length > 0) & (image_offset + image_length <= length)
     for checksum in checksums:

@@ -8,9 +8,8 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +17,25 @@ import pandas as pd
 import tensorflow as tf
 
 from cvd.data.examples.shard_reader import COLUMNS, INDEX
-from cvd.data.images.manifest import SPLITS, select_split
+from cvd.data.images.manifest import select_split
 from cvd.data.images.pixels import encode_jpeg, limit_opencv_threads, load_image
 from cvd.runtime.errors import InputError
-from cvd.runtime.threads import count_cores
+from cvd.runtime.threads import map_ahead
+from cvd.runtime.vocabulary import SPLITS
 
 HEADER, FOOTER = 12, 4  # a TFRecord's length and its checksum before the data, the data's checksum after it
 MEGABYTE = 1_000_000
+_AHEAD = 32  # records made ahead of the writer
+
+Span = tuple[int, int]  # an image in its record: its offset and its length, bytes
 
 
 @dataclass(frozen=True)
-class Record:
-    """A serialised example: `data`, and where the image is in it."""
+class ShardRecord:
+    """A serialised example, and where the image is in its TFRecord."""
 
-    path: str
-    label: int
     data: bytes
-    image_offset: int
-    image_length: int
+    image: Span
 
 
 def write_shards(
@@ -47,9 +47,9 @@ def write_shards(
     encoding: str,
     size_mb: float,
     splits: Iterable[str] = SPLITS,
-    progress: Callable[[Iterable[Record]], Iterable[Record]] | None = None,
+    progress: Callable[[Iterable[ShardRecord]], Iterable[ShardRecord]] | None = None,
 ) -> dict[str, Any]:
-    """Writes `{split}-00000-of-0000N.tfrecord` and index.json, the same bytes every time.
+    """Write `{split}-00000-of-0000N.tfrecord` and index.json, the same bytes every time.
 
     Images are decoded, squashed and encoded on all cores; memory stays at a few dozen images.
 
@@ -77,21 +77,34 @@ def write_shards(
     for split, chosen in rows.items():
         if chosen.empty:
             raise InputError(f"split {split!r} holds no images: the manifest must have rows of it")
+    images = pd.concat(rows.values())
+    columns = zip(images["path"].astype(str), images["label"].astype(int), images["sha256"].astype(str), strict=True)
+
+    def make(row: tuple[str, int, str]) -> ShardRecord:
+        path, label, sha256 = row
+        file = Path(images_folder, path)
+        return make_record(file, path=path, label=label, sha256=sha256, size_px=size_px, encoding=encoding)
+
+    records = map_ahead(make, columns, n_ahead=_AHEAD)
+    stream = iter(progress(records) if progress else records)
     index: dict[str, Any] = {}
-    with ThreadPoolExecutor(count_cores()) as pool:
-        records = _make_records(pool, Path(images_folder), pd.concat(rows.values()), size_px=size_px, encoding=encoding)
-        stream = iter(progress(records) if progress else records)
-        for split, chosen in rows.items():
-            entry = _write_split(pool, islice(stream, len(chosen)), Path(folder), split, limit=int(size_mb * MEGABYTE))
-            index[split] = {"encoding": encoding, "size_px": size_px, "n": len(chosen)} | entry
-        for _ in stream:  # lets a progress bar end
-            pass
+    for split, chosen in rows.items():
+        index[split] = {
+            "encoding": encoding,
+            "size_px": size_px,
+            "n": len(chosen),
+            "paths": chosen["path"].astype(str).tolist(),
+            "labels": chosen["label"].astype(int).tolist(),
+            "shards": _write_split(islice(stream, len(chosen)), Path(folder), split, limit=int(size_mb * MEGABYTE)),
+        }
+    for _ in stream:  # lets a progress bar end
+        pass
     Path(folder, INDEX).write_text(render_index(index), encoding="utf-8")
     return index
 
 
-def make_record(file: Path, *, path: str, label: int, sha256: str, size_px: int, encoding: str) -> Record:
-    """Decodes, squashes, encodes and serialises one image.
+def make_record(file: Path, *, path: str, label: int, sha256: str, size_px: int, encoding: str) -> ShardRecord:
+    """Decode, squash, encode and serialise one image.
 
     Raises:
         InputError: the file is missing or cannot be decoded.
@@ -109,101 +122,79 @@ def make_record(file: Path, *, path: str, label: int, sha256: str, size_px: int,
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
     data = example.SerializeToString(deterministic=True)
-    return Record(path, label, data, HEADER + _find(image, data), len(image))
+    return ShardRecord(data, (HEADER + _find(image, data), len(image)))
 
 
 def render_index(index: dict[str, Any]) -> str:
-    """JSON with a line for each plain list, readable where `indent` would give a line for each number."""
+    """Render JSON with a line for each plain list, readable where `indent` would give a line for each number."""
     return _render(index, "") + "\n"
 
 
 def _render(value: Any, indent: str) -> str:
     inner = indent + "  "
     if isinstance(value, dict):
-        lines = [f"{inner}{json.dumps(key)}: {_render(each, inner)}" for key, each in value.items()]
+        lines = [f"{inner}{json.dumps(key)}: {_render(entry, inner)}" for key, entry in value.items()]
         return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
-    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        return "[\n" + ",\n".join(inner + _render(each, inner) for each in value) + f"\n{indent}]"
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        return "[\n" + ",\n".join(inner + _render(entry, inner) for entry in value) + f"\n{indent}]"
     return json.dumps(value)
 
 
-def _make_records(
-    pool: ThreadPoolExecutor, images_folder: Path, rows: pd.DataFrame, *, size_px: int, encoding: str
-) -> Iterator[Record]:
-    """Records in the rows' order, made on the pool's threads, at most a few dozen ahead of the writer."""
-    columns = zip(rows["path"].astype(str), rows["label"].astype(int), rows["sha256"].astype(str), strict=True)
+def _write_split(records: Iterator[ShardRecord], folder: Path, split: str, *, limit: int) -> list[dict[str, Any]]:
+    """Fill one shard after the other, and name them once their number is known.
 
-    def make(row: tuple[str, int, str]) -> Record:
-        path, label, sha256 = row
-        file = images_folder / path
-        return make_record(file, path=path, label=label, sha256=sha256, size_px=size_px, encoding=encoding)
-
-    waiting = [pool.submit(make, row) for row in islice(columns, 32)]
-    while waiting:
-        yield waiting.pop(0).result()
-        waiting.extend(pool.submit(make, row) for row in islice(columns, 1))
-
-
-def _write_split(
-    pool: ThreadPoolExecutor, records: Iterator[Record], folder: Path, split: str, *, limit: int
-) -> dict[str, Any]:
-    """Fills one shard after the other, and names them once their number is known.
-
-    A finished shard is read back on the pool while the next one is filled.
+    A finished shard is read back on a thread while the next one is filled.
     """
-    paths: list[str] = []
-    labels: list[int] = []
-    kept: list[Record] = []
-    shards: list[Future[dict[str, Any]]] = []
-    writer, size = None, 0
-
-    def finish() -> None:
-        if writer is not None:
-            writer.close()
-            shards.append(pool.submit(_describe_shard, _name_partial(folder, split, len(shards)), kept))
-
-    for record in records:
-        length = HEADER + len(record.data) + FOOTER
-        if writer is None or size + length > limit:
-            finish()
-            writer, size, kept = tf.io.TFRecordWriter(str(_name_partial(folder, split, len(shards)))), 0, []
-        writer.write(record.data)
-        size += length
-        # The data is on its way to the disk; only the measures are kept.
-        kept.append(Record(record.path, record.label, b"", record.image_offset, record.image_length))
-        paths.append(record.path)
-        labels.append(record.label)
-    finish()
+    shards = _fill_shards(records, folder / f"{split}.partial", limit)
+    described = list(map_ahead(_describe_shard, shards, n_ahead=1, n_threads=1))
     entries = []
-    for number, described in enumerate(shards):
-        entry, name = described.result(), f"{split}-{number:05d}-of-{len(shards):05d}.tfrecord"
-        _name_partial(folder, split, number).rename(folder / name)
+    for number, (file, entry) in enumerate(described):
+        name = f"{split}-{number:05d}-of-{len(described):05d}.tfrecord"
+        file.rename(folder / name)
         entries.append({"name": name} | entry)
-    return {"paths": paths, "labels": labels, "shards": entries}
+    return entries
 
 
-def _name_partial(folder: Path, split: str, number: int) -> Path:
-    return folder / f"{split}.{number}.partial"
+def _fill_shards(records: Iterator[ShardRecord], file: Path, limit: int) -> Iterator[tuple[Path, list[Span]]]:
+    """Yield each shard's file, once it is written, and where the images are in its records."""
+    number = size = 0
+
+    def number_shard(record: ShardRecord) -> int:
+        nonlocal number, size
+        n_bytes = HEADER + len(record.data) + FOOTER
+        if size and size + n_bytes > limit:
+            number, size = number + 1, 0
+        size += n_bytes
+        return number
+
+    for shard, part in groupby(records, number_shard):
+        path, images = file.with_suffix(f".{shard}.partial"), []
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in part:
+                writer.write(record.data)
+                images.append(record.image)
+        yield path, images
 
 
-def _describe_shard(file: Path, kept: list[Record]) -> dict[str, Any]:
-    """Reads a shard back, record by record."""
-    digest, columns, offset = hashlib.sha256(), [], 0
+def _describe_shard(shard: tuple[Path, list[Span]]) -> tuple[Path, dict[str, Any]]:
+    """Read a shard back, record by record."""
+    file, images = shard
+    digest, rows, offset = hashlib.sha256(), [], 0
     with file.open("rb") as stream:
-        for record in kept:
+        for start, length in images:
             header = stream.read(HEADER)
             data = header + stream.read(int.from_bytes(header[:8], "little") + FOOTER)
             digest.update(data)
-            start, stop = record.image_offset, record.image_offset + record.image_length
+            stop = start + length
             image_crc32, rest_crc32 = zlib.crc32(data[start:stop]), zlib.crc32(data[stop:], zlib.crc32(data[:start]))
-            columns.append((offset, len(data), start, stop - start, image_crc32, rest_crc32))
+            rows.append((offset, len(data), start, length, image_crc32, rest_crc32))
             offset += len(data)
-    table = {name: list(column) for name, column in zip(COLUMNS, zip(*columns, strict=True), strict=True)}
-    return {"examples": len(kept), "bytes": offset, "sha256": digest.hexdigest(), "records": table}
+    records = {name: list(column) for name, column in zip(COLUMNS, zip(*rows, strict=True), strict=True)}
+    return file, {"examples": len(images), "bytes": offset, "sha256": digest.hexdigest(), "records": records}
 
 
 def _find(image: bytes, data: bytes) -> int:
-    """Where the image begins in the serialised example. A plain `data.index(image)` takes longer than to decode it."""
+    """Find where the image begins in the serialised example. `data.index(image)` takes longer than to decode it."""
     start = data.index(image[:64])
     while not data.startswith(image, start):
         start = data.index(image[:64], start + 1)

@@ -1,17 +1,15 @@
-"""The part of a split that one worker reads: its own examples of every batch of the common order. No TensorFlow."""
+"""The part of a split that one worker reads: its examples of every batch of the common order. No TensorFlow."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
 
 import numpy as np
 
 from cvd.data.examples.reading import RUN, Examples
 from cvd.data.images.pixels import limit_opencv_threads
 from cvd.runtime.errors import InputError
-from cvd.runtime.threads import count_cores, give_way
+from cvd.runtime.threads import give_way, map_ahead
 
 READY = 8  # batches that wait for the training step
 
@@ -37,8 +35,7 @@ class PartOfBatch:
 
 
 def split_range(n: int, *, worker: int, n_workers: int) -> range:
-    """The examples that belong to one of several workers: a run of consecutive ones, and so of whole shards but for
-    the first and the last.
+    """The consecutive examples that one of several workers reads, so that it opens few shards.
 
     Raises:
         InputError: there are fewer examples than workers.
@@ -49,21 +46,26 @@ def split_range(n: int, *, worker: int, n_workers: int) -> range:
 
 
 def hold_part(examples: Examples, part: range, *, memory_bytes: int) -> Examples:
-    """The same examples, of which those of the part are read once and kept, where they fit into `memory_bytes`."""
+    """The same examples; those of the part are read once and kept in memory, where they fit into `memory_bytes`."""
     if len(part) * int(np.prod(examples.shape)) * examples.dtype.itemsize > memory_bytes:
         return examples
-    kept = np.empty((len(part), *examples.shape), examples.dtype)
+    limit_opencv_threads()
+    held = np.empty((len(part), *examples.shape), examples.dtype)  # (n, h, w, 3) or (n, k)
 
     def fill(start: int) -> None:
         stop = min(start + RUN, len(part))
-        kept[start:stop] = examples.fetch(np.arange(part.start + start, part.start + stop))
+        held[start:stop] = examples.fetch(np.arange(part.start + start, part.start + stop))
 
-    with ThreadPoolExecutor(count_cores()) as pool:
-        list(pool.map(fill, range(0, len(part), RUN)))
+    for _ in map_ahead(fill, range(0, len(part), RUN), n_ahead=READY):
+        pass
 
     def fetch(indices: np.ndarray) -> np.ndarray:
-        is_kept = part.start <= min(indices) and max(indices) < part.stop
-        return kept[indices - part.start] if is_kept else examples.fetch(indices)
+        if min(indices) < part.start or max(indices) >= part.stop:
+            return examples.fetch(indices)
+        copies = np.empty((len(indices), *examples.shape), examples.dtype)
+        for copy, index in zip(copies, indices, strict=True):
+            copy[:] = held[index - part.start]  # eight times as fast as held[indices], which copies byte by byte
+        return copies
 
     return replace(examples, fetch=fetch)
 
@@ -78,9 +80,9 @@ def stream_parts(
     at_least: int = 1,
     augment: Callable[[np.ndarray, int, np.ndarray], np.ndarray] | None = None,
 ) -> Iterator[PartOfBatch]:
-    """The part's share of each batch: those of the batch's examples that are in it.
+    """Yield the part's share of each batch: those of the batch's examples that are in it.
 
-    Together, the workers' shares of a step are the batch that one worker alone would see.
+    Together, the workers' shares of a step are the batch of one device.
 
     Args:
         examples: n examples; only those of the part are fetched.
@@ -88,33 +90,26 @@ def stream_parts(
         order: of all n.
         epochs: which to go through.
         batch_size: examples of a whole batch; an epoch has ceil(n / batch_size).
-        at_least: examples in each share; what lacks is filled up with weight 0, for no network takes an empty batch.
+        at_least: examples in each share, since no network takes an empty batch; those that only fill up get weight 0.
         augment: applied to the images, with their epoch and indices.
     """
     limit_opencv_threads()
     n_batches = -(-len(examples) // batch_size)
     order = lru_cache(maxsize=4)(order)
 
-    def make(epoch: int, batch: int) -> PartOfBatch:
+    def make(step: tuple[int, int]) -> PartOfBatch:
+        epoch, batch = step
         whole = order(epoch)[batch * batch_size : (batch + 1) * batch_size]
-        own = whole[(whole >= part.start) & (whole < part.stop)]
-        n_filling = max(at_least - len(own), 0)
-        indices = np.concatenate([own, np.full(n_filling, part.start, own.dtype)])
-        images = examples.fetch(indices)
+        in_part = whole[(whole >= part.start) & (whole < part.stop)]
+        n_filling = max(at_least - len(in_part), 0)
+        indices = np.concatenate([in_part, np.full(n_filling, part.start, in_part.dtype)])  # (b,)
+        images = examples.fetch(indices)  # (b, *shape)
         return PartOfBatch(
             augment(images, epoch, indices) if augment else images,
             examples.labels[indices].astype(np.float32)[:, np.newaxis],
-            np.repeat(np.array([1, 0], np.float32), [len(own), n_filling]),
+            np.repeat(np.array([1, 0], np.float32), [len(in_part), n_filling]),
             len(whole),
         )
 
-    steps = iter([(epoch, batch) for epoch in epochs for batch in range(n_batches)])
-    with ThreadPoolExecutor(count_cores(), initializer=give_way) as pool:
-        waiting: list[Future[PartOfBatch]] = []
-        try:
-            waiting += [pool.submit(make, *step) for step in islice(steps, READY)]
-            while waiting:
-                yield waiting.pop(0).result()
-                waiting += [pool.submit(make, *step) for step in islice(steps, 1)]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    steps = ((epoch, batch) for epoch in epochs for batch in range(n_batches))
+    return map_ahead(make, steps, n_ahead=READY, initializer=give_way)

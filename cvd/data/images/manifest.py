@@ -8,9 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from cvd.runtime.errors import InputError
+from cvd.runtime.vocabulary import LABELS, SPLITS
 
-LABELS = ("cat", "dog")
-SPLITS = ("train", "validation", "test")
 UNUSED = "unused"
 COLUMNS = ("path", "label", "split", "width", "height", "sha256", "group", "source_name", "normalised")
 QUARANTINE_COLUMNS = ("source_name", "reason", "detail")
@@ -32,17 +31,17 @@ REASONS = {
 
 
 def write_manifest(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
-    """Writes rows with the keys of COLUMNS, ordered by split, class and natural path."""
+    """Write rows with the keys of COLUMNS, ordered by split, class and natural path."""
     _write_csv(path, COLUMNS, sorted(rows, key=_order))
 
 
 def write_quarantine(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
-    """Writes rows with the keys of QUARANTINE_COLUMNS, ordered by source name."""
+    """Write rows with the keys of QUARANTINE_COLUMNS, ordered by source name."""
     _write_csv(path, QUARANTINE_COLUMNS, sorted(rows, key=lambda row: order_naturally(str(row["source_name"]))))
 
 
 def read_manifest(path: str | Path) -> pd.DataFrame:
-    """Reads a manifest as it is ordered in its file.
+    """Read a manifest in its file's order.
 
     Returns:
         COLUMNS: `path` relative to data/images ("" when unused), `label` int64 (0 cat, 1 dog), `split` train,
@@ -64,7 +63,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
 
 
 def read_quarantine(path: str | Path) -> pd.DataFrame:
-    """Reads QUARANTINE_COLUMNS, all str.
+    """Read QUARANTINE_COLUMNS, all str.
 
     Raises:
         InputError: the file is missing or is no quarantine list.
@@ -73,14 +72,14 @@ def read_quarantine(path: str | Path) -> pd.DataFrame:
 
 
 def select_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
-    """The rows of a split (train, validation, test or unused) in the manifest's order, numbered from 0."""
+    """Select the rows of a split (train, validation, test or unused) in the manifest's order, numbered from 0."""
     if split not in (*SPLITS, UNUSED):
         raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, UNUSED))}")
     return manifest[manifest["split"] == split].reset_index(drop=True)
 
 
 def choose_images(manifest: pd.DataFrame, images: int | Sequence[str]) -> list[str]:
-    """Paths of images to show.
+    """Choose images to show.
 
     Args:
         manifest: as `read_manifest` gives it.
@@ -108,7 +107,7 @@ def choose_images(manifest: pd.DataFrame, images: int | Sequence[str]) -> list[s
 
 
 def order_naturally(text: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key by which cat.2 comes before cat.10; of numbers of any length, which `int` would refuse."""
+    """Make a sort key by which cat.2 comes before cat.10, for numbers of any length; `int` refuses long ones."""
     parts = re.split(r"([0-9]+)", text)
     return tuple(_order_number(part) if i % 2 else (1, 0, part) for i, part in enumerate(parts))
 

@@ -9,7 +9,7 @@ from cvd.runtime.errors import InputError
 
 
 def decode_image(jpeg: bytes | bytearray | memoryview | str | Path) -> np.ndarray:
-    """Decodes an image to RGB, its pixels as they are stored, as TensorFlow's decode_jpeg does.
+    """Decode an image to RGB, its pixels as they are stored, as TensorFlow's decode_jpeg does.
 
     Intake has turned every image upright. An EXIF orientation that is left is a broken one, on which decoders disagree.
 
@@ -38,7 +38,7 @@ def decode_image(jpeg: bytes | bytearray | memoryview | str | Path) -> np.ndarra
 
 
 def resize_image(image: np.ndarray, size_px: int) -> np.ndarray:
-    """Squashes an image to a square: THE resize rule of training, shards, features, exports and `cvd predict`.
+    """Squash an image to a square: THE resize rule of training, shards, features, exports and `cvd predict`.
 
     A side that is too long is shrunk by averaging pixel areas, so that nothing aliases; one that is too short
     is then stretched bilinearly.
@@ -59,7 +59,7 @@ def resize_image(image: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def load_image(path: str | Path, size_px: int) -> np.ndarray:
-    """Decodes a file and squashes it.
+    """Decode a file and squash the image.
 
     Returns:
         (size_px, size_px, 3), uint8, RGB.
@@ -71,15 +71,15 @@ def load_image(path: str | Path, size_px: int) -> np.ndarray:
 
 
 def encode_jpeg(image: np.ndarray, *, quality: int = 95) -> bytes:
-    """Encodes (h, w, 3) uint8 RGB pixels as JPEG; `quality` is 0 to 100."""
+    """Encode (h, w, 3) uint8 RGB pixels as JPEG; `quality` is 0 to 100."""
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return encoded.tobytes()
 
 
 def limit_opencv_threads() -> None:
-    """Makes each OpenCV call run on its caller's thread, for the whole process.
+    """Make each OpenCV call run on its caller's thread, for the whole process.
 
-    Images are spread over threads already, here by tf.data and by our own pools. OpenCV's inner threads would
-    only fight with those and with TensorFlow's: an image of 150 px is too small to share.
+    tf.data and our own pools spread images over threads already. An image of 150 px is too small to share among
+    OpenCV's inner threads, which would compete with those and with TensorFlow's.
     """
     cv2.setNumThreads(1)

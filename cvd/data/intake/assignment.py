@@ -2,29 +2,16 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
-from cvd.data.images.manifest import LABELS, SPLITS, UNUSED
+from cvd.data.images.manifest import UNUSED
 from cvd.runtime.errors import InputError
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What `assign_splits` decides.
-
-    Attributes:
-        splits: train, validation, test or unused, for each image.
-        n_parted: images left unused because the rest of their group filled a split's last places.
-    """
-
-    splits: list[str]
-    n_parted: int
+from cvd.runtime.vocabulary import LABELS, SPLITS
 
 
 def assign_splits(
     labels: Sequence[int], groups: Sequence[str], *, train: int | None, validation: int, test: int, seed: int
-) -> Assignment:
-    """Gives every image a split.
+) -> list[str]:
+    """Give every image a split: train, validation, test or unused.
 
     For each split in turn (test, validation, train) the groups still free are ranked by a hash of seed, split and
     group, and the first that fit are taken. A rank does not depend on what else there is, so an image that is added
@@ -49,25 +36,23 @@ def assign_splits(
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
     splits = [UNUSED] * len(labels)
-    n_parted = 0
     for split, size in sizes.items():
         room = [len(labels) if size is None else size] * len(LABELS)
         for may_part in (False, True):
             for group in _order_groups(members, seed, split):
                 taken = _choose(members[group], labels, room)
                 if taken and (may_part or len(taken) == len(members[group])):
-                    n_parted += len(members.pop(group)) - len(taken)
+                    del members[group]
                     for i in taken:
                         splits[i] = split
                         room[labels[i]] -= 1
                 if not any(room):
                     break
         if size is not None and any(room):
-            _complain(
-                labels, sizes, f", and near-duplicates, which must share a split, leave {split} {max(room)} short"
-            )
+            why = f", and near-duplicates, which must share a split, leave {split} {max(room)} short"
+            raise _explain_shortage(labels, sizes, why)
     _check_train(labels, splits, sizes)
-    return Assignment(splits, n_parted)
+    return splits
 
 
 def _order_groups(groups: Iterable[str], seed: int, split: str) -> list[str]:
@@ -75,7 +60,7 @@ def _order_groups(groups: Iterable[str], seed: int, split: str) -> list[str]:
 
 
 def _choose(indices: Sequence[int], labels: Sequence[int], room: Sequence[int]) -> list[int]:
-    """The first of a group's images that fit into the room that each class has."""
+    """Choose the first of a group's images that fit into the room that each class has."""
     left = list(room)
     chosen = []
     for i in indices:
@@ -88,24 +73,22 @@ def _choose(indices: Sequence[int], labels: Sequence[int], room: Sequence[int]) 
 def _check_counts(labels: Sequence[int], sizes: Mapping[str, int | None]) -> None:
     asked = sum(size if size is not None else 1 for size in sizes.values())
     for label, name in enumerate(LABELS):
-        n = sum(each == label for each in labels)
+        n = labels.count(label)
         if n == 0:
             other = LABELS[1 - label]
             raise InputError(f"the source has no {name} that can be used, only {other}s: both classes are needed")
         if n < asked:
-            _complain(labels, sizes, "")
+            raise _explain_shortage(labels, sizes, "")
 
 
 def _check_train(labels: Sequence[int], splits: Sequence[str], sizes: Mapping[str, int | None]) -> None:
     for label in range(len(LABELS)):
-        if not any(split == "train" and each == label for split, each in zip(splits, labels, strict=True)):
-            _complain(labels, sizes, ", of which none is left for train")
+        if ("train", label) not in zip(splits, labels, strict=True):
+            raise _explain_shortage(labels, sizes, ", of which none is left for train")
 
 
-def _complain(labels: Sequence[int], sizes: Mapping[str, int | None], why: str) -> None:
-    counts = {name: sum(each == label for each in labels) for label, name in enumerate(LABELS)}
-    name = min(counts, key=lambda each: counts[each])
-    n = counts[name]
+def _explain_shortage(labels: Sequence[int], sizes: Mapping[str, int | None], why: str) -> InputError:
+    n, name = min((labels.count(label), name) for label, name in enumerate(LABELS))
     asked = " + ".join(f"{split} {'null (the rest)' if sizes[split] is None else sizes[split]}" for split in SPLITS)
     total = sum(size or 0 for size in sizes.values())
     if n < len(SPLITS):
@@ -114,4 +97,6 @@ def _complain(labels: Sequence[int], sizes: Mapping[str, int | None], why: str) 
         part = max(1, n // 4)
         smaller = f"-S split.train={n - 2 * part} -S split.validation={part} -S split.test={part}"
         remedy = f"give more images, or ask for fewer, for example `{smaller}`"
-    raise InputError(f"{name} has {n} usable images{why}, but split asks for {asked} = {total} of each class: {remedy}")
+    return InputError(
+        f"{name} has {n} usable images{why}, but split asks for {asked} = {total} of each class: {remedy}"
+    )

@@ -21,7 +21,7 @@ _PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 def make_upright_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """An upright RGB image in sRGB.
+    """Turn an image upright and convert it to RGB in sRGB.
 
     Args:
         image: loaded, of any mode.
@@ -91,7 +91,7 @@ def _lay_on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def _convert_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """The image in sRGB; None when it is in sRGB already, or its profile is broken or of another colour model."""
+    """Convert an image to sRGB; None when it is there already, or its profile is broken or of another model."""
     mode, is_srgb = _read_profile(profile)
     if mode != image.mode or is_srgb:
         return None
@@ -104,7 +104,7 @@ def _convert_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
 
 @lru_cache(maxsize=64)
 def _read_profile(profile: bytes) -> tuple[str, bool]:
-    """The Pillow mode that a colour profile is for ("" when broken), and whether it is sRGB."""
+    """Read the Pillow mode that a colour profile is for ("" when broken), and whether it is sRGB."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         description = ImageCms.getProfileDescription(opened).lower()

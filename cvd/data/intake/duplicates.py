@@ -28,15 +28,15 @@ _COARSE = 3  # the lowest 3x3 coefficients are the picture's lighting; the other
 
 
 def find_copies(digests: Sequence[str]) -> list[list[int]]:
-    """Indices of equal digests, each list in order, only where there are two or more."""
-    found: dict[str, list[int]] = {}
+    """Find indices of equal digests, each list in order, only where there are two or more."""
+    places: dict[str, list[int]] = {}
     for i, digest in enumerate(digests):
-        found.setdefault(digest, []).append(i)
-    return [indices for indices in found.values() if len(indices) > 1]
+        places.setdefault(digest, []).append(i)
+    return [indices for indices in places.values() if len(indices) > 1]
 
 
 def find_near_duplicates(thumbnails: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
-    """Pairs of images that show the same photo.
+    """Find pairs of images that show the same photo.
 
     Args:
         thumbnails: n of (s, s, 3) uint8 RGB, s >= 8; each pixel the mean of its part of the image. Only blocks of
@@ -54,13 +54,13 @@ def find_near_duplicates(thumbnails: Sequence[NDArray[np.uint8]]) -> list[tuple[
         i, j = _propose(hashes, others)
         likely = _correlate(grey, i, j, is_mirrored=is_mirrored) >= MIN_CORRELATION - _ROUNDING
         i, j = i[likely], j[likely]
-        kept = _confirm(thumbnails, i, j, is_mirrored=is_mirrored)
-        pairs.update(zip(i[kept].tolist(), j[kept].tolist(), strict=True))
+        is_same = _confirm(thumbnails, i, j, is_mirrored=is_mirrored)
+        pairs.update(zip(i[is_same].tolist(), j[is_same].tolist(), strict=True))
     return sorted(pairs)
 
 
 def name_groups(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """The group of each image: the least name of all that pairs connect, its own where there are none."""
+    """Name each image's group: the least name of all that pairs connect; for an image in no pair its own."""
     parents = list(range(len(names)))
 
     def find_root(i: int) -> int:
@@ -76,7 +76,8 @@ def name_groups(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[
 
 
 def hash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Perceptual hashes, (n,) uint64, of (n, s, s, 3) uint8 thumbnails."""
+    """Compute perceptual hashes, (n,) uint64, of (n, s, s, 3) uint8 thumbnails."""
+    # the lowest 8x8 coefficients, (n, 64); a bit is 1 where one is above the median of the others
     low = _transform(thumbnails)[:, :8, :8].reshape(len(thumbnails), 64)
     bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
     bits[:, 0] = False  # the mean brightness says nothing
@@ -86,7 +87,7 @@ def hash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def _hash_all(
     thumbnails: Sequence[NDArray[np.uint8]],
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Hashes of the thumbnails, and of their mirror images."""
+    """Hash the thumbnails, and their mirror images."""
     hashes, mirrored = np.empty((2, len(thumbnails)), np.uint64)
     for start in range(0, len(thumbnails), _BATCH):
         block = np.stack(thumbnails[start : start + _BATCH])
@@ -96,10 +97,10 @@ def _hash_all(
 
 
 def _make_grey(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """The brightness of each thumbnail without its mean, (n, s, s), as vectors of length 1; zero where it is plain."""
+    """Compute each thumbnail's brightness without its mean, (n, s, s), as a unit vector; zero where it is plain."""
     grey = np.empty((len(thumbnails), *thumbnails[0].shape[:2]), np.float32)
     for start in range(0, len(thumbnails), _BATCH):
-        block = np.stack(thumbnails[start : start + _BATCH]) @ _LUMA
+        block = np.stack(thumbnails[start : start + _BATCH]) @ _LUMA  # (b, s, s, 3) -> (b, s, s)
         block -= block.mean(axis=(1, 2), keepdims=True)
         grey[start : start + _BATCH] = block / np.maximum(np.linalg.norm(block, axis=(1, 2), keepdims=True), 1e-6)
     return grey
@@ -108,16 +109,16 @@ def _make_grey(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
 def _correlate(
     grey: NDArray[np.float32], i: NDArray[np.int64], j: NDArray[np.int64], *, is_mirrored: bool
 ) -> NDArray[np.float32]:
-    """Correlation of the pairs' brightness: what `_confirm` finds in their coefficients (Parseval), to rounding.
+    """Correlate the pairs' brightness: to rounding what `_confirm` computes from their coefficients (Parseval).
 
-    It is had at a tenth of the cost, and hashes are alike by chance far oftener than pictures.
+    It costs a tenth. Hashes are alike by chance far more often than pictures.
     """
-    found = np.empty(len(i), np.float32)
+    correlation = np.empty(len(i), np.float32)
     step = -1 if is_mirrored else 1
     for start in range(0, len(i), _BATCH):
         a, b = grey[i[start : start + _BATCH]], grey[j[start : start + _BATCH], :, ::step]
-        found[start : start + _BATCH] = (a * b).sum(axis=(1, 2))
-    return found
+        correlation[start : start + _BATCH] = (a * b).sum(axis=(1, 2))  # of unit vectors, (b,)
+    return correlation
 
 
 def _transform(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -126,22 +127,22 @@ def _transform(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _describe(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Unit vectors (n, s * s) of the picture without its mean, and of its detail; zero where that is too little."""
-    whole = _transform(thumbnails)
-    whole[:, 0, 0] = 0
+    """Compute unit vectors (n, s * s) of the picture without its mean, and of its detail; zero for too little."""
+    whole = _transform(thumbnails)  # (n, s, s)
+    whole[:, 0, 0] = 0  # the mean
     detail = whole.copy()
-    detail[:, :_COARSE, :_COARSE] = 0
-    whole, detail = (each.reshape(len(each), -1) for each in (whole, detail))
+    detail[:, :_COARSE, :_COARSE] = 0  # the lighting
+    whole, detail = (vectors.reshape(len(vectors), -1) for vectors in (whole, detail))  # (n, s * s)
     strength = np.linalg.norm(detail, axis=1, keepdims=True)
     detail = np.where(strength >= MIN_DETAIL, detail / np.maximum(strength, 1e-6), 0)
     return whole / np.maximum(np.linalg.norm(whole, axis=1, keepdims=True), 1e-6), detail
 
 
 def _propose(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs i < j whose hashes differ in at most MAX_BITS bits."""
+    """Propose pairs i < j whose hashes differ in at most MAX_BITS bits."""
     none = np.zeros(0, np.int64)
-    found = [(none, none), *_compare_blocks(hashes, others)]
-    return np.concatenate([i for i, _ in found]), np.concatenate([j for _, j in found])
+    pairs = [(none, none), *_compare_blocks(hashes, others)]
+    return np.concatenate([i for i, _ in pairs]), np.concatenate([j for _, j in pairs])
 
 
 def _compare_blocks(
@@ -150,6 +151,7 @@ def _compare_blocks(
     for start in range(0, len(hashes), _BLOCK):
         block = hashes[start : start + _BLOCK, None]
         for tile in range(start, len(others), _TILE):
+            # Hamming distances of a block to a tile, (block, tile)
             near = np.bitwise_count(block ^ others[None, tile : tile + _TILE]) <= MAX_BITS
             if near.any():
                 i, j = np.nonzero(near)
@@ -165,15 +167,16 @@ def _confirm(
     *,
     is_mirrored: bool,
 ) -> NDArray[np.bool_]:
-    """Which of the pairs (i, j), the second mirrored or not, look the same on their thumbnails."""
-    kept = np.zeros(len(i), bool)
+    """Tell which of the pairs (i, j), the second mirrored or not, look the same on their thumbnails."""
+    is_same = np.zeros(len(i), bool)
     for start in range(0, len(i), _BLOCK):
-        a, b = (np.stack([thumbnails[k] for k in each[start : start + _BLOCK].tolist()]) for each in (i, j))
+        a, b = (np.stack([thumbnails[k] for k in indices[start : start + _BLOCK].tolist()]) for indices in (i, j))
         if is_mirrored:
             b = np.ascontiguousarray(b[:, :, ::-1])
+        # correlations of the pictures and of their detail, mean difference of colour: (b,) each
         whole, detail = ((x * y).sum(axis=1) for x, y in zip(_describe(a), _describe(b), strict=True))
         difference = np.abs(a.astype(np.int16) - b).mean(axis=(1, 2, 3))
-        kept[start : start + _BLOCK] = (
+        is_same[start : start + _BLOCK] = (
             (whole >= MIN_CORRELATION) & (detail >= MIN_DETAIL_CORRELATION) & (difference <= MAX_DIFFERENCE)
         )
-    return kept
+    return is_same

@@ -56,7 +56,7 @@ class Intake:
 
 
 def inspect_image(data: bytes) -> Intake:
-    """Decodes an image in full and normalises it where it is no plain upright RGB JPEG.
+    """Decode an image in full and normalise it where it is no plain upright RGB JPEG.
 
     Pillow warns about oddities through `warnings`; whoever calls this in threads silences them around the threads.
 
@@ -125,7 +125,7 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _is_16_bit(image: Image.Image, kind: str, body: bytes) -> bool:
-    """Whether there were 16 bits a channel, of which Pillow has kept the upper 8."""
+    """True where there were 16 bits a channel, of which Pillow has kept the upper 8."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
     return kind == "PNG" and body[24] == 16
@@ -153,7 +153,7 @@ def _repair(data: bytes) -> tuple[list[str], bytes]:
 
 
 def _check_scan(image: Image.Image, body: bytes, words: list[str]) -> None:
-    """Applies the third rule: a JPEG whose scan lacks data is refused."""
+    """Apply the third rule: a JPEG whose scan lacks data is refused."""
     last = np.asarray(image.crop((image.width - 1, image.height - 1, image.width, image.height)), np.uint8)
     # Of a progressive one, the last scan only refines: what is missing shows as blur, not as grey.
     suspect = "closed" in words or "progression" in image.info or jpeg.has_grey_end(last)

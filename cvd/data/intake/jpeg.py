@@ -45,7 +45,7 @@ class Structure:
 
 
 def read_structure(data: bytes) -> Structure:
-    """Walks the markers of the JPEG at the start of `data` (ITU T.81, annex B)."""
+    """Walk the markers of the JPEG at the start of `data` (ITU T.81, annex B)."""
     at, n_scans, end = 2, 0, None
     frame, is_progressive = b"", False
     complete: set[tuple[int, int]] = set()
@@ -65,16 +65,16 @@ def read_structure(data: bytes) -> Structure:
             elif marker == _SOS:
                 n_scans += 1
                 complete |= _list_completed(data[start:at], is_progressive)
-                found = _SCAN_END.search(data, at)
-                if not found:
+                scan_end = _SCAN_END.search(data, at)
+                if not scan_end:
                     break
-                at = found.start()
+                at = scan_end.start()
     needed = {(component, k) for component in frame[6::3] for k in range(_N_COEFFICIENTS)}
     return Structure(end, n_scans, is_progressive, needed <= complete)
 
 
 def _list_completed(header: bytes, is_progressive: bool) -> set[tuple[int, int]]:
-    """The (component, coefficient) pairs that a scan with this header brings to full precision."""
+    """List the (component, coefficient) pairs that a scan with this header brings to full precision."""
     n = header[0] if header else 0
     if len(header) < 2 * n + 4:
         return set()
@@ -84,7 +84,7 @@ def _list_completed(header: bytes, is_progressive: bool) -> set[tuple[int, int]]
 
 
 def drop_index(data: bytes) -> bytes:
-    """A JPEG without its index of further pictures (the MPF segment, CIPA DC-007), for one whose others are cut off."""
+    """Drop a JPEG's index of further pictures (the MPF segment, CIPA DC-007), for one whose others are cut off."""
     at = data.find(b"MPF\x00", 0, 2**17) - 4
     if at < 2 or data[at : at + 2] != b"\xff\xe2":
         return data
@@ -92,7 +92,7 @@ def drop_index(data: bytes) -> bytes:
 
 
 def is_complete(data: bytes, decode: Decode) -> bool:
-    """Whether the last scan of a JPEG without its end marker has all its data.
+    """True when the last scan of a JPEG without its end marker has all its data.
 
     Extra bytes behind a complete scan change nothing; behind an incomplete one they are read as pixels, and two
     different strings of them give different pixels.
@@ -108,7 +108,7 @@ def is_complete(data: bytes, decode: Decode) -> bool:
 
 
 def has_grey_end(last: NDArray[np.uint8]) -> bool:
-    """Whether an image's last pixel looks as libjpeg leaves it where data is missing: mid-grey; a cheap first sign.
+    """True when an image's last pixel is mid-grey, as libjpeg leaves it where data is missing; a cheap first sign.
 
     Args:
         last: the pixel, (1, 1) or (1, 1, c) uint8; a little of what is above shows in it, where colour is coarse.

@@ -1,21 +1,22 @@
-"""Photos of people's own, of any kind, read for a trained model. No TensorFlow."""
+"""The user's own photos, of any kind, read for a trained model. No TensorFlow."""
 
 import os
 import stat
 import sys
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
+import numpy as np
+
+from cvd.data.archives.formats import RefusedError
+from cvd.data.images.pixels import decode_image
+from cvd.data.intake.inspection import inspect_image
 from cvd.runtime.errors import InputError
-from cvd.runtime.threads import count_cores
-
-if TYPE_CHECKING:
-    import numpy as np
+from cvd.runtime.threads import map_ahead
 
 T = TypeVar("T")
 
@@ -27,12 +28,12 @@ class Photo(NamedTuple):
     """A photo's pixels, upright RGB (h, w, 3) uint8, or what is wrong with it."""
 
     path: Path
-    pixels: "np.ndarray | None"
+    pixels: np.ndarray | None
     fault: str = ""
 
 
 def find_photos(given: Sequence[Path]) -> list[Path]:
-    """The files named, and the image files in the folders named, at any depth, in order.
+    """Find the files named, and the image files in the folders named, at any depth, in order.
 
     Raises:
         InputError: a path does not exist, a folder cannot be listed or holds no image file.
@@ -52,9 +53,9 @@ def find_photos(given: Sequence[Path]) -> list[Path]:
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """The image files of a folder, by their endings, at any depth, in order; hidden ones left out.
+    """List the image files of a folder, by their endings, at any depth, in order; hidden ones left out.
 
-    Links to files count, also broken ones, which reading will tell of; links to folders are not followed.
+    Links to files count, also broken ones, which reading reports. Links to folders are not followed.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -77,7 +78,7 @@ def list_photos(folder: Path) -> list[Path]:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether a path is known to be no file: a folder behind a link, a pipe, a device."""
+    """True where a path is known to be no file: a folder behind a link, a pipe, a device."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError:
@@ -85,12 +86,12 @@ def _is_special(path: Path) -> bool:
 
 
 def show_path(path: Path) -> str:
-    """A path on one line and in printable characters, whatever its name holds."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(path))
+    """Write a path on one line and in printable characters, whatever its name holds."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(path))
 
 
 def name_photos(paths: Sequence[Path], given: Sequence[Path]) -> dict[Path, Path]:
-    """Where to put what is made of each photo: relative paths, no two photos with the same.
+    """Choose where to put what is made of each photo: relative paths, no two photos with the same.
 
     A photo's own name, ending included. Photos that share it have their path below the given folder; where that is the
     same too, the folder's name before it; and in the last resort their whole path.
@@ -116,65 +117,51 @@ def name_photos(paths: Sequence[Path], given: Sequence[Path]) -> dict[Path, Path
 
 
 def _list_names(path: Path, given: Sequence[Path]) -> list[Path]:
-    """Names for a photo, from short to whole, for `name_photos`."""
+    """List names for a photo, from short to whole, for `name_photos`."""
     folder = next((each for each in given if each != path and path.is_relative_to(each)), path.parent)
     below, whole = path.relative_to(folder), path.absolute()
     return [Path(path.name), below, Path(folder.absolute().name, below), whole.relative_to(whole.anchor)]
 
 
 def take_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """`size` at a time; the last may be fewer."""
+    """Yield `size` at a time; the last batch may be smaller."""
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
 
 
 def read_photos(
-    paths: Iterable[Path], *, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None, n_ahead: int = 4
+    paths: Iterable[Path], *, prepare: Callable[[np.ndarray], np.ndarray] | None = None, n_ahead: int = 4
 ) -> Iterator[Photo]:
-    """Reads photos in a few threads, in order, and holds few of them at a time, however many there are.
+    """Read photos on threads, in order, and hold few of them at a time, however many there are.
 
     Args:
         paths: of files.
-        prepare: applied to each photo's pixels in the thread that read them; to make them smaller, say.
+        prepare: applied to each photo's pixels on the thread that read them, such as to make them smaller.
         n_ahead: how many photos may be read before they are asked for; each large one takes up to 150 MB.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd metadata
-        pool = ThreadPoolExecutor(count_cores())
-        waiting: deque[Future[Photo]] = deque()
-        try:
-            for path in paths:
-                waiting.append(pool.submit(read_photo, path, prepare))
-                if len(waiting) > n_ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield from map_ahead(partial(read_photo, prepare=prepare), paths, n_ahead=n_ahead)
 
 
-def read_photo(path: Path, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None) -> Photo:
-    """Reads a photo's file; `prepare` is applied to its pixels."""
-    from cvd.data.archives.formats import RefusedError
-
+def read_photo(path: Path, prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> Photo:
+    """Read a photo's file; `prepare` is applied to its pixels."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             return Photo(path, None, f"too_large: more than {MAX_BYTES // 2**20} MB")
         pixels = decode_photo(data)
-    except RefusedError as refusal:
-        return Photo(path, None, str(refusal))
     except OSError as error:
         return Photo(path, None, f"cannot be read: {error.strerror}")
-    except InputError as error:
+    except (RefusedError, InputError) as error:
         return Photo(path, None, str(error))
     return Photo(path, prepare(pixels) if prepare else pixels)
 
 
-def decode_photo(data: bytes) -> "np.ndarray":
-    """Decodes a photo as intake does for training: checked in full, upright, RGB, first frame, whatever its format.
+def decode_photo(data: bytes) -> np.ndarray:
+    """Decode a photo as intake does for training: checked in full, upright, RGB, first frame, whatever its format.
 
     Returns:
         (h, w, 3), uint8.
@@ -183,14 +170,27 @@ def decode_photo(data: bytes) -> "np.ndarray":
         RefusedError: it cannot be used.
         InputError: intake took it, but it cannot be decoded.
     """
-    from cvd.data.images.pixels import decode_image
-    from cvd.data.intake.inspection import inspect_image
-
     return decode_image(inspect_image(data).data)
 
 
+def read_own_photos(path: Path) -> dict[str, np.ndarray]:
+    """Read the photos of `gradcam.photos` by name: one file, or the image files of a folder, which may have none.
+
+    Raises:
+        InputError: there is no such file or folder, or a photo cannot be read.
+    """
+    if not path.exists():
+        raise InputError(f"gradcam.photos is {str(path)!r}: no such file or folder")
+    is_folder, photos = path.is_dir(), {}
+    for photo in read_photos(list_photos(path) if is_folder else [path]):
+        if photo.pixels is None:
+            raise InputError(f"gradcam.photos: {photo.path} cannot be used: {photo.fault}")
+        photos[photo.path.relative_to(path).as_posix() if is_folder else photo.path.name] = photo.pixels
+    return photos
+
+
 def report_faults(photos: Iterable[Photo]) -> int:
-    """Says on stderr what is wrong with photos; returns how many are."""
+    """Say on stderr what is wrong with photos; return how many are."""
     bad = [photo for photo in photos if photo.pixels is None]
     for photo in bad:
         print(f"skipped {show_path(photo.path)}: {photo.fault}", file=sys.stderr)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cvd.data.images.manifest import LABELS, REASONS, SPLITS, UNUSED, select_split
+from cvd.data.images.manifest import REASONS, UNUSED, select_split
 from cvd.data.images.pixels import decode_image
+from cvd.runtime.vocabulary import LABELS, SPLITS
 
 _CELL_PX = 96
 _COLUMNS = 8
@@ -22,7 +23,7 @@ _MAX_SHOWN = 24  # of them in pictures, a row each
 
 
 def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks: int = 0) -> dict[str, Any]:
-    """Counts of what a source held.
+    """Count what a source held.
 
     Args:
         manifest: as `read_manifest` gives it.
@@ -59,7 +60,7 @@ def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks:
 
 
 def write_sheets(images: Path, manifest: pd.DataFrame, folder: Path) -> list[Path]:
-    """Writes contact sheets into an existing folder.
+    """Write contact sheets into an existing folder.
 
     `{split}_{class}.png`: up to 48 images each, spread evenly over the split; and, where there are any,
     `near_duplicates.png`: groups, a row each, of those that disagree about the class first.
@@ -88,7 +89,7 @@ def write_sheets(images: Path, manifest: pd.DataFrame, folder: Path) -> list[Pat
 
 
 def stack_rows(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
-    """A contact sheet with a row for each sequence of images."""
+    """Draw a contact sheet with a row for each sequence of images."""
     n_columns = max(map(len, rows))
     blank = np.full((_CELL_PX, _CELL_PX, 3), 255, np.uint8)
     cells = [cell for row in rows for cell in [*row, *[blank] * (n_columns - len(row))]]
@@ -96,7 +97,7 @@ def stack_rows(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.uint8]
 
 
 def tile_images(images: Iterable[NDArray[np.uint8]], *, n_columns: int = _COLUMNS) -> NDArray[np.uint8]:
-    """A contact sheet, (h, w, 3) uint8 on white, of (h', w', 3) uint8 images, each fitted whole into a square cell."""
+    """Draw a contact sheet, (h, w, 3) uint8 on white, of (h', w', 3) uint8 images, each fitted into a square cell."""
     cells = [_fit(image) for image in images]
     pitch = _CELL_PX + _GAP_PX
     n_columns = max(1, min(n_columns, len(cells)))
@@ -109,7 +110,7 @@ def tile_images(images: Iterable[NDArray[np.uint8]], *, n_columns: int = _COLUMN
 
 
 def _choose_groups(manifest: pd.DataFrame) -> list[list[str]]:
-    """Paths of near-duplicates to show, a list for each group; unused images have none."""
+    """Choose near-duplicates to show: a list of paths for each group; unused images have none."""
     placed = manifest[manifest["path"] != ""]
     groups = [group for _, group in placed.groupby("group", sort=True) if len(group) > 1]
     groups.sort(key=lambda group: -group["label"].nunique())
@@ -135,7 +136,7 @@ def _fit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _count_left_out(manifest: pd.DataFrame) -> int:
-    """Images that are unused because the rest of their group filled a split's last places."""
+    """Count images that are unused because the rest of their group filled a split's last places."""
     used = set(manifest["group"][manifest["split"] != UNUSED])
     return int(select_split(manifest, UNUSED)["group"].isin(used).sum())
 

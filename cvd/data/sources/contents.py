@@ -8,13 +8,13 @@ from cvd.data.archives import layouts
 from cvd.data.archives import reading as archives
 from cvd.data.archives.formats import RefusedError, find_format
 from cvd.data.archives.reading import Member, UnreadableError
-from cvd.data.images.manifest import LABELS
 from cvd.runtime.errors import InputError
+from cvd.runtime.vocabulary import LABELS
 
 
 @contextmanager
 def call_it(name: str, path: str | Path) -> Iterator[None]:
-    """Lets messages speak of a file by the name that the user knows it by, not by where it is for now."""
+    """Name a file in messages as the user knows it, not by its temporary path."""
     try:
         yield
     except InputError as error:
@@ -22,7 +22,7 @@ def call_it(name: str, path: str | Path) -> Iterator[None]:
 
 
 def check_labels(archive: str | Path, name: str) -> int:
-    """Counts an archive's members, and refuses it where it promises no cat or no dog: by names, then by first bytes.
+    """Count an archive's members; refuse it where it promises no cat or no dog: by names, then by first bytes.
 
     Args:
         archive: a zip.
@@ -64,7 +64,7 @@ def _explain_closed_zip(member: Member) -> str:
 
 
 def _check_first_bytes(members: Sequence[Member], word: str, archive: str | Path) -> None:
-    """Looks for one image, and so reads no further than to the first."""
+    """Refuse members of which none begins like an image; reading ends at the first that does."""
     refusals = []
     for member in members:
         try:

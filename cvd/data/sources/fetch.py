@@ -1,4 +1,4 @@
-"""One file from the net, whole or not at all: resumed where it broke off, tried again with patience, checked."""
+"""One file from the net, whole or not at all: resumed where it broke off, retried, checked, kept by its hash."""
 
 import random
 import shutil
@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import requests
 import urllib3
@@ -17,7 +16,7 @@ from requests.auth import AuthBase
 from tqdm import tqdm
 
 from cvd.data.sources import replies
-from cvd.data.sources.partials import Partial, UnfinishedError, Version, open_partial
+from cvd.data.sources.partials import Partial, UnfinishedError, Version, describe_rest, open_partial
 from cvd.data.sources.replies import PassingError
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file
@@ -37,7 +36,7 @@ class Wanted:
         name: what to call it in messages; without secrets.
         sha256: 64 lower-case hexadecimal digits; None: any.
         n_bytes: its size; None: any.
-        auth: credentials for the url's own host; a redirect to another one does not get them.
+        login: finds credentials for the url's own host, when it is asked; a redirect to another one does not get them.
         explain: (status, the server's message) -> what to do about a refusal, or "".
     """
 
@@ -45,7 +44,7 @@ class Wanted:
     name: str
     sha256: str | None = None
     n_bytes: int | None = None
-    auth: AuthBase | None = None
+    login: Callable[[], AuthBase] | None = None
     explain: Callable[[int, str], str] = lambda status, message: ""
 
 
@@ -68,7 +67,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that has come whole: where it is for now, its hash and size."""
+    """A file that has come whole: where it is, its hash and size. It is the download's: link or copy it."""
 
     path: Path
     sha256: str
@@ -77,11 +76,12 @@ class Fetched:
 
 @contextmanager
 def fetch_file(wanted: Wanted, *, state_folder: Path, patience: Patience | None = None) -> Iterator[Fetched]:
-    """Downloads a file and yields it for as long as the context lasts; who wants to keep it moves it away.
+    """Yield a file: the finished download that `state_folder` keeps, verified by its hash, or else a new one.
 
-    What has come is kept in `state_folder` until the context ends well, so that the same call, also in a later
-    process, goes on where this one was stopped (Range and If-Range, RFC 9110, 13.1.5 and 14.2). An InputError
-    inside the context says that the file is of no use, and removes it.
+    A kept file is taken without asking the server, also where the server has another by now. A pinned hash finds it
+    whatever address it came from. What has come of a new one stays in `state_folder`, so that the same call, also in a
+    later process, resumes it (Range and If-Range, RFC 9110, 13.1.5 and 14.2); it is kept once the context ends well.
+    An InputError inside the context says that the file is of no use, and removes it.
 
     Raises:
         UnfinishedError: the server cannot be reached, or refuses; what has come is kept.
@@ -89,27 +89,26 @@ def fetch_file(wanted: Wanted, *, state_folder: Path, patience: Patience | None 
         OSError: the disk is full; what has come is kept.
     """
     with open_partial(state_folder, wanted.url) as partial:
-        with _Download(wanted, partial, patience or Patience()) as download:
-            download.run()
-        yield _check(wanted, partial)
+        if file := _find_finished(wanted, partial):
+            yield file
+            return
+        with requests.Session() as session:
+            _Download(wanted, partial, patience or Patience(), session).run()
+        file = _check(wanted, partial)
+        yield file
+        partial.keep(file.sha256)
 
 
 class _Download:
     """The way from an address to a whole partial file."""
 
-    def __init__(self, wanted: Wanted, partial: Partial, patience: Patience) -> None:
-        self._wanted, self._partial, self._patience = wanted, partial, patience
-        self._session = requests.Session()
+    def __init__(self, wanted: Wanted, partial: Partial, patience: Patience, session: requests.Session) -> None:
+        self._wanted, self._partial, self._patience, self._session = wanted, partial, patience, session
+        self._session.auth = wanted.login() if wanted.login else None
         self._farthest = partial.n_bytes  # the most bytes that were ever here
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._session.close()
-
     def run(self) -> None:
-        """Tries until the file is here, or until too many tries in a row have brought nothing new."""
+        """Try until the file is here, or until too many tries in a row have brought nothing new."""
         n_failed = 0
         while True:
             before = self._farthest
@@ -119,11 +118,7 @@ class _Download:
                 n_failed = 1 if self._farthest > before else n_failed + 1
                 if n_failed >= self._patience.tries:
                     failure = f"{self._wanted.name} cannot be fetched: {error}, {n_failed} times in a row"
-                    kept = self._partial.n_bytes / 1e6
-                    advice = (
-                        f"the {kept:,.1f} MB that have come are kept: run again to go on" if kept else "try again later"
-                    )
-                    raise UnfinishedError(f"{failure}; {advice}") from error
+                    raise UnfinishedError(f"{failure}; {describe_rest(self._partial) or 'try again later'}") from error
                 pause = min(_MAX_PAUSE_SECONDS, 2 ** (n_failed - 1)) * random.uniform(0.5, 1)
                 pause = max(pause, error.pause_seconds)
                 print(f"{error}; trying again in {pause:.1f} s", file=sys.stderr, flush=True)
@@ -154,7 +149,7 @@ class _Download:
             self._receive(reply, version, offset)
 
     def _find_offset(self) -> int:
-        """From where to go on: only where it can be known that both parts are of one file."""
+        """Find the byte to resume from: above 0 only where both parts are known to be of one file."""
         version = self._partial.version
         if version and not version.encoding and (version.validator or self._wanted.sha256):
             return self._partial.n_bytes
@@ -164,9 +159,7 @@ class _Download:
     def _ask(self, headers: dict[str, str]) -> requests.Response:
         times = (self._patience.connect_seconds, self._patience.read_seconds)
         try:
-            return self._session.get(
-                self._wanted.url, headers=headers, auth=self._wanted.auth, stream=True, timeout=times
-            )
+            return self._session.get(self._wanted.url, headers=headers, stream=True, timeout=times)
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             raise replies.judge_failure(error, self._wanted.name) from error
 
@@ -223,8 +216,18 @@ class _Download:
             )
 
 
+def _find_finished(wanted: Wanted, partial: Partial) -> Fetched | None:
+    path = partial.find_finished(wanted.sha256)
+    if path is None or wanted.n_bytes not in (None, path.stat().st_size):
+        return None
+    n_bytes = path.stat().st_size
+    kept = f"{n_bytes / 1e6:,.1f} MB from an earlier download, kept in {path.parent}"
+    print(f"{wanted.name}: {kept}; delete that folder to download again", flush=True)
+    return Fetched(path, path.name, n_bytes)
+
+
 def _check(wanted: Wanted, partial: Partial) -> Fetched:
-    """Hash and size of what has come, and a refusal where they are not the wanted ones."""
+    """Check hash and size of what has come; refuse what is not wanted."""
     sha256 = hash_file(partial.path)
     version = partial.version
     if version and version.encoding and sha256 != wanted.sha256 and partial.unzip(wanted.n_bytes or MAX_BYTES):

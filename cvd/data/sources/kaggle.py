@@ -40,18 +40,18 @@ class _Bearer(AuthBase):
 
 
 def find_address() -> str:
-    """Of all of the competition's files in one zip; KAGGLE_API_ENDPOINT changes the host."""
+    """Build the address of all of the competition's files in one zip; KAGGLE_API_ENDPOINT changes the host."""
     endpoint = os.environ.get("KAGGLE_API_ENDPOINT", _ENDPOINT).rstrip("/")
     return f"{endpoint}/api/v1/competitions/data/download-all/{COMPETITION}"
 
 
 def is_kaggle(url: str) -> bool:
-    """Whether an address is of Kaggle's host, which alone is given credentials."""
+    """True for an address of Kaggle's host, which alone is given credentials."""
     return urlsplit(url)[:2] == urlsplit(find_address())[:2]
 
 
 def find_credentials() -> Credentials:
-    """Looks where Kaggle's clients look (kaggle 2.2, kagglehub 1.0), in their order.
+    """Look where Kaggle's clients look (kaggle 2.2, kagglehub 1.0), in their order.
 
     KAGGLE_API_TOKEN, a token or a file that holds one; ~/.kaggle/access_token; KAGGLE_USERNAME and KAGGLE_KEY;
     kaggle.json in KAGGLE_CONFIG_DIR, ~/.kaggle or $XDG_CONFIG_HOME/kaggle; what `kaggle auth login` left, while valid.
@@ -66,11 +66,13 @@ def find_credentials() -> Credentials:
     for path in [Path(token)] if token else [home / "access_token", home / "access_token.txt"]:
         if path.is_file() and (text := _read(path)):
             return Credentials(_Bearer(_check(text, str(path))), str(path))
-    return _find_key() or _find_login(home / "credentials.json") or _ask_for_credentials()
+    if credentials := _find_key() or _find_login(home / "credentials.json"):
+        return credentials
+    raise InputError(f"data.source kaggle needs your Kaggle credentials, and there are none: {_HOW_TO}")
 
 
 def explain_refusal(status: int, message: str, origin: str = "") -> str:
-    """What to do when Kaggle refuses.
+    """Say what to do when Kaggle refuses.
 
     Args:
         status: of the reply.
@@ -83,21 +85,18 @@ def explain_refusal(status: int, message: str, origin: str = "") -> str:
 
 
 def _find_key() -> Credentials | None:
-    """The older pair of user name and key; the environment goes before the file."""
-    path = _find_config_folder() / "kaggle.json"
-    names = {"username": "KAGGLE_USERNAME", "key": "KAGGLE_KEY"}
-    found = {name: os.environ.get(variable, "") for name, variable in names.items()}
-    origin = "KAGGLE_USERNAME and KAGGLE_KEY"
-    if not all(found.values()) and path.is_file():
-        filed = _read_json(path)
-        found = {name: value or str(filed.get(name, "")) for name, value in found.items()}
-        origin = str(path)
-    missing = [name for name, value in found.items() if not value]
-    if len(missing) == 1:
-        raise InputError(f"Kaggle's credentials in {origin} lack the {missing[0]}: {_HOW_TO}")
-    if missing:
+    """Find the older pair of user name and key; the environment goes before the file."""
+    path, origin = _find_config_folder() / "kaggle.json", "KAGGLE_USERNAME and KAGGLE_KEY"
+    pair = {name: os.environ.get(f"KAGGLE_{name.upper()}", "") for name in ("username", "key")}
+    if not all(pair.values()) and path.is_file():
+        filed, origin = _read_json(path), str(path)
+        pair = {name: value or str(filed.get(name, "")) for name, value in pair.items()}
+    if not any(pair.values()):
         return None
-    return Credentials(HTTPBasicAuth(*(_check(value, origin) for value in found.values())), origin)
+    for name, value in pair.items():
+        if not value:
+            raise InputError(f"Kaggle's credentials in {origin} lack the {name}: {_HOW_TO}")
+    return Credentials(HTTPBasicAuth(*(_check(value, origin) for value in pair.values())), origin)
 
 
 def _find_config_folder() -> Path:
@@ -120,10 +119,6 @@ def _find_login(path: Path) -> Credentials | None:
     raise InputError(f"Kaggle's login in {path} has expired: run `kaggle auth login` again, or {_HOW_TO}")
 
 
-def _ask_for_credentials() -> Credentials:
-    raise InputError(f"data.source kaggle needs your Kaggle credentials, and there are none: {_HOW_TO}")
-
-
 def _is_file(text: str) -> bool:
     try:
         return Path(text).is_file()
@@ -132,14 +127,12 @@ def _is_file(text: str) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    text = _read(path)
     try:
-        filed = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"Kaggle's credentials in {path} are not valid JSON: {_HOW_TO}") from error
-    if not isinstance(filed, dict):
-        raise InputError(f"Kaggle's credentials in {path} are not a JSON object: {_HOW_TO}")
-    return filed
+        return dict(json.loads(_read(path)).items())
+    except (ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"Kaggle's credentials in {path} are not a JSON object: {_HOW_TO}") from error
 
 
 def _read(path: Path) -> str:

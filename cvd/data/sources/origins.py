@@ -6,15 +6,16 @@ import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from requests.auth import AuthBase
 from tqdm import tqdm
 
 from cvd.data.sources import kaggle, packing
 from cvd.data.sources.contents import call_it
 from cvd.data.sources.fetch import Wanted, fetch_file
+from cvd.data.sources.partials import UnfinishedError
 from cvd.data.sources.replies import strip_secrets
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file
@@ -43,7 +44,7 @@ class Request:
         seed: of drawn images.
         url: instead of a source's usual address.
         sha256: that what is downloaded must have; None: the source's own, if it has one.
-        state_folder: where downloads that are under way are kept.
+        state_folder: where downloads are kept, partial and finished ones.
     """
 
     path: str
@@ -56,16 +57,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a source gave: a zip, and what it was made from.
-
-    Attributes:
-        zip_path: not in place yet.
-        name: what the user knows it by, for messages.
-        path: of a folder or archive, as given.
-        url: an address without its secrets.
-        sha256: of the file that was given or fetched; None for a folder and for drawn images.
-        n_bytes: of the same.
-    """
+    """What a source gave: a zip, not in place yet; its name in messages; path, address, hash and size for raw.json."""
 
     zip_path: Path
     name: str
@@ -80,7 +72,7 @@ Fetch = Callable[[Request, Path, ExitStack], Origin]
 
 
 def fetch_drawn(request: Request, target: Path, stack: ExitStack) -> Origin:
-    """Draws."""
+    """Draw the images."""
     from cvd.data.drawn import write_drawn_archive  # OpenCV's drawing code, which the other sources do without
 
     def show(images: Any) -> Any:
@@ -91,7 +83,7 @@ def fetch_drawn(request: Request, target: Path, stack: ExitStack) -> Origin:
 
 
 def fetch_directory(request: Request, target: Path, stack: ExitStack) -> Origin:
-    """Packs a folder."""
+    """Pack a folder."""
     folder = _find(request.path, target)
     if not folder.is_dir():
         raise InputError(f"data.path {request.path} is a file, not a folder: use data.source=archive for a zip or tar")
@@ -101,7 +93,7 @@ def fetch_directory(request: Request, target: Path, stack: ExitStack) -> Origin:
 
 
 def fetch_archive(request: Request, target: Path, stack: ExitStack) -> Origin:
-    """Copies a zip, repacks a tar."""
+    """Copy a zip, repack a tar."""
     path, name = _find(request.path, target), f"data.path {request.path}"
     if path.is_dir():
         raise InputError(f"{name} is a folder, not a zip or tar: use data.source=directory")
@@ -114,7 +106,7 @@ def fetch_archive(request: Request, target: Path, stack: ExitStack) -> Origin:
 
 
 def fetch_known(usual: Wanted) -> Fetch:
-    """Fetches a published file, or a copy of it from another address."""
+    """Make a fetch of a published file, or of a copy of it from another address."""
 
     def fetch(request: Request, target: Path, stack: ExitStack) -> Origin:
         return _fetch_wanted(_redirect(usual, request), request, target, stack)
@@ -123,23 +115,30 @@ def fetch_known(usual: Wanted) -> Fetch:
 
 
 def fetch_url(request: Request, target: Path, stack: ExitStack) -> Origin:
-    """Fetches any archive whose hash is given."""
+    """Fetch any archive whose hash is given."""
     return _fetch_wanted(_redirect(Wanted("", "data.url"), request), request, target, stack)
 
 
 def fetch_kaggle(request: Request, target: Path, stack: ExitStack) -> Origin:
-    """Fetches the competition's archive with the user's credentials, which no other host than Kaggle's is given."""
+    """Fetch the competition's archive with the user's credentials, which only Kaggle's host is given."""
     wanted = _redirect(Wanted(kaggle.find_address(), "data.source kaggle"), request)
-    if kaggle.is_kaggle(wanted.url):
-        found = kaggle.find_credentials()
-        wanted = replace(wanted, auth=found.auth, explain=partial(kaggle.explain_refusal, origin=found.origin))
-    else:
-        wanted = replace(wanted, explain=kaggle.explain_refusal)
+    is_kaggle = kaggle.is_kaggle(wanted.url)
+
+    def log_in() -> AuthBase:
+        try:
+            return kaggle.find_credentials().auth
+        except InputError as error:
+            raise UnfinishedError(str(error)) from error  # what has come stays
+
+    def explain(status: int, message: str) -> str:
+        return kaggle.explain_refusal(status, message, kaggle.find_credentials().origin if is_kaggle else "")
+
+    wanted = replace(wanted, login=log_in if is_kaggle else None, explain=explain)
     return _fetch_wanted(wanted, request, target, stack)
 
 
 def _redirect(usual: Wanted, request: Request) -> Wanted:
-    """Applies data.url and data.sha256 to what is usually wanted."""
+    """Apply data.url and data.sha256 to what is usually wanted."""
     if request.sha256:
         usual = replace(usual, sha256=request.sha256.lower(), n_bytes=None)  # another file has another size
     if request.url:
@@ -168,7 +167,7 @@ def _find(given: str, target: Path) -> Path:
 
 
 def _is_zip(path: Path, name: str) -> bool:
-    """Tells a zip from a tar by content.
+    """Tell a zip from a tar by content.
 
     Raises:
         InputError: it is neither, or cannot be read.

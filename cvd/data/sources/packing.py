@@ -27,7 +27,7 @@ _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int], object] | None = None) -> int:
-    """Packs a folder's files into a zip: stored, sorted, dated 1980, so that the same files give the same bytes.
+    """Pack a folder's files into a zip: stored, sorted, dated 1980, so that the same files give the same bytes.
 
     Links are noted but not followed. Of a file above MAX_MEMBER_BYTES just enough is taken to tell that it
     is too large.
@@ -58,7 +58,7 @@ def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int
 
 
 class _StrictHeader(tarfile.TarInfo):
-    """A tar's header; a damaged one is an error, where tarfile takes it, or a missing end, for the end of the tar."""
+    """A tar's header. A damaged one, or a missing end, is an error; tarfile takes both for the end of the tar."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -78,7 +78,7 @@ class _StrictHeader(tarfile.TarInfo):
 
 
 def repack_tar(tar_path: str | Path, path: str | Path, *, progress: Callable[[int], object] | None = None) -> int:
-    """Packs a tar's files (also .tar.gz, .bz2, .xz) into a zip in the tar's order, as `pack_folder` does.
+    """Pack a tar's files (also .tar.gz, .bz2, .xz) into a zip in the tar's order, as `pack_folder` does.
 
     Returns:
         The number of files.
@@ -116,7 +116,7 @@ def repack_tar(tar_path: str | Path, path: str | Path, *, progress: Callable[[in
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files and links below a folder, sorted, links to folders not entered."""
+    """Yield files and links below a folder, sorted; links to folders are not entered."""
 
     def refuse(error: OSError) -> None:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error

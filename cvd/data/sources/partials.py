@@ -1,4 +1,4 @@
-"""Downloads that are under way: kept on the disk, so that a later process goes on where an earlier one was stopped."""
+"""Downloads on the disk: partial ones, which a later process resumes, and finished ones, kept by their hash."""
 
 import hashlib
 import json
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.files import replace_file
+from cvd.runtime.files import hash_file, replace_file, write_json
 from cvd.runtime.locks import hold_lock
 
 _BLOCK_BYTES = 256 * 2**10
@@ -42,7 +43,7 @@ class Version:
 
 
 class Partial:
-    """The bytes of an address that are here already, and which version of it they are of."""
+    """The bytes of an address that are here, and a note of their version and, once they are whole, of their hash."""
 
     def __init__(self, path: Path, note: Path) -> None:
         self.path = path
@@ -57,18 +58,17 @@ class Partial:
     def version(self) -> Version | None:
         """Of what; None when there is nothing, or nobody knows."""
         try:
-            return Version(**json.loads(self._note.read_text(encoding="utf-8"))["version"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return Version(**self._read_note()["version"])
+        except (KeyError, TypeError):
             return None
 
     def start(self, version: Version, address: str) -> None:
-        """Drops what is here and starts anew. `address` is noted for people, and so holds no secrets."""
+        """Drop what is here and start from byte 0. `address` is noted for people, and so holds no secrets."""
         self.remove()
-        with replace_file(self._note) as partial:
-            partial.write_text(json.dumps({"address": address, "version": asdict(version)}), encoding="utf-8")
+        write_json({"address": address, "version": asdict(version)}, self._note)
 
     def unzip(self, limit: int) -> bool:
-        """Undoes a gzip encoding; False, and nothing changed, when it is none or gives more than `limit` bytes."""
+        """Undo a gzip encoding; False, and nothing changed, when it is none or gives more than `limit` bytes."""
         decoder = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         n_bytes = 0
         try:
@@ -86,43 +86,67 @@ class Partial:
             return False
         return True
 
+    def keep(self, sha256: str) -> None:
+        """Keep the finished download under its hash. A process killed here leaves it finished or partial."""
+        write_json(self._read_note() | {"sha256": sha256}, self._note)
+        self.path.replace(self.path.with_name(sha256))
+
+    def find_finished(self, sha256: str | None) -> Path | None:
+        """Find a finished download and verify its hash; a damaged one is removed.
+
+        Args:
+            sha256: of any address's download; None: whatever this address gave last.
+        """
+        sha256 = sha256 or str(self._read_note().get("sha256"))
+        path = self.path.with_name(sha256)
+        if path.is_file() and hash_file(path) == sha256:
+            return path
+        path.unlink(missing_ok=True)
+        return None
+
     def remove(self) -> None:
-        """Leaves nothing."""
+        """Remove the partial download and its note."""
         self.path.unlink(missing_ok=True)  # first, so that a note never speaks of other bytes than its own
         self._note.unlink(missing_ok=True)
+
+    def _read_note(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._note.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}
 
 
 @contextmanager
 def open_partial(folder: Path, url: str) -> Iterator[Partial]:
-    """Holds an address's partial download for this process; another that wants the same one waits.
+    """Hold an address's download for this process; another that wants the same one waits.
 
-    It goes at the end and after an InputError, which says that its bytes are not wanted; it stays after an
-    UnfinishedError, Ctrl-C, `kill` and errors of the system, such as a full disk.
+    After an InputError, which says that its bytes are not wanted, it is removed. It stays after an UnfinishedError,
+    Ctrl-C, `kill` and errors of the system, such as a full disk.
 
     Args:
         folder: holds all of them; made when missing.
         url: in full; only its hash is written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     key = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()[:16]
-    lock = hold_lock(
-        folder / f"{key}.lock",
-        lambda: print("another process is downloading the same: waiting for it to end", flush=True),
-    )
-    with lock:
+    with hold_lock(folder / f"{key}.lock", _tell_wait):
         partial = Partial(folder / f"{key}.part", folder / f"{key}.json")
         try:
             yield partial
         except UnfinishedError:
             raise
         except (KeyboardInterrupt, OSError):
-            if partial.n_bytes:
-                print(f"the {partial.n_bytes / 1e6:,.1f} MB that have come are kept: run again to go on", flush=True)
+            if advice := describe_rest(partial):
+                print(advice, flush=True)
             raise
         except Exception:
             partial.remove()
             raise
-        partial.remove()
+
+
+def describe_rest(partial: Partial) -> str:
+    """Say what has come and how to resume; "" where nothing has."""
+    n_bytes = partial.n_bytes
+    return f"the {n_bytes / 1e6:,.1f} MB that have come are kept: run again to go on" if n_bytes else ""
 
 
 def _tell_wait() -> None:

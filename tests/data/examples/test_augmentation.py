@@ -1,6 +1,7 @@
 """One matrix per image: against the steps one by one, and against Keras' ImageDataGenerator."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from cvd.data.examples.augmentation import (
     Affine,
+    Augmentation,
     augment_images,
     describe_affine,
     make_affine,
@@ -16,20 +18,10 @@ from cvd.data.examples.augmentation import (
     warp_image,
 )
 
-RANGES = {
-    "rotation_degrees": 40.0,
-    "shift_fraction": 0.2,
-    "shear_degrees": 11.5,
-    "zoom_fraction": 0.2,
-    "horizontal_flip": True,
-}
-NOTHING = {
-    "rotation_degrees": 0.0,
-    "shift_fraction": 0.0,
-    "shear_degrees": 0.0,
-    "zoom_fraction": 0.0,
-    "horizontal_flip": False,
-}
+RANGES = Augmentation(
+    seed=1, rotation_degrees=40.0, shift_fraction=0.2, shear_degrees=11.5, zoom_fraction=0.2, horizontal_flip=True
+)
+NOTHING = Augmentation(1, 0.0, 0.0, 0.0, 0.0, horizontal_flip=False)
 CASES = [
     {"rotation_degrees": 30.0},
     {"shift_x": 0.15, "shift_y": -0.1},
@@ -57,7 +49,7 @@ def smooth_images(n: int, height: int = 64, width: int = 64) -> np.ndarray:
 
 
 def sample(index: int, *, epoch: int = 0, seed: int = 1, size: int = 64, **ranges: float) -> Affine:
-    return sample_affine(seed=seed, epoch=epoch, index=index, height=size, width=size, **{**RANGES, **ranges})
+    return sample_affine(replace(RANGES, seed=seed, **ranges), epoch=epoch, index=index, height=size, width=size)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -111,7 +103,7 @@ def test_warp_is_bilinear_with_the_nearest_fill(case: dict) -> None:
 def test_warp_is_opencvs_to_the_bit(shape: tuple[int, int, int]) -> None:
     for index in range(50):
         image = np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
-        matrix = sample_affine(seed=3, epoch=0, index=index, height=shape[0], width=shape[1], **RANGES).matrix
+        matrix = sample_affine(replace(RANGES, seed=3), epoch=0, index=index, height=shape[0], width=shape[1]).matrix
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         expected = cv2.warpAffine(image, matrix, shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
         np.testing.assert_array_equal(warp_image(image, matrix), expected)
@@ -134,14 +126,14 @@ def test_directions_are_as_described() -> None:
 
 def test_nothing_asked_is_nothing_done() -> None:
     images = np.random.default_rng(2).integers(0, 256, (5, 50, 70, 3), dtype=np.uint8)
-    result = augment_images(images, seed=1, epoch=3, indices=np.arange(5), **NOTHING)
+    result = augment_images(images, NOTHING, epoch=3, indices=np.arange(5))
     np.testing.assert_array_equal(result, images)
     assert not np.shares_memory(result, images)
 
 
 def test_flip_alone_mirrors_half_exactly() -> None:
     images = np.random.default_rng(3).integers(0, 256, (400, 8, 8, 3), dtype=np.uint8)
-    result = augment_images(images, seed=1, epoch=0, indices=np.arange(400), **NOTHING | {"horizontal_flip": True})
+    result = augment_images(images, replace(NOTHING, horizontal_flip=True), epoch=0, indices=np.arange(400))
     is_same = (result == images).all(axis=(1, 2, 3))
     is_mirrored = (result == images[:, :, ::-1]).all(axis=(1, 2, 3))
     assert (is_same ^ is_mirrored).all()
@@ -150,13 +142,13 @@ def test_flip_alone_mirrors_half_exactly() -> None:
 
 def test_an_images_result_depends_on_seed_epoch_and_index_alone() -> None:
     images, indices = smooth_images(12), np.array([3, 7, 11, 2000, 0, 1, 5, 1024, 1023, 9, 25_000, 4])
-    together = augment_images(images, seed=1, epoch=2, indices=indices, **RANGES)
+    together = augment_images(images, RANGES, epoch=2, indices=indices)
     order = np.random.default_rng(0).permutation(12)
     np.testing.assert_array_equal(
-        augment_images(images[order], seed=1, epoch=2, indices=indices[order], **RANGES), together[order]
+        augment_images(images[order], RANGES, epoch=2, indices=indices[order]), together[order]
     )
     for k in range(12):
-        alone = augment_images(images[k : k + 1], seed=1, epoch=2, indices=indices[k : k + 1], **RANGES)
+        alone = augment_images(images[k : k + 1], RANGES, epoch=2, indices=indices[k : k + 1])
         np.testing.assert_array_equal(alone[0], together[k])
 
 
@@ -203,7 +195,7 @@ def test_samples_fill_their_ranges_evenly() -> None:
 
 def test_augment_applies_what_sample_says() -> None:
     image = smooth_images(1)
-    result = augment_images(image, seed=4, epoch=6, indices=np.array([77]), **RANGES)
+    result = augment_images(image, replace(RANGES, seed=4), epoch=6, indices=np.array([77]))
     expected = warp_image(image[0], sample(77, epoch=6, seed=4).matrix)
     np.testing.assert_array_equal(result[0], expected)
 
@@ -213,7 +205,7 @@ def test_threads_do_not_change_the_result() -> None:
     results = []
     for n_threads in (1, 2):
         cv2.setNumThreads(n_threads)
-        results.append(augment_images(images, seed=1, epoch=0, indices=np.arange(4), **RANGES))
+        results.append(augment_images(images, RANGES, epoch=0, indices=np.arange(4)))
     cv2.setNumThreads(before)
     np.testing.assert_array_equal(*results)
 

@@ -149,7 +149,7 @@ def test_features(tmp_path: Path) -> None:
 
 
 def test_refuses_unusable_features(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot read the features of train"):
+    with pytest.raises(InputError, match=r"index\.json is not there: run `dvc repro`"):
         read_features(tmp_path, "train")
     write_features(tmp_path, n_paths=6)
     with pytest.raises(InputError, match=r"train.npy has shape \(5, 7\) for 6 images"):

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
-from cvd.data.examples.augmentation import augment_images
+from cvd.data.examples.augmentation import Augmentation, augment_images
 from cvd.data.examples.pipeline import (
     make_evaluation_dataset,
     make_training_dataset,
@@ -58,15 +58,7 @@ def _op_determinism() -> Iterator[None]:
 
 def augment(images: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
     return augment_images(
-        images,
-        seed=1,
-        epoch=epoch,
-        indices=indices,
-        rotation_degrees=40,
-        shift_fraction=0.2,
-        shear_degrees=11.5,
-        zoom_fraction=0.2,
-        horizontal_flip=True,
+        images, Augmentation(1, 40, 0.2, 11.5, 0.2, horizontal_flip=True), epoch=epoch, indices=indices
     )
 
 

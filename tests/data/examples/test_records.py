@@ -131,16 +131,18 @@ def test_an_image_is_found_in_its_record_whatever_it_looks_like(tmp_path: Path) 
         cv2.imwrite(str(file), np.full((SIZE, SIZE, 3), value, np.uint8))
         record = make_record(file, path="t" * 80, label=1, sha256="f" * 64, size_px=SIZE, encoding="raw")
         feature = tf.train.Example.FromString(record.data).features.feature
-        start = record.image_offset - 12  # of the TFRecord's header
-        assert record.data[start : start + record.image_length] == feature["image"].bytes_list.value[0]
+        start = record.image[0] - 12  # of the TFRecord's header
+        assert record.data[start : start + record.image[1]] == feature["image"].bytes_list.value[0]
 
 
 def test_progress_sees_every_image(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+    import tensorflow as tf
+
     seen: list[str] = []
 
     def watch(records):
         for record in records:
-            seen.append(record.path)
+            seen.append(tf.train.Example.FromString(record.data).features.feature["path"].bytes_list.value[0].decode())
             yield record
 
     write_shards(
@@ -305,7 +307,7 @@ def test_a_fault_of_the_disk_is_named(
 
 
 def test_a_missing_or_unusable_index_is_named(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read .*index\.json: No such file"):
+    with pytest.raises(InputError, match=r"index\.json is not there: run `dvc repro`"):
         read_shards(tmp_path, "train", memory_bytes=0)
     index = write(images_folder, manifest, tmp_path)
     with pytest.raises(InputError, match=r"split 'validation' is not in .*which has train, test"):
@@ -319,7 +321,7 @@ def test_a_missing_or_unusable_index_is_named(images_folder: Path, manifest: pd.
     with pytest.raises(InputError, match="cannot be used for train"):
         read_shards(tmp_path, "train", memory_bytes=0)
     (tmp_path / "index.json").write_text("{")
-    with pytest.raises(InputError, match="not valid JSON"):
+    with pytest.raises(InputError, match=r"index\.json is damaged"):
         read_shards(tmp_path, "train", memory_bytes=0)
 
 

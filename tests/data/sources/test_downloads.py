@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from loopback import GOOD, Server, Step
 from photo_samples import make_jpeg, make_members, write_zip
 
 from cvd.data.intake.placement import Placement, place_images
+from cvd.data.sources import fetch as fetching
 from cvd.data.sources import origins
 from cvd.data.sources import registry as sources
-from cvd.data.sources.registry import Record, Source, fetch_source
+from cvd.data.sources.registry import Provenance, Source, fetch_source
 from cvd.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -35,10 +37,12 @@ def pack(folder: Path, members: Mapping[str, bytes]) -> bytes:
     return write_zip(folder / "made.zip", members).read_bytes()
 
 
-def fetch(source: str, folder: Path, **options: Any) -> Record:
+def fetch(source: str, folder: Path, **options: Any) -> Provenance:
     request = origins.Request("unused", 10, 1, state_folder=folder / "downloads", **options)
     record = fetch_source(source, request, archive=folder / "data/raw.zip", record=folder / "data/raw.json")
-    assert list((folder / "downloads").iterdir()) == []
+    kept = folder / "downloads" / str(record.fetched_sha256)
+    assert (kept.stat().st_ino == (folder / "data/raw.zip").stat().st_ino) == (record.sha256 == record.fetched_sha256)
+    assert sorted(path.suffix for path in kept.parent.iterdir()) == ["", ".json", ".lock"]
     return record
 
 
@@ -53,6 +57,7 @@ def refuse(source: str, folder: Path, match: str, **options: Any) -> None:
         fetch(source, folder, **options)
     assert "\n" not in str(caught.value)
     assert not [path for path in folder.rglob("*") if path.suffix in (".part", ".zip", ".json", ".partial")]
+    assert not [path for path in folder.rglob("*") if len(path.name) == 64]
 
 
 def test_microsoft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +168,20 @@ def test_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     placement = place(tmp_path)
     assert len(placement.rows) == 8
     assert sorted(str(row["reason"]) for row in placement.quarantine) == ["no_label"] * 3 + ["not_an_image"]
+    monkeypatch.delenv("KAGGLE_API_TOKEN")  # what is kept needs neither a server nor credentials
+    assert fetch("kaggle", tmp_path).sha256 == record.sha256
+
+
+@pytest.mark.usefixtures("_no_credentials")
+def test_kaggle_without_credentials_keeps_what_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "Patience", functools.partial(fetching.Patience, 1))
+    with Server({PATH: bytes(9000)}, Step(cut=3000)) as server:
+        monkeypatch.setenv("KAGGLE_API_ENDPOINT", server.url)
+        for token, message in (("KGAT_secret", "are kept: run again"), ("", "needs your Kaggle credentials")):
+            monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+            with pytest.raises(InputError, match=message):
+                fetch("kaggle", tmp_path)
+            assert [path.stat().st_size for path in (tmp_path / "downloads").glob("*.part")] == [3000]
 
 
 @pytest.mark.usefixtures("_no_credentials")
@@ -266,9 +285,13 @@ def test_the_stage_killed_and_run_again(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert server.ranges == [None, "bytes=16384-"]
     assert (tmp_path / "data/raw.zip").read_bytes() == data
-    assert list(downloads.iterdir()) == []
+    assert sorted(path.name for path in downloads.iterdir() if not path.suffix) == [digest(data)]
     assert "secret" not in done.stdout
     assert f"from url {server.url}/a.zip?..." in done.stdout
+    shutil.rmtree(tmp_path / "data")  # as DVC does before it runs a stage again
+    done = subprocess.run([sys.executable, *STAGE], **options, check=False)  # the server is gone
+    assert f"data.url {server.url}/a.zip?...: 0.1 MB from an earlier download, kept in {downloads}" in done.stdout
+    assert (tmp_path / "data/raw.zip").read_bytes() == data
     params["data"]["sha256"] = "0" * 64
     with Server({"/a.zip": data}) as server:
         params["data"]["url"] = f"{server.url}/a.zip"

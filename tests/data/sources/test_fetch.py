@@ -1,5 +1,6 @@
 """cvd.data.sources.fetch against a server that breaks off, stalls and changes its mind, and after being killed."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fetch_client import CHUNKED, DATA, NO_LENGTH, OTHER, ROOT, SHA256, Client, frame, serve
@@ -128,7 +130,7 @@ def test_two_addresses_and_damaged_notes(client: Client) -> None:
         for path, data in (("/a", DATA), ("/b", OTHER)):
             with fetch_file(Wanted(server.url + path, "it"), state_folder=client.folder) as file:
                 assert file.path.read_bytes() == data
-    assert client.kept == []
+    assert client.kept == ["", "", ".json", ".json"]
     assert server.ranges == [None] * 4
 
 
@@ -166,7 +168,8 @@ def test_two_at_once_take_turns(client: Client, capfd: pytest.CaptureFixture[str
         for thread in threads:
             thread.join(10)
     assert found == [DATA, DATA]
-    assert client.kept == []
+    assert len(server.requests) == 1
+    assert client.kept == ["", ".json"]
 
 
 SCRIPT = """
@@ -174,7 +177,7 @@ SCRIPT = """
     from pathlib import Path
     from cvd.data.sources.fetch import Wanted, fetch_file
     with fetch_file(Wanted(sys.argv[1], "it"), state_folder=Path(sys.argv[2])) as file:
-        file.path.rename(sys.argv[3])
+        Path(sys.argv[3]).write_bytes(file.path.read_bytes())
 """
 
 
@@ -194,4 +197,64 @@ def test_killed_and_started_again(tmp_path: Path, number: int) -> None:
         assert server.ranges == [None, "bytes=131072-"]
         assert server.requests[1][1]["If-Range"] == '"one"'
     assert target.read_bytes() == DATA
-    assert list(folder.iterdir()) == []
+    assert sorted(path.name for path in folder.iterdir() if not path.suffix) == [SHA256]
+
+
+def test_a_finished_download_is_kept(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the server's file has changed; a pinned hash finds it at any address, and refuses another file."""
+    with serve() as server:
+
+        def get(**options: Any) -> bytes:
+            wanted = Wanted(server.url + options.pop("path", "/a.zip"), "it", **options)
+            with fetch_file(wanted, state_folder=client.folder, patience=Patience(1)) as file:
+                return file.path.read_bytes()
+
+        assert get() == DATA
+        server.files["/a.zip"] = OTHER
+        assert get() == get(sha256=SHA256) == get(sha256=SHA256, path="/b.zip") == DATA
+        assert len(server.requests) == 1
+        line = f"it: 0.3 MB from an earlier download, kept in {client.folder}; delete that folder to download again"
+        assert capsys.readouterr().out.splitlines() == [line] * 3
+        with pytest.raises(InputError, match=f"has sha256 .*, not {'0' * 64}"):
+            get(sha256="0" * 64)
+        assert get(sha256=SHA256) == DATA
+        with pytest.raises(InputError, match="has 300,000 bytes, not 7"):
+            get(n_bytes=7)
+        shutil.rmtree(client.folder)
+        assert get() == OTHER
+
+
+@pytest.mark.parametrize("damage", [b"", DATA[:-1], OTHER])
+def test_a_damaged_finished_download_is_fetched_again(client: Client, damage: bytes) -> None:
+    with serve() as server:
+        wanted = Wanted(server.url + "/a.zip", "it")
+        for _ in range(2):
+            with fetch_file(wanted, state_folder=client.folder) as file:
+                assert file.path.read_bytes() == DATA
+            (client.folder / SHA256).write_bytes(damage)
+    assert server.ranges == [None, None]
+
+
+@pytest.mark.parametrize("suffix", [".partial", ".part"])  # of the note, of the download
+def test_killed_while_a_download_is_kept(client: Client, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    """It is then kept, or whole and partial: the next run is asked for nothing more."""
+    replace = Path.replace
+
+    def die(path: Path, target: Path) -> Path:
+        if path.suffix == suffix:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with serve() as server:
+        wanted = Wanted(server.url + "/a.zip", "it")
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(KeyboardInterrupt),
+            fetch_file(wanted, state_folder=client.folder),
+        ):
+            patch.setattr(Path, "replace", die)
+        assert client.kept == [".json", ".part"]
+        with fetch_file(wanted, state_folder=client.folder) as file:
+            assert file.path.read_bytes() == DATA
+    assert server.ranges == [None, f"bytes={len(DATA)}-"]
+    assert client.kept == ["", ".json"]

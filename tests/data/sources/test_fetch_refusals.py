@@ -101,7 +101,7 @@ def test_redirects_get_no_credentials_and_leave_no_trace(client: Client, capsys:
         with (
             pytest.raises(UnfinishedError) as caught,
             fetch_file(
-                Wanted(front.url.replace("//", "//you:secret@") + "/a.zip?token=secret", "it", auth=auth),
+                Wanted(front.url.replace("//", "//you:secret@") + "/a.zip?token=secret", "it", login=lambda: auth),
                 state_folder=client.folder,
                 patience=Patience(1),
             ),
@@ -110,7 +110,7 @@ def test_redirects_get_no_credentials_and_leave_no_trace(client: Client, capsys:
         kept = b"".join(path.read_bytes() for path in client.folder.glob("*.json"))
         shutil.rmtree(client.folder)
         assert json.loads(kept)["address"] == f"{front.url}/a.zip?..."
-        assert client.fetch(front, auth=auth) == DATA
+        assert client.fetch(front, login=lambda: auth) == DATA
     assert {headers["Authorization"] for _, headers in front.requests} == {"Basic bWU6c2VjcmV0"}
     assert {headers["Authorization"] for _, headers in store.requests} == {None}
     assert store.ranges == [None, None, "bytes=50000-", "bytes=50000-"]

@@ -81,7 +81,7 @@ def test_logins_while_they_are_valid(home: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("kaggle.json", "{", r"kaggle\.json are not valid JSON"),
+        ("kaggle.json", "{", r"kaggle\.json are not a JSON object"),
         ("kaggle.json", "[]", r"kaggle\.json are not a JSON object"),
         ("kaggle.json", '{"username": "me"}', r"kaggle\.json lack the key"),
         ("access_token", "zwei\nZeilen", "access_token hold characters that no token has"),

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,17 +14,17 @@ import yaml
 from photo_samples import make_jpeg, make_members, write_zip
 
 from cvd.data.images.manifest import read_manifest
+from cvd.data.intake import placement
 from cvd.data.sources import origins
 from cvd.data.sources.origins import Request
-from cvd.data.sources.registry import Record, fetch_source
+from cvd.data.sources.registry import Provenance, fetch_source
 from cvd.runtime.errors import InputError
-from stages import split as split_stage
 
 ROOT = Path(__file__).parents[3]
 HEIC = b"\0\0\0\x18ftypheic" + bytes(52)
 
 
-def fetch(source: str, path: Path, out: Path) -> Record:
+def fetch(source: str, path: Path, out: Path) -> Provenance:
     return fetch_source(source, Request(str(path), 10, 1), archive=out / "raw.zip", record=out / "raw.json")
 
 
@@ -151,6 +150,7 @@ OUTPUTS = {
     "summary": "metrics/data.json",
     "sheets": "plots/data",
 }
+SIZES = {"train": None, "validation": 2, "test": 3, "seed": 1}
 SPLIT = ["--archive", "data/raw.zip", *(part for name, path in OUTPUTS.items() for part in (f"--{name}", path))]
 
 
@@ -196,8 +196,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(project: Path) -> None:
 def test_split_that_breaks_off_leaves_all_of_the_old(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_zip(project / "raw.zip", make_members(10))
     monkeypatch.chdir(project)
-    args = Namespace(archive=Path("raw.zip"), **{name: Path(path) for name, path in OUTPUTS.items()})
-    split_stage.split(args)
+    outputs = {name: Path(path) for name, path in OUTPUTS.items()}
+    placement.split_archive(Path("raw.zip"), **outputs, **SIZES)
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
 
     def break_off(*arguments: object) -> None:
@@ -206,9 +206,9 @@ def test_split_that_breaks_off_leaves_all_of_the_old(project: Path, monkeypatch:
     write_zip(project / "raw.zip", make_members(12))
     before[project / "raw.zip"] = (project / "raw.zip").read_bytes()
     # The last of the work: all of the new is there, and none of it in place.
-    monkeypatch.setattr(split_stage, "write_sheets", break_off)
+    monkeypatch.setattr(placement, "write_sheets", break_off)
     with pytest.raises(KeyboardInterrupt):
-        split_stage.split(args)
+        placement.split_archive(Path("raw.zip"), **outputs, **SIZES)
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
@@ -219,9 +219,10 @@ def test_split_publishes_the_images_first(project: Path, monkeypatch: pytest.Mon
     replace = Path.replace
 
     def note(path: Path, target: Path) -> Path:
-        order.append(target.name)
+        if not target.name.startswith("."):
+            order.append(target.name)
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", note)
-    split_stage.split(Namespace(archive=Path("raw.zip"), **{name: Path(path) for name, path in OUTPUTS.items()}))
+    placement.split_archive(Path("raw.zip"), **{name: Path(path) for name, path in OUTPUTS.items()}, **SIZES)
     assert order == ["images", "masks.zip", "data", "quarantine.csv", "manifest.csv", "data.json"]

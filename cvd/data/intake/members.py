@@ -1,0 +1,159 @@
+"""An archive's members: images read and inspected in order, and the masks of drawn images, which travel beside them."""
+
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from cvd.data.archives import layouts
+from cvd.data.archives.formats import RefusedError, find_format
+from cvd.data.archives.reading import MAX_MEMBER_BYTES, Member, UnreadableError
+from cvd.data.intake.inspection import Intake, inspect_image
+from cvd.runtime.threads import map_ahead
+
+_FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+_AHEAD = 64  # members that are read ahead, each counted once more for each MB of it; bounds the memory
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A labelled image that can be used.
+
+    Attributes:
+        member: where it comes from.
+        label: 0 cat, 1 dog.
+        intake: without its data, to save memory.
+        place: start and end in the spool where the image was normalised; None when it can be copied.
+    """
+
+    member: Member
+    label: int
+    intake: Intake
+    place: tuple[int, int] | None
+
+
+def inspect_members(
+    members: Iterable[Member], spool: IO[bytes], quarantine: list[Row], threads: int
+) -> Iterator[Candidate]:
+    """Read members one after the other and decode them on threads; the order stays.
+
+    Args:
+        members: of an open archive.
+        spool: a file that takes the normalised images.
+        quarantine: takes a row for each member that is refused.
+        threads: how many decode.
+    """
+
+    def read() -> Iterator[tuple[Member, int, bytes]]:
+        for member in members:
+            try:
+                label, data = _read_image(member)
+            except RefusedError as refusal:
+                quarantine.append(refuse(member, refusal.reason, refusal.detail))
+            else:
+                yield member, label, data
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about every oddity; what matters is in the quarantine list
+        inspected = map_ahead(
+            _inspect, read(), n_ahead=_AHEAD, n_threads=threads, weigh=lambda image: 1 + len(image[2]) // 2**20
+        )
+        for member, label, outcome in inspected:
+            if isinstance(outcome, RefusedError):
+                quarantine.append(refuse(member, outcome.reason, outcome.detail))
+            else:
+                yield _spool(member, label, outcome, spool)
+
+
+def _inspect(image: tuple[Member, int, bytes]) -> tuple[Member, int, Intake | RefusedError]:
+    member, label, data = image
+    try:
+        intake = inspect_image(data)
+    except RefusedError as refusal:
+        return member, label, refusal
+    return member, label, intake if intake.words else replace(intake, data=b"")
+
+
+def _spool(member: Member, label: int, intake: Intake, spool: IO[bytes]) -> Candidate:
+    if not intake.words:
+        return Candidate(member, label, intake, None)
+    start = spool.tell()
+    spool.write(intake.data)
+    return Candidate(member, label, replace(intake, data=b""), (start, spool.tell()))
+
+
+def _read_image(member: Member) -> tuple[int, bytes]:
+    """Read a member's label and bytes; raise a RefusedError that can be told before it is decoded."""
+    if member.unsafe:
+        raise RefusedError("unsafe", member.unsafe)
+    if layouts.is_junk(member.name):
+        raise RefusedError("not_an_image", "left behind by macOS or Windows")
+    labelling = layouts.find_label(member.name)
+    is_large = member.n_bytes > MAX_MEMBER_BYTES
+    try:
+        data = member.read(64 if labelling.label is None or is_large else MAX_MEMBER_BYTES)
+    except UnreadableError as error:
+        raise RefusedError("unreadable", str(error)) from error
+    find_format(data)
+    if labelling.label is None:
+        raise RefusedError(labelling.reason, labelling.detail)
+    if is_large:
+        raise RefusedError("too_large", f"{member.n_bytes:,} bytes, more than {MAX_MEMBER_BYTES:,}")
+    return labelling.label, data
+
+
+def refuse(member: Member, reason: str, detail: str) -> Row:
+    """Make a row of the quarantine list."""
+    return {"source_name": member.name, "reason": reason, "detail": detail}
+
+
+def part_masks(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
+    """Part masks that belong to an image (`masks/animal/cat.0.png` to `cat/cat.0.jpg`) from all other members."""
+    likely = {member.name for member in members if layouts.find_mask(member.name) and not member.unsafe}
+    images = [_drop_suffix(member.name) for member in members if member.name not in likely]
+    stems = {*images, *(stem.split("/")[-1] for stem in images)}
+    masks = [member for member in members if member.name in likely and _read_name(member)[1] in stems]
+    names = {member.name for member in masks}
+    return masks, [member for member in members if member.name not in names]
+
+
+def write_masks(masks: Sequence[Member], paths: Mapping[str, str], target: str | Path) -> list[Row]:
+    """Copy the masks of placed images into a zip, `animal/test/cat/cat.3.png`, sorted.
+
+    Args:
+        masks: as `part_masks` gives them.
+        paths: source name of an image -> its path in data/images.
+        target: the zip to write; empty when there are no masks.
+
+    Returns:
+        Quarantine rows of masks that the archive cannot give.
+    """
+    by_stem: dict[str, str] = {}
+    for name, path in paths.items():
+        stem = _drop_suffix(name)
+        by_stem[stem] = by_stem[stem.split("/")[-1]] = _drop_suffix(path)
+    named = {}
+    for member in masks:
+        kind, stem = _read_name(member)
+        if stem in by_stem:
+            named[f"{kind}/{by_stem[stem]}.png"] = member
+    broken = []
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name, member in sorted(named.items()):
+            try:
+                archive.writestr(zipfile.ZipInfo(name, _FIXED_DATE), member.read(MAX_MEMBER_BYTES))
+            except UnreadableError as error:
+                broken.append(refuse(member, "unreadable", str(error)))
+    return broken
+
+
+def _read_name(mask: Member) -> tuple[str, str]:
+    return layouts.find_mask(mask.name) or ("", "")
+
+
+def _drop_suffix(name: str) -> str:
+    return name.rsplit(".", 1)[0]
