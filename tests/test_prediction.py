@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from cvd.data.examples.pipeline import make_evaluation_dataset
 from cvd.data.examples.reading import Examples
-from cvd.evaluation.prediction import predict_logits
+from cvd.models.networks.prediction import predict_logits
 
 
 def make_examples(features: np.ndarray) -> Examples:
@@ -20,10 +21,11 @@ def test_logits_come_in_order_and_without_dropout() -> None:
     model = keras.Model(inputs, outputs)
     features = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)
     seen: list[int] = []
-    logits = predict_logits(model, make_examples(features), batch_size=10, advance=seen.append)
+    batches = make_evaluation_dataset(make_examples(features), batch_size=10)
+    logits = predict_logits(model, batches, advance=seen.append)
     assert logits.shape == (23,)
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, features.sum(axis=1), atol=1e-6)
     assert seen == [10, 10, 3]
     with pytest.raises(ValueError, match=r"the model takes \(3,\), but the examples are \(2,\)"):
-        predict_logits(model, make_examples(features[:, :2]))
+        predict_logits(model, make_evaluation_dataset(make_examples(features[:, :2]), batch_size=10))

@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from cvd.runtime.errors import InputError
-from cvd.tracking import find_root
+from cvd.runtime.project import find_root
 from cvd.training.distributed.cluster import EXAMPLE, read_cluster
 
 
@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def work_along(args: argparse.Namespace) -> int:
-    """Becomes the training command that dvc.yaml gives the variant; with TF_CONFIG of a worker it writes nothing.
+    """Become the training command that dvc.yaml gives the variant; with TF_CONFIG of a worker it writes nothing.
 
     Raises:
         InputError: TF_CONFIG makes no worker of this process, or dvc.yaml does not train the variant.
@@ -33,7 +33,7 @@ def work_along(args: argparse.Namespace) -> int:
 
 
 def find_command(stage: str) -> list[str]:
-    """A stage's command, as DVC would run it.
+    """Find a stage's command, as DVC would run it.
 
     Raises:
         InputError: dvc.yaml has no such stage.
@@ -43,7 +43,7 @@ def find_command(stage: str) -> list[str]:
 
     try:
         with Repo() as repo:
-            found = repo.stage.load_one(name=stage)
+            command: str = repo.stage.load_one(name=stage).cmd
     except DvcException as error:
         raise InputError(f"dvc.yaml has no stage {stage}: {' '.join(str(error).split())}") from error
-    return shlex.split(found.cmd)
+    return shlex.split(command)

@@ -17,7 +17,7 @@ BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA GPUs: Ampere and later
 
 
 def resolve_precision(precision: str) -> str:
-    """Turns "auto" into "mixed_bfloat16" where the processor or every GPU has bfloat16, else into "float32"."""
+    """Turn "auto" into "mixed_bfloat16" where the processor or every GPU has bfloat16, else into "float32"."""
     if precision != "auto":
         return precision
     gpus = list_gpus()
@@ -31,7 +31,7 @@ def has_bfloat16() -> bool:
 
 
 def describe_device() -> str:
-    """What computes, for people: the GPUs, else the processor."""
+    """Name what computes, for people: the GPUs, else the processor."""
     return ", ".join(name for name, _ in list_gpus()) or f"{read_processor_name()}, {count_cores()} cores"
 
 
@@ -40,7 +40,7 @@ def list_gpus() -> list[tuple[str, tuple[int, int]]]:
     import tensorflow as tf
 
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    return [(each.get("device_name", "GPU"), each.get("compute_capability", (0, 0))) for each in details]
+    return [(gpu.get("device_name", "GPU"), gpu.get("compute_capability", (0, 0))) for gpu in details]
 
 
 def read_processor_name() -> str:
@@ -49,12 +49,12 @@ def read_processor_name() -> str:
 
 
 def read_memory_bytes() -> int:
-    """The memory that this process may still take: what the machine has to spare, or its container where that is less.
+    """Count the memory that is free for this process, in the machine or in its container, whichever is less.
 
-    Pages that merely keep files are to spare.
+    Pages that only cache files are free.
     """
-    found = _read_fields(ROOT / "proc/meminfo").get("MemAvailable:")
-    available = found * 1024 if found is not None else _count_pages("SC_AVPHYS_PAGES")
+    available_kb = _read_fields(ROOT / "proc/meminfo").get("MemAvailable:")
+    available = available_kb * 1024 if available_kb is not None else _count_pages("SC_AVPHYS_PAGES")
     return min([available, *(max(0, limit - used) for limit, used in _read_groups())])
 
 
@@ -77,7 +77,7 @@ def _read_groups() -> Iterator[tuple[int, int]]:
         top = ROOT / mount
         folder = top / path.lstrip("/")
         # A container may see its own group as the top, whatever its path is called outside.
-        for group in {top, *(each for each in (folder, *folder.parents) if each.is_relative_to(top))}:
+        for group in {top, *(parent for parent in (folder, *folder.parents) if parent.is_relative_to(top))}:
             limit = _read_number(group / limit_name)
             if limit is not None:
                 used = _read_number(group / used_name) or 0
@@ -92,8 +92,8 @@ def _read_number(path: Path) -> int | None:
 
 def _read_fields(path: Path) -> dict[str, int]:
     """The numbers of a file of lines such as `name 12` or `name: 12 kB`; the colon belongs to the name."""
-    words = (line.split() for line in _read_lines(path))
-    return {each[0]: int(each[1]) for each in words if len(each) > 1 and each[1].isdigit()}
+    lines = (line.split() for line in _read_lines(path))
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
 
 
 def _read_cpuinfo(field: str) -> list[str]:

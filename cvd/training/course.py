@@ -1,8 +1,9 @@
-"""The course of a training, epoch by epoch: times, history, best weights, state on disk, early end."""
+"""The course of a training, epoch by epoch: times, history, best weights, state on disk, early stopping."""
 
 import csv
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,16 +12,17 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
-from cvd.training.distributed.strategy import Distribution, share_state
+from cvd.training.devices import OneDevice
 from cvd.training.optimizers import Rate
-from cvd.training.progress import TrainingProgress
 from cvd.training.state import Arrays, StateWriter, TrainingState, load_state
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 PURE_LOSS = "cross_entropy"  # a metric, where the loss that is trained on is more than that
+RECENT = 5  # epochs from which the time left is estimated
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch (1-based) with the history's row, without `epoch`, and `images_per_second`."""
 
@@ -47,13 +49,13 @@ class Training:
 
 
 class Course(keras.callbacks.Callback):
-    """The books of a training: times, history, best weights, state on disk, and whether it is over.
+    """The records of a training: times, history, best weights, state on disk, and whether it is over.
 
     Args:
-        n_images: how many are learnt from.
+        n_images: training images.
         steps_per_epoch: ceil(images / batch size).
-        epochs: how many at most.
-        patience: epochs without a lower validation loss after which it is over; None: there is no such end.
+        epochs: at most.
+        patience: epochs without a lower validation loss after which training stops; None: no early stopping.
         keep: last or best.
         rate: the learning rate, or what gives it for a step, counted from 0.
         folder: of the state; None: nothing is written.
@@ -82,36 +84,38 @@ class Course(keras.callbacks.Callback):
         self.on_epoch = on_epoch or (lambda epoch, metrics: None)
         self.state = TrainingState()
 
-    def resume(self, model: keras.Model, distribution: Distribution | None = None) -> int:
-        """Goes to where an interrupted training was, if one was; returns how many epochs are finished."""
-        state = load_state(self.writer.path) if self.writer else None
-        if distribution:
-            state = share_state(
-                distribution, state, _read_variables(model.variables), _read_variables(model.optimizer.variables)
-            )
+    def resume(self, model: keras.Model, devices: OneDevice) -> int:
+        """Restore the state of an interrupted training, if there is one; returns how many epochs are finished."""
+        state = devices.share_state(load_state(self.writer.path) if self.writer else None, model)
         if state:
             self.state = state
-            _write_variables(model.variables, state.variables)
-            _write_variables(model.optimizer.variables, state.optimizer)
+            write_variables(model.variables, state.variables)
+            write_variables(model.optimizer.variables, state.optimizer)
             print(f"resuming after epoch {state.epochs} of {self.epochs}", flush=True)
             for row, seconds in zip(state.history, state.train_seconds, strict=True):
                 self._tell(row, seconds)
         return self.state.epochs
 
     def is_over(self) -> bool:
-        """Whether all epochs are done, or enough of them in vain."""
-        done, losses = self.state.epochs, [row["val_loss"] for row in self.state.history]
-        is_in_vain = self.patience is not None and done and done - find_best_epoch(losses) >= self.patience
-        return done >= self.epochs or bool(is_in_vain)
+        """True after `epochs` epochs, or after `patience` epochs without a lower val_loss."""
+        n_done, losses = self.state.epochs, [row["val_loss"] for row in self.state.history]
+        is_stopped = self.patience is not None and n_done and n_done - find_best_epoch(losses) >= self.patience
+        return n_done >= self.epochs or bool(is_stopped)
 
     @contextmanager
-    def keep_books(self, name: str) -> Iterator[None]:
-        """Shows the progress and writes the states, the last one to its end."""
-        self.progress = TrainingProgress(
-            name=name, epochs=self.epochs, steps_per_epoch=self.steps_per_epoch, first_epoch=self.state.epochs
+    def keep_records(self, name: str) -> Iterator[None]:
+        """Show a progress bar on a terminal and write the states, the last one before it ends."""
+        self.bar = tqdm(
+            desc=name,
+            total=self.epochs * self.steps_per_epoch,
+            initial=self.state.epochs * self.steps_per_epoch,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            leave=False,
+            dynamic_ncols=True,
         )
         self.epoch_end = time.perf_counter()
-        with self.progress, self.writer or nullcontext():
+        with self.bar, self.writer or nullcontext():
             yield
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: D102 - Keras' own
@@ -119,7 +123,7 @@ class Course(keras.callbacks.Callback):
         self.steps_done = 0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: D102 - Keras' own
-        self.progress.advance(batch + 1 - self.steps_done)
+        self.bar.update(batch + 1 - self.steps_done)
         self.steps_done = batch + 1
 
     def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:  # noqa: D102 - Keras' own
@@ -133,23 +137,25 @@ class Course(keras.callbacks.Callback):
         state.epoch_seconds.append(now - self.epoch_end)
         self.epoch_end = now
         state.history.append(row)
-        state.variables = _read_variables(self.model.variables)
-        if self.keeps_best and find_best_epoch([each["val_loss"] for each in state.history]) == epoch + 1:
+        state.variables = read_variables(self.model.variables)
+        if self.keeps_best and find_best_epoch([past["val_loss"] for past in state.history]) == epoch + 1:
             state.best_epoch, state.best = epoch + 1, state.variables
         if self.writer:
-            state.optimizer = _read_variables(self.model.optimizer.variables)
+            state.optimizer = read_variables(self.model.optimizer.variables)
             self.writer.write(state)
-        rate = self._tell(row, state.train_seconds[-1])
-        self.progress.report_epoch(row, images_per_second=rate, seconds=state.epoch_seconds)
+        speed = self._tell(row, state.train_seconds[-1])
+        line = format_epoch(row, epochs=self.epochs, images_per_second=speed, seconds=state.epoch_seconds)
+        self.bar.write(line, file=sys.stdout)
+        sys.stdout.flush()
         if self.is_over() and epoch + 1 < self.epochs:
             print(f"stopping: no lower val_loss in {self.patience} epochs", flush=True)
             self.model.stop_training = True
 
     def finish(self, model: keras.Model) -> Training:
-        """What the training leaves, with the weights that are to be kept in the model."""
+        """Put the weights that are to be kept into the model, and sum up."""
         state = self.state
         if self.keeps_best:
-            _write_variables(model.variables, state.best)
+            write_variables(model.variables, state.best)
         return Training(
             model=model,
             history=state.history,
@@ -174,10 +180,11 @@ class Course(keras.callbacks.Callback):
         return {"epoch": epoch, **row, "learning_rate": float(str(rate))}
 
     def _tell(self, row: Mapping[str, float], seconds: float) -> float:
-        rate = self.n_images / seconds
+        """Call `on_epoch`; returns images per second."""
+        speed = self.n_images / seconds
         metrics = {name: row[name] for name in COLUMNS[1:]}
-        self.on_epoch(int(row["epoch"]), {**metrics, "images_per_second": rate})
-        return rate
+        self.on_epoch(int(row["epoch"]), {**metrics, "images_per_second": speed})
+        return speed
 
 
 def find_best_epoch(val_losses: Sequence[float]) -> int:
@@ -185,18 +192,32 @@ def find_best_epoch(val_losses: Sequence[float]) -> int:
     return 1 + min(range(len(val_losses)), key=val_losses.__getitem__)
 
 
+def format_epoch(row: Mapping[str, float], *, epochs: int, images_per_second: float, seconds: Sequence[float]) -> str:
+    """One line about an epoch; `seconds` are those of all epochs so far, from which the time left follows."""
+    left = round((epochs - row["epoch"]) * statistics.median(seconds[-RECENT:]))
+    clock = f"{left // 60}:{left % 60:02}" if left < 3600 else f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
+    return (
+        f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}"
+        f"  loss {row['loss']:.4f} accuracy {row['accuracy']:.3f}"
+        f"  val_loss {row['val_loss']:.4f} val_accuracy {row['val_accuracy']:.3f}"
+        f"  {images_per_second:.0f} images/s  eta {clock}"
+    )
+
+
 def write_history(history: Sequence[Mapping[str, float]], path: str | Path) -> None:
-    """Writes a history as CSV with COLUMNS, every number with all of its digits, whole or not at all."""
+    """Write a history as CSV with COLUMNS, every number with all of its digits, whole or not at all."""
     with replace_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
 
 
-def _read_variables(variables: Sequence[keras.Variable]) -> Arrays:
+def read_variables(variables: Sequence[keras.Variable]) -> Arrays:
+    """Copy the values of variables."""
     return [np.array(variable.numpy()) for variable in variables]
 
 
-def _write_variables(variables: Sequence[keras.Variable], arrays: Arrays) -> None:
+def write_variables(variables: Sequence[keras.Variable], arrays: Arrays) -> None:
+    """Assign values to variables."""
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)

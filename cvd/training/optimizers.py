@@ -11,7 +11,7 @@ Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises over the first steps and then, for `cosine`, falls to nothing (Loshchilov 2017).
+    """A learning rate with warm-up and, for `cosine`, a decay to zero (Loshchilov and Hutter 2017).
 
     Step s of n, from 0, with w steps of warm-up, has peak * min((s + 1) / (w + 1), f), where f is 1 for `constant` and
     (1 + cos(pi * (s - w) / (n - w))) / 2, from step w on, for `cosine`.
@@ -38,26 +38,26 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(kind: str, peak: float, *, steps: int, warmup_fraction: float) -> Rate:
-    """A number where the rate stays what it is, which costs nothing, else a `Schedule`."""
+    """Make the learning rate: a number where it is constant, which costs nothing, else a `Schedule`."""
     if kind == "constant" and not warmup_fraction:
         return peak
     return Schedule(kind, peak, steps=steps, warmup_steps=int(warmup_fraction * steps))
 
 
 class FusedRMSprop(keras.optimizers.RMSprop):
-    """Keras' RMSprop as one operation per variable instead of ten, each of which goes through memory anew.
+    """Keras' RMSprop as one operation per variable instead of ten, each of which reads all of the memory again.
 
     A step is the same to rounding. Without momentum, weight decay or centring.
     """
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """Makes the state of all variables."""
+        """Make the state of all variables."""
         super().build(variables)
         # The operation writes its last step there. Without momentum it is not read, so it is no state.
         self._steps = [tf.Variable(tf.zeros(variable.shape), trainable=False) for variable in variables]
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
-        """Changes a variable, and its running mean of squared gradients, in place."""
+        """Update a variable and its running mean of squared gradients in place."""
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyRMSProp(
             var=variable.handle,
@@ -74,8 +74,7 @@ class FusedRMSprop(keras.optimizers.RMSprop):
 class FusedAdamW(keras.optimizers.AdamW):
     """Keras' AdamW (Loshchilov and Hutter 2019) as one operation per variable; only kernels decay.
 
-    A step is the same to rounding, but for epsilon, which Keras puts where the paper on Adam has "epsilon hat": so does
-    this operation.
+    A step is the same to rounding. Epsilon stands where the paper on Adam has "epsilon hat", as in Keras.
     """
 
     def __init__(self, rate: Rate, *, weight_decay: float) -> None:
@@ -83,7 +82,7 @@ class FusedAdamW(keras.optimizers.AdamW):
         self.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
 
     def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: tf.Tensor) -> None:
-        """Changes a variable and its two running means in place."""
+        """Update a variable and its two running means in place."""
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(

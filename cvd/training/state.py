@@ -1,14 +1,13 @@
-"""What a killed training needs to go on as if nothing had happened: one file, whole or not at all."""
+"""What a killed training needs to resume with the same bits: its state on disk, whole or not at all."""
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +16,7 @@ import numpy as np
 
 from cvd.runtime.files import replace_file
 from cvd.runtime.locks import try_lock
+from cvd.training.identity import digest_arrays
 
 Arrays = list[np.ndarray]
 
@@ -51,21 +51,18 @@ class TrainingState:
 
 LISTS = ("history", "train_seconds", "epoch_seconds", "best_epoch")
 ARRAYS = ("variables", "optimizer")
-DIGEST = "sha256"  # a file's own, of all that is in it
-# What a result follows from besides its configuration.
-CODE = ("data/images", "data/examples", "machine", "models/networks", "models/scratch", "training")
-LIBRARIES = ("keras", "numpy", "opencv-python-headless", "tensorflow")
+DIGEST = "sha256"  # of all that a file holds
 
 
 def save_state(state: TrainingState, path: Path, *, has_best: bool = False) -> None:
-    """Writes a state through to the disk, so that it outlives a power cut, in place of an earlier one.
+    """Write a state through to the disk, so that it survives a power cut, in place of an earlier one.
 
-    The best weights go into a file of their own beside it, named by their epoch: they change now and then only.
+    The best weights have a file of their own beside it, named by their epoch: they seldom change.
 
     Args:
         state: to be written.
         path: of all but the best weights.
-        has_best: these are there already.
+        has_best: the file of the best weights is there already.
     """
     best = _name_best(path, state.best_epoch)
     if state.best and not has_best:
@@ -93,7 +90,7 @@ def _write_arrays(path: Path, arrays: Mapping[str, Arrays]) -> None:
 
 
 def _read_arrays(path: Path) -> dict[str, Arrays]:
-    """What `_write_arrays` wrote, but for empty groups; any exception means that the file is damaged."""
+    """Read what `_write_arrays` wrote, without empty groups; any exception means that the file is damaged."""
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         flat = {key: file[key] for key in file.files}  # in the order of writing
     written = flat.pop(DIGEST).tobytes().decode()
@@ -110,10 +107,9 @@ def _digest_named(flat: Mapping[str, np.ndarray]) -> str:
 
 
 class StateWriter:
-    """Writes states to a file in a thread, so that the training goes on meanwhile; for use in a `with` block.
+    """Write states to a file in a thread while the training goes on; for use in a `with` block.
 
-    At the block's end the last state is in the file, whatever the reason for leaving. An earlier one stays there until
-    a later one is whole.
+    The block's end waits until the last state is in the file. An earlier state stays until the next one is whole.
     """
 
     def __init__(self, path: Path) -> None:
@@ -122,7 +118,7 @@ class StateWriter:
         self._best_epoch = 0  # whose weights were written
 
     def write(self, state: TrainingState) -> None:
-        """Begins to write a state, which may then change, but for the values of its arrays.
+        """Begin to write a state; its lists may change afterwards, the values of its arrays may not.
 
         Raises:
             OSError: the state before this one could not be written.
@@ -156,7 +152,7 @@ class StateWriter:
 
 
 def load_state(path: Path) -> TrainingState | None:
-    """Reads a state; None when there is none, or, which it says, a file of it is damaged."""
+    """Read a state; None when there is none, or when a file of it is damaged, which is printed."""
     if not path.exists():
         return None
     try:
@@ -165,7 +161,7 @@ def load_state(path: Path) -> TrainingState | None:
         if lists["best_epoch"]:
             arrays |= _read_arrays(_name_best(path, lists["best_epoch"]))
     except (MemoryError, PermissionError):
-        raise  # another time it can be read
+        raise  # it may be readable later
     except Exception as error:  # what NumPy and zipfile raise on a damaged file is nearly anything
         print(f"the state in {path.parent} is damaged ({type(error).__name__}): beginning at epoch 1", flush=True)
         return None
@@ -174,17 +170,17 @@ def load_state(path: Path) -> TrainingState | None:
 
 @contextmanager
 def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
-    """Yields the folder of a training's state, held for this process, and removes it on success.
+    """Lock the folder of a training's state, and remove it on success.
 
-    After Ctrl-C, an error of the system or a shortage of memory the folder stays, to resume from; after other errors,
-    which would only come again, it goes.
+    After Ctrl-C, an error of the system or a shortage of memory the folder stays, to resume from. After any other
+    error, which would come again, it is removed.
 
     Args:
         root: holds a folder per training.
-        key: tells trainings apart: the same key gives the same bits.
+        key: of `cvd.training.identity.make_key`.
 
     Yields:
-        The folder, or None when another process runs the very same training: then this one keeps no state.
+        The folder, or None when another process runs the same training: then this one keeps no state.
     """
     lock = root / f"{key}.lock"
     with try_lock(lock) as is_held:
@@ -210,37 +206,3 @@ def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
 def _remove(folder: Path, lock: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     lock.unlink(missing_ok=True)
-
-
-def make_key(configuration: Mapping[str, object], *, script: Path) -> str:
-    """The same for two trainings only if they end in the same bits.
-
-    Args:
-        configuration: nested plain values: parameters, digests of the data.
-        script: whose code counts, beside CODE and the versions of LIBRARIES.
-    """
-    folder = Path(__file__).parent.parent
-    code = digest_files([script, *(folder / name for name in CODE)], "*.py")
-    versions = {name: version(name) for name in LIBRARIES}
-    whole = {"code": code, "versions": versions, "configuration": configuration}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
-
-
-def digest_files(paths: Iterable[Path], pattern: str = "*") -> str:
-    """sha256, in hex, of names and contents of files, and of the files in folders that match `pattern`."""
-    digest = hashlib.sha256()
-    for path in paths:
-        for file in sorted(path.rglob(pattern)) if path.is_dir() else [path]:
-            if file.is_file():
-                with file.open("rb") as stream:
-                    content = hashlib.file_digest(stream, "sha256").hexdigest()
-                digest.update(f"{file.relative_to(path.parent).as_posix()} {content}\n".encode())
-    return digest.hexdigest()
-
-
-def digest_arrays(arrays: Iterable[np.ndarray]) -> str:
-    """sha256, in hex, of arrays' bytes."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

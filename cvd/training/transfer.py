@@ -1,8 +1,8 @@
-"""A backbone with a head, trained on images: where it starts, what of it is computed once, how it is saved."""
+"""A backbone with a head: where it starts, what of it is computed once, how it is saved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,21 +13,22 @@ from cvd.models.networks.features import compute_features, make_extractor
 from cvd.models.networks.finetuning import unfreeze_blocks
 from cvd.models.networks.folding import fold_normalisation
 from cvd.models.networks.head import FEATURES, attach_head, build_head
+from cvd.models.networks.saving import load_network
 from cvd.runtime.errors import InputError
-from cvd.training.state import digest_arrays
+from cvd.training.identity import digest_arrays
 
 LOGIT = "logit"
-N_CALIBRATION = 64  # images that give a random backbone its statistics
+N_CALIBRATION = 64  # images that give a random backbone's BatchNorm its statistics
 
 
 class Plan(NamedTuple):
-    """What a backbone's training is made of.
+    """What is trained, and on what.
 
     Attributes:
         train: what it learns from.
         validation: what it is measured on.
-        build: makes what is trained, of a dtype policy.
-        finish: makes of it what is saved: one flat graph from pixels to logits.
+        build: makes the network that is trained, of a dtype policy.
+        finish: makes the network that is saved of the trained one: one flat graph from pixels to logits.
     """
 
     train: Examples
@@ -36,42 +37,32 @@ class Plan(NamedTuple):
     finish: Callable[[keras.Model], keras.Model]
 
 
-def plan_training(
-    network: Path,
-    train: Examples,
-    validation: Examples,
-    *,
-    pretrained: bool,
-    unfreeze: int,
-    augment: bool,
-    dropout: float,
-    seed: int,
-    threads: int,
+def plan_transfer(
+    variant: Mapping[str, Any], network: Path, train: Examples, validation: Examples, *, seed: int, threads: int
 ) -> Plan:
-    """How a backbone's head, and its last blocks, are trained.
+    """Plan how a backbone's head, and its last blocks, are trained.
 
-    A frozen backbone sees the same images in each epoch if they are not augmented: then their features are computed
-    once, and the head alone is trained.
+    A frozen backbone sees the same images in each epoch if they are not augmented. Then their features are computed
+    once, and only the head is trained.
 
     Args:
+        variant: `pretrained`: whether the backbone keeps its weights; `unfreeze`: how many of its last blocks learn;
+            `augment`: whether the training images change from epoch to epoch; `dropout`: share of the features.
         network: where it starts, see `load_start`.
         train: images, or features computed by a frozen, pretrained backbone.
         validation: likewise.
-        pretrained: whether the backbone keeps the weights that it comes with.
-        unfreeze: how many of its last blocks learn.
-        augment: whether the training images change from epoch to epoch.
-        dropout: share of the features dropped in training.
         seed: of random weights.
         threads: how many load images while features are computed.
 
     Raises:
         InputError: the network is not there, or has fewer blocks.
     """
+    unfreeze, dropout = variant["unfreeze"], variant["dropout"]
     start = load_start(network)
-    if not pretrained:
+    if not variant["pretrained"]:
         chosen = np.linspace(0, len(train) - 1, min(len(train), N_CALIBRATION)).astype(np.int64)
         start = draw_weights(start, train.fetch(chosen), seed=seed)
-    if unfreeze or augment:
+    if unfreeze or variant["augment"]:
 
         def finish(trained: keras.Model) -> keras.Model:
             return trained if unfreeze else join_backbone(start, make_head(trained, dropout=dropout))
@@ -88,7 +79,7 @@ def plan_training(
 
 
 def load_start(path: Path) -> keras.Model:
-    """The network that a training starts from, frozen.
+    """Load the network that a training starts from, frozen.
 
     Args:
         path: the folder of a backbone, or a `.keras` file of a backbone with a trained head.
@@ -96,12 +87,7 @@ def load_start(path: Path) -> keras.Model:
     Raises:
         InputError: it is not there, or the file is no backbone's.
     """
-    if path.suffix != ".keras":
-        start = load_backbone(path)
-    elif not path.is_file():
-        raise InputError(f"there is no network at {path}: run `dvc repro train@{path.stem}`")
-    else:
-        start = keras.models.load_model(path, compile=False)
+    start = load_network(path) if path.suffix == ".keras" else load_backbone(path)
     if FEATURES not in {layer.name for layer in start.layers}:
         raise InputError(f"{path} has no layer {FEATURES!r}: it is no backbone with a head")
     start.trainable = False
@@ -109,10 +95,10 @@ def load_start(path: Path) -> keras.Model:
 
 
 def draw_weights(start: keras.Model, images: np.ndarray, *, seed: int) -> keras.Model:
-    """The same network with all weights as a training from scratch begins, frozen.
+    """The same network with random initial weights, frozen.
 
-    BatchNorm gets the statistics of some images. As Keras initialises it, it would let them pass as they are, and
-    through MobileNetV2's 52 convolutions they shrink to 1e-12, of which no head learns anything.
+    BatchNorm gets the statistics of some images. With Keras' initial statistics it would not normalise, and the values
+    would shrink to 1e-12 in MobileNetV2's 52 convolutions: no head learns from that.
 
     Args:
         start: unchanged by this.
@@ -133,7 +119,7 @@ def draw_weights(start: keras.Model, images: np.ndarray, *, seed: int) -> keras.
 
 
 def make_head(source: keras.Model, *, dropout: float, dtype: str = "float32") -> keras.Model:
-    """A head that fits a network's features and, where the network has a head already, goes on from that."""
+    """Build a head on a network's features; it starts from the weights of the network's own head, if there is one."""
     n_features = source.get_layer(FEATURES).output.shape[-1]
     head = build_head(n_features=n_features, dropout=dropout, dtype=dtype)
     if LOGIT in {layer.name for layer in source.layers}:
@@ -142,7 +128,7 @@ def make_head(source: keras.Model, *, dropout: float, dtype: str = "float32") ->
 
 
 def build_classifier(start: keras.Model, *, dropout: float, unfreeze: int) -> keras.Model:
-    """What is trained on images: a flat graph from pixels to logits, in float32.
+    """Build what is trained on images: a flat graph from pixels to logits, in float32.
 
     Args:
         start: of `load_start`; unchanged by this.
@@ -165,34 +151,38 @@ def build_classifier(start: keras.Model, *, dropout: float, unfreeze: int) -> ke
 
 
 def join_backbone(start: keras.Model, head: keras.Model) -> keras.Model:
-    """The network that is saved: the backbone as it was, with the trained head.
+    """Join the backbone as it was and the trained head into the network that is saved.
 
     Raises:
-        RuntimeError: a weight of the backbone is another in it.
+        RuntimeError: a weight of the backbone has changed.
     """
     model = attach_head(start, head)
-    names = [layer.name for layer in model.layers if layer.name not in {each.name for each in head.layers}]
+    in_head = {layer.name for layer in head.layers}
+    names = [layer.name for layer in model.layers if layer.name not in in_head]
     before, after = (
-        digest_arrays(array for name in names for array in each.get_layer(name).get_weights())
-        for each in (start, model)
+        digest_arrays(array for name in names for array in network.get_layer(name).get_weights())
+        for network in (start, model)
     )
     if before != after:
         raise RuntimeError("the frozen backbone's weights have changed in training")
     return model
 
 
-def extract_examples(start: keras.Model, *parts: Examples, threads: int) -> list[Examples]:
-    """The same examples, by their features instead of their images; computed once, kept in memory.
+def extract_examples(start: keras.Model, *splits: Examples, threads: int) -> list[Examples]:
+    """Replace images by their features, which are computed once and kept in memory.
 
     Args:
         start: of `load_start`.
-        parts: examples of images.
+        splits: examples of images, (s, s, 3).
         threads: how many load images while the network computes.
+
+    Returns:
+        The same examples with features, (k,).
     """
     extract = make_extractor(start)
     extracted = []
-    for part in parts:
-        features = compute_features(extract, part.fetch, n_images=len(part), threads=threads)
+    for images in splits:
+        features = compute_features(extract, images.fetch, n_images=len(images), threads=threads)  # (n, k)
         fetch: Callable[[np.ndarray], np.ndarray] = features.__getitem__
-        extracted.append(Examples(part.paths, part.labels, fetch, features.shape[1:], features.dtype))
+        extracted.append(Examples(images.paths, images.labels, fetch, features.shape[1:], features.dtype))
     return extracted

@@ -7,8 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from cvd.models.networks.backbone import describe_backbone, has_classes, load_backbone, save_backbone
-from cvd.models.networks.imagenet import class_names
+from cvd.models.networks.backbone import class_names, describe_backbone, has_classes, load_backbone, save_backbone
 from cvd.models.pretrained.applications import build_graph
 from cvd.models.pretrained.building import build_backbone
 from cvd.models.pretrained.conversion import _pair_layers, _pair_values, convert_torch, copy_weights, flip_first_kernel
@@ -181,9 +180,10 @@ def test_a_missing_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_missing_backbone_is_named(tmp_path: Path) -> None:
-    for read in (load_backbone, describe_backbone):
-        with pytest.raises(InputError, match="there is no backbone at"):
-            read(tmp_path)
+    with pytest.raises(InputError, match=r"backbone.keras does not exist: run `dvc repro backbone` or `dvc pull`$"):
+        load_backbone(tmp_path)
+    with pytest.raises(InputError, match=r"backbone.json is not there: run `dvc repro` or `dvc pull`$"):
+        describe_backbone(tmp_path)
     (tmp_path / "backbone.json").write_text("{}")
     with pytest.raises(InputError, match="is damaged"):
         describe_backbone(tmp_path)

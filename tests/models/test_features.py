@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from cvd.data.examples.reading import read_features
-from cvd.data.images.manifest import write_manifest
+from cvd.data.images.manifest import read_manifest, write_manifest
 from cvd.models.networks.backbone import describe_backbone, save_backbone
-from cvd.models.networks.features import compute_features, make_extractor
+from cvd.models.networks.features import cache_features, compute_features, make_extractor
 from cvd.models.networks.folding import fold_normalisation
 from cvd.models.pretrained.applications import build_graph
 from cvd.models.pretrained.building import build_backbone
-from stages.features import cache_features
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(7)
@@ -119,7 +118,7 @@ def test_the_stage_writes_what_examples_read(tmp_path: Path, monkeypatch: pytest
     write_manifest(rows, "manifest.csv")
     model, source = build_backbone(name="MobileNetV2", weights="random", size_px=33)
     save_backbone(model, "backbone", name="MobileNetV2", weights="random", source=source)
-    cache_features(Path("images"), Path("manifest.csv"), Path("backbone"), Path("features"))
+    cache_features(Path("images"), read_manifest("manifest.csv"), Path("backbone"), Path("features"), threads=2)
 
     index = json.loads(Path("features/index.json").read_text())
     assert index["backbone"] == {"name": "MobileNetV2", "size_px": 33, "sha256": describe_backbone("backbone").sha256}

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from cvd.models.networks.saving import convert_to_float32, save_model
+from cvd.models.networks.saving import convert_to_float32, load_network, save_model
+from cvd.runtime.errors import InputError
 
 BUILD = """
 import sys
@@ -94,3 +95,22 @@ def test_saved_models_compute_in_float32(tmp_path: Path) -> None:
 def test_a_path_without_keras_is_refused(small_model: keras.Model, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must end in \.keras, not 'model\.h5'"):
         save_model(small_model, "model.h5")
+
+
+def test_a_network_that_cannot_be_loaded_is_named_in_one_line(small_model: keras.Model, tmp_path: Path) -> None:
+    save_model(small_model, tmp_path / "good.keras")
+    assert load_network(tmp_path / "good.keras").name == "small"
+    whole = (tmp_path / "good.keras").read_bytes()
+    with zipfile.ZipFile(tmp_path / "foreign.keras", "w") as archive:
+        archive.writestr("notes.txt", "no network")
+    (tmp_path / "text.keras").write_text("no zip")
+    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    for name, words in (
+        ("none", "does not exist: run `dvc repro train@none` or `dvc pull`"),
+        *((name, "cannot be loaded: ") for name in ("foreign", "text", "cut")),
+    ):
+        with pytest.raises(InputError) as caught:
+            load_network(tmp_path / f"{name}.keras")
+        assert len(str(caught.value).splitlines()) == 1
+        assert str(caught.value).startswith(f"model {tmp_path / name}.keras {words}")
+        assert f"`dvc repro train@{name}`" in str(caught.value)

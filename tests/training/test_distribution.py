@@ -20,7 +20,14 @@ import pytest
 from cvd.data.examples.reading import Examples
 from cvd.data.examples.shares import hold_part, split_range, stream_parts
 from cvd.runtime.errors import InputError
-from cvd.training.distributed.cluster import Cluster, WorkerLostError, find_role, meet_peers, read_cluster
+from cvd.training.distributed.cluster import (
+    Cluster,
+    WorkerLostError,
+    find_role,
+    has_other_chief,
+    meet_peers,
+    read_cluster,
+)
 from cvd.training.state import load_state, open_state_folder
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +53,7 @@ from pathlib import Path
 from cvd.runtime.startup import start_tensorflow
 start_tensorflow()
 from cvd.runtime.errors import InputError
-from cvd.training.distributed.worker import join_training
+from cvd.training.distributed.joining import join_training
 from contextlib import nullcontext
 from dataclasses import replace
 import numpy as np
@@ -56,9 +63,8 @@ from cvd.training.state import open_state_folder
 def main(strategy, folder, dies_in):
     from cvd.machine import threads
     threads.set_threads(2)
-    distribution = join_training(strategy)
-    if distribution:
-        distribution.require_alike(os.environ.get("CODE", "same"))
+    devices = join_training(strategy)
+    devices.require_alike(os.environ.get("CODE", "same"))
     import keras
     from cvd.training.fitting import train_model
 
@@ -84,19 +90,18 @@ def main(strategy, folder, dies_in):
         return replace(examples, fetch=fetch)
 
     counts = {{"n": 0}}
-    is_chief = not distribution or distribution.is_chief
-    rank = distribution.worker if distribution else 0
     for name, n, epochs in TRAININGS:
-        with (open_state_folder(folder / "state", name) if is_chief else nullcontext()) as state_folder:
+        with (open_state_folder(folder / "state", name) if devices.is_chief else nullcontext()) as state_folder:
             training = train_model(
                 build, spy(make_examples(n, 1)), make_examples(N_VALIDATION, 2), epochs=epochs, batch_size=BATCH,
                 optimizer="sgd", learning_rate=0.02, keep="best", precision="float32", seed=3, l2=0.01,
                 label_smoothing=0.1, augment=lambda images, epoch, indices: images[:, :, ::-1] if epoch % 2 else images,
-                state_folder=state_folder, on_epoch=watch if is_chief else None, distribution=distribution,
+                state_folder=state_folder, on_epoch=watch if devices.is_chief else None, devices=devices,
             )
         result = {{"history": training.history, "fetched": sorted(fetched)}}
-        np.savez(folder / f"{{name}}.{{rank}}.npz", *[variable.numpy() for variable in training.model.variables])
-        (folder / f"{{name}}.{{rank}}.json").write_text(json.dumps(result))
+        arrays = [variable.numpy() for variable in training.model.variables]
+        np.savez(folder / f"{{name}}.{{devices.worker}}.npz", *arrays)
+        (folder / f"{{name}}.{{devices.worker}}.json").write_text(json.dumps(result))
 
 try:
     main(sys.argv[1], Path(sys.argv[2]), int(os.environ.get("DIES_IN", 0)))
@@ -248,7 +253,7 @@ def test_lost_worker_leaves_the_state(tmp_path: Path) -> None:
     assert (tmp_path / "key/state.npz").exists()
 
 
-def test_roles() -> None:
+def test_roles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_cluster({}) is None
     workers = read_cluster({"TF_CONFIG": EXAMPLE})
     assert workers == Cluster([("worker", 0), ("worker", 1)], ["host0:2222", "host1:2222"], 0)
@@ -257,6 +262,9 @@ def test_roles() -> None:
     with_chief = read_cluster({"TF_CONFIG": text})
     assert with_chief == Cluster([("chief", 0), ("worker", 0)], ["a:1", "b:1"], 1)
     assert not with_chief.is_chief
+    for config, is_other in ((EXAMPLE, False), (text, True), ("{", False)):  # what cannot be used is refused later
+        monkeypatch.setenv("TF_CONFIG", config)
+        assert has_other_chief() == is_other
     assert find_role("one", {}) is None
     assert find_role("multi_worker", {"TF_CONFIG": EXAMPLE}) == workers
 

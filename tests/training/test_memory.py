@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 from cvd.machine import hardware
 from cvd.models.scratch.plain import build_plain
 from cvd.models.scratch.residual import build_residual
-from cvd.training.memory import MemoryShortError, estimate_bytes, require_memory
+from cvd.training.devices import MemoryShortError, estimate_bytes, require_memory
 
 build = partial(build_plain, size_px=64, dropout=0.0)
 
@@ -49,8 +47,6 @@ def test_what_fits_passes_and_what_does_not_is_refused(monkeypatch: pytest.Monke
     require_memory(build, 20, "rmsprop")
     with pytest.raises(MemoryShortError):
         require_memory(build, 40, "rmsprop")
-    halves: Any = SimpleNamespace(n_workers=2)
-    require_memory(build, 40, "rmsprop", halves)
 
 
 @pytest.mark.parametrize(

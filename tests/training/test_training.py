@@ -22,8 +22,8 @@ from cvd.data.examples.shard_writer import write_shards
 from cvd.models.networks.saving import save_model
 from cvd.models.scratch.plain import build_plain
 from cvd.runtime.errors import InputError
+from cvd.training.course import format_epoch
 from cvd.training.fitting import COLUMNS, Training, train_model, write_history
-from cvd.training.progress import format_epoch
 from cvd.training.state import load_state
 
 SIZE_PX = 46

@@ -11,7 +11,7 @@ from cvd.models.networks.head import build_head
 from cvd.models.networks.saving import save_model
 from cvd.runtime.errors import InputError
 from cvd.training.fitting import Training, train_model
-from cvd.training.transfer import Plan, draw_weights, join_backbone, load_start, plan_training
+from cvd.training.transfer import Plan, draw_weights, join_backbone, load_start, plan_transfer
 
 SIDE_PX = 32
 LAYERS = ("stem", "stem_norm", "block_1_conv", "block_1_norm", "block_2_conv", "block_2_norm")
@@ -48,8 +48,8 @@ def make_examples(n: int, seed: int) -> Examples:
 
 
 def plan(network: Path, **changed: object) -> Plan:
-    settings = {"pretrained": True, "unfreeze": 0, "augment": False, "dropout": 0.5, "seed": 1, "threads": 1}
-    return plan_training(network, make_examples(24, 1), make_examples(8, 2), **settings | changed)  # type: ignore[arg-type]
+    variant = {"pretrained": True, "unfreeze": 0, "augment": False, "dropout": 0.5} | changed
+    return plan_transfer(variant, network, make_examples(24, 1), make_examples(8, 2), seed=1, threads=1)
 
 
 def train(planned: Plan, **changed: object) -> Training:
@@ -152,7 +152,7 @@ def test_fine_tuning_goes_on_from_a_trained_head(network: Path, tmp_path: Path) 
 
 
 def test_what_cannot_be_is_said_in_one_line(network: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^there is no network at .*transfer\.keras: run `dvc repro train@transfer`$"):
+    with pytest.raises(InputError, match=r"^model .*transfer\.keras does not exist: run `dvc repro train@transfer` or"):
         plan(tmp_path / "transfer.keras")
     with pytest.raises(InputError, match=r"^unfreeze is 3: .* has 2 blocks"):
         plan(network, unfreeze=3).build("float32")

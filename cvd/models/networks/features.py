@@ -1,22 +1,27 @@
 """The frozen backbone's output for every image, computed once."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
+from cvd.data.examples.reading import read_files
+from cvd.models.networks.backbone import Description, describe_backbone, load_backbone
 from cvd.models.networks.folding import fold_normalisation
+from cvd.runtime.files import replace_folder
+from cvd.runtime.threads import map_ahead
+from cvd.runtime.vocabulary import SPLITS
 
 BATCH_SIZE = 32  # fixed: the last bits of a result may depend on it
-_AHEAD = 4  # batches that are loaded while one is computed
+AHEAD = 4  # batches that are loaded while one is computed
 
 
 def make_extractor(backbone: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """The way from images to features, compiled once and with BatchNorm folded: to rounding the saved model's own.
+    """Compile the backbone up to its features, with BatchNorm folded: the saved model's features to rounding.
 
     Args:
         backbone: has a layer `features`, (n, k).
@@ -43,7 +48,7 @@ def compute_features(
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], object] | None = None,
 ) -> np.ndarray:
-    """The features of every image.
+    """Compute the features of every image.
 
     Args:
         extract: what `make_extractor` gives.
@@ -56,42 +61,56 @@ def compute_features(
     Returns:
         (n_images, k), float32, in order.
     """
+    batches = (np.arange(start, min(start + batch_size, n_images)) for start in range(0, n_images, batch_size))
     parts = []
-    for images in _load_ahead(fetch, _cut(n_images, batch_size), threads=threads):
-        parts.append(extract(images))
+    for images in map_ahead(fetch, batches, n_ahead=AHEAD, n_threads=threads):  # (b, s, s, 3)
+        parts.append(extract(images))  # (b, k)
         if progress:
             progress(len(images))
     return np.concatenate(parts)
 
 
-def write_index(
-    folder: str | Path, *, backbone: dict[str, str | int], paths: dict[str, list[str]], labels: dict[str, list[int]]
-) -> None:
-    """Writes index.json beside the features: which network they are from, and by split whose they are, row by row.
+def cache_features(
+    images: Path,
+    manifest: pd.DataFrame,
+    backbone: Path,
+    folder: Path,
+    *,
+    threads: int,
+    progress: Callable[[int], object] | None = None,
+) -> Description:
+    """Write the features of all splits: `{split}.npy`, (n, k) float32, and index.json, each row's path and label.
 
     Args:
-        folder: holds {split}.npy.
-        backbone: `name`, `size_px` and `sha256` of backbone.keras.
-        paths: n paths as in the manifest, by split.
-        labels: n labels, cat 0, dog 1, by split.
+        images: folder of the manifest's paths.
+        manifest: as `read_manifest` gives it.
+        backbone: folder that `save_backbone` wrote.
+        folder: takes the place of what is there, whole or not at all.
+        threads: how many load images while the network computes.
+        progress: called after each batch with the number of its images.
+
+    Returns:
+        What is known of the backbone.
+
+    Raises:
+        InputError: the backbone or an image is missing or damaged.
     """
-    index = {"backbone": backbone, "paths": paths, "labels": labels}
-    (Path(folder) / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-
-
-def _cut(n_images: int, batch_size: int) -> list[np.ndarray]:
-    return [np.arange(start, min(start + batch_size, n_images)) for start in range(0, n_images, batch_size)]
-
-
-def _load_ahead(
-    fetch: Callable[[np.ndarray], np.ndarray], batches: Iterable[np.ndarray], *, threads: int
-) -> Iterator[np.ndarray]:
-    """Batches in order, some of them fetched before they are asked for."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = []
-        for indices in batches:
-            waiting.append(pool.submit(fetch, indices))
-            if len(waiting) > _AHEAD:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+    description = describe_backbone(backbone)
+    extract = make_extractor(load_backbone(backbone))
+    # No memory for the images: each is wanted once.
+    splits = {
+        split: read_files(images, manifest, split, size_px=description.size_px, memory_bytes=0) for split in SPLITS
+    }
+    with replace_folder(folder) as partial:
+        for split, examples in splits.items():
+            features = compute_features(
+                extract, examples.fetch, n_images=len(examples), threads=threads, progress=progress
+            )
+            np.save(partial / f"{split}.npy", features)
+        index = {
+            "backbone": {key: getattr(description, key) for key in ("name", "size_px", "sha256")},
+            "paths": {split: examples.paths for split, examples in splits.items()},
+            "labels": {split: examples.labels.tolist() for split, examples in splits.items()},
+        }
+        (partial / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    return description

@@ -1,4 +1,4 @@
-"""Fine-tuning: a pretrained network's last blocks learn on, the rest stays as it is."""
+"""Fine-tuning: a pretrained network's last blocks are trained further, the rest stays frozen."""
 
 import hashlib
 import re
@@ -15,12 +15,12 @@ _END = re.compile(r"mixed\d+$")
 
 
 def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
-    """Lets the head and the backbone's last blocks learn; BatchNorm stays frozen, and so in inference mode.
+    """Unfreeze the head and the backbone's last blocks; BatchNorm stays frozen, hence in inference mode.
 
-    A frozen BatchNorm of Keras normalises by its moving statistics, in training too, and leaves them alone: batches
-    of twenty would soon spoil what a million images gave (Chollet 2021, Deep Learning with Python, section 8.3.2).
+    Keras' frozen BatchNorm normalises by its moving statistics in training too, and does not update them: batches of
+    twenty would soon spoil statistics of a million images (Chollet 2021, Deep Learning with Python, section 8.3.2).
 
-    To be called before `compile`, which is when Keras looks at what learns.
+    Call it before `compile`, when Keras collects the trainable weights.
 
     Args:
         model: a flat graph of a backbone, up to its layer `features`, and a head behind it, as `attach_head` makes it.
@@ -47,9 +47,9 @@ def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
 
 
 def hash_frozen_weights(model: keras.Model) -> str:
-    """SHA-256 of the weights of frozen layers, with their paths; BatchNorm's statistics are among them there.
+    """SHA-256 of the weights of frozen layers, BatchNorm's statistics included, with their paths.
 
-    The same before and after a training, or something has learnt that should not.
+    It must be the same before and after a training.
     """
     digest = hashlib.sha256()
     for layer in model.layers:
@@ -60,7 +60,7 @@ def hash_frozen_weights(model: keras.Model) -> str:
 
 
 def _find_starts(names: Sequence[str]) -> list[int]:
-    """Where each block begins in the names of a backbone's layers, which are in order from input to output."""
+    """Find where each block begins in the names of a backbone's layers, in order from input to output."""
     starts: list[int] = []
     block = ""
     for index, name in enumerate(names):

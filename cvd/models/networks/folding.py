@@ -9,7 +9,7 @@ _FOLDABLE = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Sep
 
 
 def fold_normalisation(model: keras.Model) -> keras.Model:
-    """A copy of a model, for inference only, without the BatchNorm layers that directly follow a convolution.
+    """Copy a model, for inference only, without the BatchNorm layers that directly follow a convolution.
 
     gamma (Wx + b - mean) / sqrt(variance + epsilon) + beta is a convolution itself: W times
     s = gamma / sqrt(variance + epsilon), with bias (b - mean) s + beta. Outputs agree to rounding.
@@ -39,16 +39,16 @@ def fold_normalisation(model: keras.Model) -> keras.Model:
 
 
 def _find_pairs(model: keras.Model) -> list[tuple[keras.Layer, keras.Layer]]:
-    """Every BatchNorm over channels, with the linear convolution that feeds it and nothing else."""
-    found = []
+    """Pair every BatchNorm over channels with the linear convolution that feeds it and nothing else."""
+    pairs = []
     for layer in model.layers:
         if not isinstance(layer, keras.layers.BatchNormalization) or layer.axis not in (-1, 3):
             continue
         before = layer.input._keras_history.operation
         feeds = [other for other in model.layers if any(source is before.output for source in _list_inputs(other))]
         if isinstance(before, _FOLDABLE) and before.activation is keras.activations.linear and feeds == [layer]:
-            found.append((layer, before))
-    return found
+            pairs.append((layer, before))
+    return pairs
 
 
 def _list_inputs(layer: keras.Layer) -> list[Any]:
@@ -56,7 +56,7 @@ def _list_inputs(layer: keras.Layer) -> list[Any]:
 
 
 def _fold(conv: keras.Layer, norm: keras.Layer) -> list[np.ndarray]:
-    """The convolution's values with the normalisation's in them, computed in float64."""
+    """Compute the weights of the convolution with the normalisation in it, in float64."""
     *kernels, last = [np.asarray(value, np.float64) for value in conv.get_weights()]
     bias = last if conv.use_bias else np.float64(0)
     if not conv.use_bias:

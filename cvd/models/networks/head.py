@@ -10,7 +10,7 @@ FEATURES = "features"  # the backbone's layer that a head stands on
 
 
 def build_head(*, n_features: int, dropout: float, dtype: str = "float32") -> keras.Model:
-    """The small network trained on a frozen backbone's features.
+    """Build the small network trained on a frozen backbone's features.
 
     Args:
         n_features: k, at least 1.
@@ -27,7 +27,7 @@ def build_head(*, n_features: int, dropout: float, dtype: str = "float32") -> ke
 
 
 def attach_head(backbone: keras.Model, head: keras.Model) -> keras.Model:
-    """A backbone and a head as one flat graph, so that every convolution can be named; neither is changed.
+    """Join a backbone and a head into one flat graph, so that every convolution has a name; neither is changed.
 
     Args:
         backbone: maps pixels to features (n, k) in its layer `features`; layers behind that one are left out.

@@ -1,4 +1,4 @@
-"""Layers in a row, and the table by which people read them."""
+"""Sequences of layers, and the table that describes a network's layers."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class LayerRow(NamedTuple):
 
 
 def chain_layers(layers: Sequence[keras.Layer], inputs: keras.KerasTensor, name: str) -> keras.Model:
-    """A model of one layer after the other."""
+    """Build a model of one layer after the other."""
     output = inputs
     for layer in layers:
         output = layer(output)
@@ -25,7 +25,7 @@ def chain_layers(layers: Sequence[keras.Layer], inputs: keras.KerasTensor, name:
 
 
 def describe_layers(model: keras.Model) -> list[LayerRow]:
-    """Name, type, output shape and parameters of each layer, in order."""
+    """List name, type, output shape and parameters of each layer, in order."""
     return [
         LayerRow(layer.name, type(layer).__name__, tuple(layer.output.shape), layer.count_params())
         for layer in model.layers
@@ -33,12 +33,12 @@ def describe_layers(model: keras.Model) -> list[LayerRow]:
 
 
 def count_parameters(weights: Sequence[keras.Variable]) -> int:
-    """How many numbers the weights hold together."""
+    """Count the numbers in the weights."""
     return sum(math.prod(weight.shape) for weight in weights)
 
 
 def format_layers(model: keras.Model, *, title: str, description: str) -> str:
-    """The table of a network's layers in Markdown, with totals, under a title and a line that says what it is."""
+    """Format the table of a network's layers in Markdown, with totals, under a title and a line of description."""
     rows = ["| layer | type | output shape | parameters |", "|---|---|---|---:|"]
     for name, kind, shape, parameters in describe_layers(model):
         sides = " x ".join("n" if side is None else str(side) for side in shape)

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
 
 # The earliest date that a zip can hold; Keras writes the clock's there and in `date_saved`.
@@ -17,11 +18,11 @@ SAVED_DATE = "1980-01-01@00:00:00"
 
 
 def save_model(model: keras.Model, path: str | Path) -> None:
-    """Writes a model as a canonical `.keras` file, whole or not at all; `keras.models.load_model` reads it.
+    """Write a model as a canonical `.keras` file, whole or not at all; `keras.models.load_model` reads it.
 
-    What is saved computes in float32 and carries no optimizer, loss or metrics, nor (in Keras 3.15) the state of
-    dropout's seeds, so a run that is resumed must keep that elsewhere. Equal models give equal bytes if
-    their layers are named by hand (automatic names count up through the process).
+    The saved model computes in float32. It has no optimizer, loss or metrics, nor (in Keras 3.15) the state of
+    dropout's seeds, so a run that is resumed must keep that elsewhere. Equal models give equal bytes if their layers
+    are named by hand (automatic names count up through the process).
 
     Args:
         model: a functional or sequential model of stock layers; unchanged by this.
@@ -38,6 +39,32 @@ def save_model(model: keras.Model, path: str | Path) -> None:
         canonical = _make_canonical(plain)
     with replace_file(path) as partial:
         partial.write_bytes(canonical)
+
+
+def load_network(path: str | Path) -> keras.Model:
+    """Load a saved network, without compiling it.
+
+    Args:
+        path: of a `.keras` file: models/VARIANT.keras, or backbone.keras.
+
+    Raises:
+        InputError: the file is missing, damaged, or no network.
+    """
+    path = Path(path)
+    stage = "backbone" if path.stem == "backbone" else f"train@{path.stem}"
+    if not path.is_file():
+        raise InputError(f"model {path} does not exist: run `dvc repro {stage}` or `dvc pull`")
+    try:
+        model = keras.models.load_model(path, compile=False)
+        if not model.input_shape or not model.output_shape:
+            raise ValueError("it has no inputs or no outputs")
+    except (MemoryError, PermissionError):
+        raise
+    except Exception as error:  # what Keras, zipfile and HDF5 raise on a damaged file is nearly anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        advice = f"make it again with `dvc repro {stage}`, or run `dvc checkout`"
+        raise InputError(f"model {path} cannot be loaded: {reason}; {advice}") from error
+    return model
 
 
 def convert_to_float32(model: keras.Model) -> keras.Model:
@@ -59,7 +86,7 @@ def _strip_training(model: keras.Model) -> keras.Model:
 
 
 def _replace_dtypes(config: Any) -> Any:
-    """A configuration with every half precision in it read as float32."""
+    """Replace every half precision in a configuration by float32."""
     if isinstance(config, dict):
         return {key: _replace_dtypes(value) for key, value in config.items()}
     if isinstance(config, list | tuple):
@@ -68,7 +95,7 @@ def _replace_dtypes(config: Any) -> Any:
 
 
 def _make_canonical(path: Path) -> bytes:
-    """The bytes of a `.keras` file with its members in order of name and without dates and memory addresses."""
+    """Rewrite a `.keras` file with its members in order of name and without dates and memory addresses."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as target:
         for name in sorted(source.namelist()):

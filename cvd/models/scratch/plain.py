@@ -64,7 +64,7 @@ def build_plain(
 
 
 def find_smallest_size(depth: int) -> int:
-    """The smallest side of an image of which so many 3x3 valid convolutions, each with a pooling, leave a position."""
+    """The smallest side of an image of which `depth` 3x3 valid convolutions, each with pooling, leave a position."""
     return 3 * 2**depth - 2
 
 
@@ -77,11 +77,11 @@ class RectifiedPooling(keras.layers.Layer):
 
 @tf.custom_gradient
 def rectify_and_pool(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """ReLU and 2x2 max pooling of (n, h, w, k), whose gradient is rectified where there is a quarter as much of it.
+    """ReLU and 2x2 max pooling of (n, h, w, k); the gradient is rectified after pooling, a quarter of the work.
 
-    A pooled 0 comes from values of which none is positive, so nothing of its gradient passes; any other is positive
-    itself. Outputs and gradients are those of the two operations, to the bit. Forwards, TensorFlow fuses the ReLU into
-    the convolution before it.
+    Where the pooled value is 0, no input is positive and no gradient passes; any other pooled value is positive.
+    Outputs and gradients equal those of the two operations to the bit. TensorFlow fuses the forward ReLU into the
+    convolution before it.
     """
     rectified = tf.nn.relu(inputs)
     pooled = tf.nn.max_pool2d(rectified, 2, 2, "VALID")

@@ -1,4 +1,4 @@
-"""The residual network: the best from scratch that was found at a few thousand photos."""
+"""The residual network: the best one from scratch that was found for a few thousand photos."""
 
 from functools import partial
 
@@ -57,9 +57,9 @@ def build_residual(
 
 
 class FusedNormalization(keras.layers.BatchNormalization):
-    """Keras' BatchNorm over channels as one operation instead of some ten, and on values in half precision.
+    """Keras' BatchNorm over channels as one operation instead of about ten, also on values in half precision.
 
-    Statistics, scale and offset stay in float32. To rounding the same, moving statistics too.
+    Statistics, scale and offset stay in float32. Outputs and moving statistics are the same to rounding.
     """
 
     def __init__(self, **settings: object) -> None:

@@ -15,7 +15,7 @@ JOBS = ("chief", "worker")  # in this order; without a chief, worker 0 is it
 
 
 class WorkerLostError(InputError, ConnectionError):
-    """A process of the cluster is gone. As an OSError it leaves the state of the training, to resume from."""
+    """A process of the cluster is gone. As an OSError it keeps the state of the training, to resume from."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,16 @@ class Cluster:
         return self.rank == 0
 
     def describe(self, rank: int) -> str:
-        """A process for people."""
+        """Name a process for people."""
         job, index = self.tasks[rank]
         return f"{'the chief' if rank == 0 else f'{job} {index}'} at {self.addresses[rank]}"
 
 
+ALONE = Cluster([("worker", 0)], ["this machine"], 0)
+
+
 def read_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
-    """Reads TF_CONFIG; None where it is not set.
+    """Read TF_CONFIG; None where it is not set.
 
     Raises:
         InputError: it cannot be used.
@@ -58,7 +61,7 @@ def read_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
     try:
         config = json.loads(text)
         jobs, task = config["cluster"], config["task"]
-        own = (str(task["type"]), int(task["index"]))
+        this_task = (str(task["type"]), int(task["index"]))
         members = {str(job): [str(address) for address in addresses] for job, addresses in jobs.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"TF_CONFIG is {text!r}: it must be JSON like {EXAMPLE}") from error
@@ -73,10 +76,19 @@ def read_cluster(environment: Mapping[str, str] = os.environ) -> Cluster | None:
             raise InputError(f"TF_CONFIG's cluster has {address!r}: each process needs its own host:port")
     if len(members.get("chief", [])) > 1:
         raise InputError(f"TF_CONFIG's cluster has {len(members['chief'])} chiefs: there can be one")
-    if own not in tasks:
+    if this_task not in tasks:
         known = ", ".join(f"{job} {index}" for job, index in tasks) or "nobody"
-        raise InputError(f"TF_CONFIG's task is {own[0]} {own[1]}, but its cluster has {known}")
-    return Cluster(tasks, addresses, tasks.index(own))
+        raise InputError(f"TF_CONFIG's task is {this_task[0]} {this_task[1]}, but its cluster has {known}")
+    return Cluster(tasks, addresses, tasks.index(this_task))
+
+
+def has_other_chief() -> bool:
+    """Whether TF_CONFIG makes another process the chief; False where it cannot be used, which `find_role` refuses."""
+    try:
+        cluster = read_cluster()
+    except InputError:
+        return False
+    return cluster is not None and not cluster.is_chief
 
 
 def find_role(strategy: str, environment: Mapping[str, str] = os.environ) -> Cluster | None:
@@ -99,9 +111,9 @@ def find_role(strategy: str, environment: Mapping[str, str] = os.environ) -> Clu
 
 
 def meet_peers(cluster: Cluster, seconds: float = START_SECONDS) -> None:
-    """Waits until every process of the cluster listens; TensorFlow would wait for an hour, without a word.
+    """Wait until every process of the cluster listens; TensorFlow would wait silently for an hour.
 
-    This one listens as well, until it has seen the others; TensorFlow goes on from there on the same port.
+    This process listens too until it has seen the others. TensorFlow then takes over the port.
 
     Raises:
         InputError: this process cannot listen where TF_CONFIG says.
@@ -124,11 +136,11 @@ def meet_peers(cluster: Cluster, seconds: float = START_SECONDS) -> None:
 
 def _await_peer(cluster: Cluster, rank: int, deadline: float, seconds: float) -> None:
     host, _, port = cluster.addresses[rank].rpartition(":")
-    is_told = False
+    has_printed = False
     while not _is_open(host.strip("[]"), int(port)):
-        if not is_told:
+        if not has_printed:
             print(f"waiting for {cluster.describe(rank)}, up to {seconds:.0f} s", flush=True)
-            is_told = True
+            has_printed = True
         if time.monotonic() > deadline:
             raise WorkerLostError(f"{cluster.describe(rank)} did not start in {seconds:.0f} s: start it as well")
         time.sleep(0.2)

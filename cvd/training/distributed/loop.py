@@ -1,92 +1,91 @@
 """The training loop of several processors or machines, where `fit` fails in Keras 3 or weighs uneven shares wrongly."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from types import MethodType
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from cvd.data.examples.pipeline import Augment, order_examples
+from cvd.data.examples.pipeline import order_examples
 from cvd.data.examples.reading import Examples
 from cvd.data.examples.shares import PartOfBatch, stream_parts
 from cvd.training.course import PURE_LOSS
-from cvd.training.distributed.strategy import Distribution, prepare_model
+from cvd.training.devices import Batches
+from cvd.training.distributed.workers import Workers
 
 
-def fit_distributed(
-    model: keras.Model,
-    distribution: Distribution,
-    train: Examples,
-    validation: Examples,
-    *,
-    batch_size: int,
-    seed: int,
-    epochs: int,
-    first_epoch: int,
-    augment: Augment | None,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> None:
-    """Does what `model.fit` does on one device, to rounding: the same batches, losses, history and callbacks.
+class SeveralDevices(Workers):
+    """Several devices or processes that train one network."""
 
-    Each worker takes those examples of a batch that are its own, and the gradients of all are added up. Dropout is
-    another draw than on one device: the replicas draw for their own shares.
+    def fit(
+        self,
+        model: keras.Model,
+        train: Examples,
+        validation: Examples,
+        batches: Batches,
+        callback: keras.callbacks.Callback,
+    ) -> None:
+        """Do what `OneDevice.fit` does, to rounding: the same batches, losses, history and callbacks.
 
-    Args:
-        model: compiled with a loss of one logit.
-        distribution: in whose scope model and optimizer were made.
-        train: what it learns from; the worker's own part is fetched.
-        validation: what it is measured on; likewise.
-        batch_size: examples per step, of all workers together.
-        seed: with the epoch it gives the order.
-        epochs: where to end.
-        first_epoch: where to begin.
-        augment: applied to training images.
-        callbacks: told of epochs and batches, on every worker; `model.stop_training` ends after an epoch.
+        Each worker takes those examples of a batch that are in its part, and the gradients of all are added up. Dropout
+        differs from one device: each replica draws for its own examples.
+        """
+        prepare_model(model)
+        steps = _Steps(model, self, train)
+        callbacks = keras.callbacks.CallbackList([callback], model=model)
+        model.stop_training = False
+        callbacks.on_train_begin()
+        for epoch in range(batches.first_epoch, batches.epochs):
+            callbacks.on_epoch_begin(epoch)
+            shares = stream_parts(
+                train,
+                self.find_part(train),
+                order=lambda epoch: order_examples(len(train), seed=batches.seed, epoch=epoch),
+                epochs=range(epoch, epoch + 1),
+                batch_size=batches.batch_size,
+                at_least=self.n_local,
+                augment=batches.augment,
+            )
+            logs = steps.run(shares, callbacks, len(train))
+            callbacks.on_test_begin()
+            shares = stream_parts(
+                validation,
+                self.find_part(validation),
+                order=lambda _: np.arange(len(validation)),
+                epochs=range(1),
+                batch_size=batches.batch_size,
+                at_least=self.n_local,
+            )
+            measured = steps.run(shares, None, len(validation))
+            callbacks.on_test_end()
+            callbacks.on_epoch_end(epoch, logs | {f"val_{name}": value for name, value in measured.items()})
+            if model.stop_training:
+                break
+        callbacks.on_train_end()
 
-    Raises:
-        WorkerLostError: another worker is gone.
+
+def prepare_model(model: keras.Model) -> None:
+    """Prepare a compiled model for a strategy.
+
+    BatchNorm takes the statistics of the whole batch, as on one device, not of each replica's share. Our fused
+    optimizers work on one device only, so the optimizer steps as Keras' own does, on the same state.
     """
-    prepare_model(model)
-    steps = _Steps(model, distribution, train)
-    told = keras.callbacks.CallbackList(list(callbacks), model=model)
-    parts = distribution.find_own(train), distribution.find_own(validation)
-    model.stop_training = False
-    told.on_train_begin()
-    for epoch in range(first_epoch, epochs):
-        told.on_epoch_begin(epoch)
-        shares = stream_parts(
-            train,
-            parts[0],
-            order=lambda epoch: order_examples(len(train), seed=seed, epoch=epoch),
-            epochs=range(epoch, epoch + 1),
-            batch_size=batch_size,
-            at_least=distribution.n_local,
-            augment=augment,
-        )
-        logs = steps.run(shares, told, len(train))
-        told.on_test_begin()
-        shares = stream_parts(
-            validation,
-            parts[1],
-            order=lambda _: np.arange(len(validation)),
-            epochs=range(1),
-            batch_size=batch_size,
-            at_least=distribution.n_local,
-        )
-        measured = steps.run(shares, None, len(validation))
-        told.on_test_end()
-        told.on_epoch_end(epoch, logs | {f"val_{name}": value for name, value in measured.items()})
-        if model.stop_training:
-            break
-    told.on_train_end()
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+    optimizer = model.optimizer
+    stock: Any = next(kind for kind in type(optimizer).__mro__ if kind.__module__.startswith("keras."))
+    optimizer.update_step = MethodType(stock.update_step, optimizer)
 
 
 class _Steps:
     """A step of training and one of validation, compiled once: all workers must count their collectives alike."""
 
-    def __init__(self, model: keras.Model, distribution: Distribution, examples: Examples) -> None:
+    def __init__(self, model: keras.Model, workers: Workers, examples: Examples) -> None:
         self._model = model
-        self._distribution = distribution
+        self._workers = workers
         signature = [
             tf.TensorSpec((None, *examples.shape), tf.as_dtype(examples.dtype)),
             tf.TensorSpec((None, 1), tf.float32),
@@ -97,36 +96,36 @@ class _Steps:
         self._validate = tf.function(lambda *share: self._spread(self._measure, share), input_signature=signature)
 
     def run(
-        self, shares: Iterable[PartOfBatch], told: keras.callbacks.CallbackList | None, n: int
+        self, shares: Iterable[PartOfBatch], callbacks: keras.callbacks.CallbackList | None, n: int
     ) -> dict[str, np.float32]:
-        """Goes through an epoch's shares; `told` is for training. Returns means over all workers' n examples."""
-        step = self._train if told else self._validate
+        """Train on an epoch's shares, or validate without callbacks; returns means over all workers' n examples."""
+        step = self._train if callbacks else self._validate
         totals = []
-        with self._distribution.explain_losses():
+        with self._workers.explain_losses():
             for index, share in enumerate(shares):
-                if told:
-                    told.on_train_batch_begin(index)
+                if callbacks:
+                    callbacks.on_train_batch_begin(index)
                 n_whole = np.float32(share.n_whole)
                 totals.append(step(share.images, share.labels, share.weights, n_whole))
-                if told:
-                    told.on_train_batch_end(index)
-            own = np.stack([total.numpy() for total in totals]).astype(np.float64).sum(axis=0)
-        means = (self._distribution.add_up(own) / n).astype(np.float32)
+                if callbacks:
+                    callbacks.on_train_batch_end(index)
+            sums = np.stack([total.numpy() for total in totals]).astype(np.float64).sum(axis=0)  # (3,), of this worker
+        means = (self._workers.add_up(sums) / n).astype(np.float32)  # (3,), of all
         return dict(zip(("loss", PURE_LOSS, "accuracy"), means, strict=True))
 
-    def _spread(self, work: object, share: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        """Sum of what `work` returns for equal parts of the worker's share, one on each of its replicas."""
+    def _spread(self, work: Callable[..., tf.Tensor], share: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """Sum of what `work` returns for equal parts of the worker's share, one on each of its replicas: (3,)."""
         *columns, n_whole = share
-        n_local = self._distribution.n_local
+        n_local = self._workers.n_local
 
         def run() -> tf.Tensor:
             context = tf.distribute.get_replica_context()
             number = context.replica_id_in_sync_group % n_local
             b = tf.shape(columns[0])[0]
             start, stop = number * b // n_local, (number + 1) * b // n_local
-            return work(*(column[start:stop] for column in columns), n_whole)  # type: ignore[operator]
+            return work(*(column[start:stop] for column in columns), n_whole)
 
-        strategy = self._distribution.strategy
+        strategy = self._workers.strategy
         return tf.add_n(strategy.experimental_local_results(strategy.run(run)))
 
     def _learn(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, n_whole: tf.Tensor) -> tf.Tensor:
@@ -145,10 +144,10 @@ class _Steps:
         self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, n_whole: tf.Tensor, *, training: bool
     ) -> tf.Tensor:
         """Sums of the loss, penalties included, and of cross-entropy, and the number of right answers: (3,)."""
-        logits = self._model(images, training=training)
+        logits = self._model(images, training=training)  # (b, 1)
         loss = tf.reduce_sum(self._model.loss.call(labels, logits) * weights)
         if self._model.losses:
-            loss += tf.add_n(self._model.losses) * n_whole / self._distribution.n_replicas
+            loss += tf.add_n(self._model.losses) * n_whole / self._workers.n_replicas
         is_right = tf.equal(tf.cast(logits > 0, tf.float32), labels)[:, 0]
         entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)[:, 0]
-        return tf.stack([loss, *(tf.reduce_sum(tf.cast(each, tf.float32) * weights) for each in (entropy, is_right))])
+        return tf.stack([loss, *(tf.reduce_sum(tf.cast(x, tf.float32) * weights) for x in (entropy, is_right))])

@@ -1,0 +1,162 @@
+"""From the plain values of a variant to what is trained: examples, network, augmentation, precision."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from cvd.data.examples.augmentation import Augmentation, augment_images
+from cvd.data.examples.pipeline import Augment
+from cvd.data.examples.reading import Examples, read_split
+from cvd.data.examples.subset import take_share
+from cvd.data.images.manifest import read_manifest
+from cvd.machine import hardware
+from cvd.runtime.errors import InputError
+from cvd.training.devices import ONE_DEVICE, OneDevice, require_memory
+from cvd.training.transfer import Plan, plan_transfer
+
+MOST_EPOCHS = 10_000  # that params.yaml takes
+
+
+class Sources(NamedTuple):
+    """What a training reads.
+
+    Attributes:
+        reads: folder of images, shards or features.
+        network: where a backbone's variant starts; unused by networks from scratch.
+        manifest: data/manifest.csv.
+    """
+
+    reads: Path
+    network: Path
+    manifest: Path
+
+
+def choose_precision(variant: Mapping[str, Any], asked: str) -> str:
+    """Choose the precision to train in: float32 or mixed_bfloat16.
+
+    A backbone's depthwise convolutions are no faster in half precision, so it runs in float32. A head on cached
+    features is too small for `auto` to give up digits for speed.
+    """
+    if variant["network"] == "backbone" and (variant["input"] != "features" or asked == "auto"):
+        return "float32"
+    return hardware.resolve_precision(asked)
+
+
+def choose_augment(variant: Mapping[str, Any], ranges: Mapping[str, Any], *, seed: int) -> Augment | None:
+    """Choose what augments the training images: by `ranges`, the section `augment` of params.yaml, or nothing."""
+    if not variant["augment"]:
+        return None
+    augmentation = Augmentation(seed=seed, **ranges)
+    return lambda images, epoch, indices: augment_images(images, augmentation, epoch=epoch, indices=indices)
+
+
+def read_examples(
+    variant: Mapping[str, Any], sources: Sources, *, size_px: int, memory_share: float, devices: OneDevice
+) -> tuple[Examples, Examples, int]:
+    """Read the training images, or the variant's share of them, and the validation images.
+
+    Args:
+        variant: its `input` and `share`.
+        sources: the files.
+        size_px: side to which image files are squashed.
+        memory_share: of the free memory; either split is kept in memory where it fits into half of that.
+        devices: what trains; a process keeps only its own part.
+
+    Returns:
+        Training examples, validation examples, and how many training images there are in all.
+
+    Raises:
+        InputError: a split is empty, a file is missing or damaged, or the manifest lists other images.
+    """
+    manifest = read_manifest(sources.manifest)
+    read = partial(read_split, variant["input"], sources.reads, manifest, size_px=size_px)
+    train, validation = read("train"), read("validation")
+    memory_bytes = int(memory_share * hardware.read_memory_bytes() / 2)
+    part = devices.hold(take_share(train, manifest, variant["share"]), memory_bytes=memory_bytes)
+    return part, devices.hold(validation, memory_bytes=memory_bytes), len(train)
+
+
+def lengthen_training(
+    name: str, variant: Mapping[str, Any], *, n_all: int, n_used: int, batch_size: int
+) -> Mapping[str, Any]:
+    """Give a share of the images as many steps as all of them: more epochs, to the nearest whole one.
+
+    With the same number of epochs a network would see 1/8 of the images in 1/8 of the steps: too few to learn anything.
+    One would compare lengths of training, not amounts of data.
+
+    Args:
+        name: of the variant.
+        variant: its `epochs` and `patience` change.
+        n_all: training images that these are meant for.
+        n_used: training images that are used.
+        batch_size: images per step; the last step of an epoch may have fewer.
+
+    Raises:
+        InputError: that takes more than MOST_EPOCHS epochs.
+    """
+    n_steps, n_used_steps = (-(-n // batch_size) for n in (n_all, n_used))
+    counts = {key: variant[key] for key in ("epochs", "patience") if variant[key] is not None}
+    longer = {key: max(1, round(count * n_steps / n_used_steps)) for key, count in counts.items()}
+    if longer["epochs"] > MOST_EPOCHS:
+        raise InputError(
+            f"variants.{name}.epochs is {variant['epochs']}: as many steps on {n_used:,} images take "
+            f"{longer['epochs']:,} epochs, but {MOST_EPOCHS:,} is the most: lower it"
+        )
+    return {**variant, **longer}
+
+
+def plan_training(
+    variant: Mapping[str, Any],
+    network: Path,
+    train: Examples,
+    validation: Examples,
+    *,
+    precision: str,
+    batch_size: int,
+    seed: int,
+    threads: int,
+    devices: OneDevice = ONE_DEVICE,
+) -> Plan:
+    """Plan what is trained, and refuse what cannot fit into memory.
+
+    Args:
+        variant: a block of params.yaml's `variants`.
+        network: where a backbone's variant starts; unused by networks from scratch.
+        train: of `read_examples`.
+        validation: likewise.
+        precision: of `choose_precision`.
+        batch_size: images per step, of all processes together.
+        seed: of a random backbone.
+        threads: how many load images while features are computed.
+        devices: what trains.
+
+    Raises:
+        InputError: the network does not fit, or is not there.
+    """
+    if variant["network"] == "backbone":
+        return plan_transfer(variant, network, train, validation, seed=seed, threads=threads)
+    build = choose_builder(variant, size_px=train.shape[0])
+
+    def build_for_training(dtype: str) -> keras.Model:
+        return build(dtype=dtype, for_training=not tf.distribute.has_strategy())
+
+    def rebuild(trained: keras.Model) -> keras.Model:
+        model = build()  # in float32, of stock layers
+        model.set_weights(trained.get_weights())
+        return model
+
+    n_at_once = -(-min(batch_size, len(train)) // devices.n_workers)
+    require_memory(lambda: build_for_training(precision), n_at_once, variant["optimizer"])
+    return Plan(train, validation, build_for_training, rebuild)
+
+
+def choose_builder(variant: Mapping[str, Any], *, size_px: int) -> Callable[..., keras.Model]:
+    """Find the function that builds a network from scratch: `build_NAME` of the module cvd/models/scratch/NAME.py."""
+    name = variant["network"]
+    build = getattr(import_module(f"cvd.models.scratch.{name}"), f"build_{name}")
+    return partial(build, size_px=size_px, **{key: variant[key] for key in ("width", "depth", "dropout")})
