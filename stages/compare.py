@@ -1,85 +1,74 @@
 """Compare: all variants on the same test images, in numbers, words and figures."""
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
+from cvd import tracking
 from cvd.evaluation.comparison import compare_variants, summarise_timing
-from cvd.evaluation.measures import read_predictions, render_json
+from cvd.evaluation.measures import evaluate_variant, read_predictions
 from cvd.evaluation.overfitting import read_history, tabulate_curves
-from cvd.evaluation.tables import render_markdown, tabulate_comparison, tabulate_pairs
+from cvd.evaluation.sizes import describe_sizes, find_bases, render_sizes, tabulate_sizes
+from cvd.evaluation.tables import render_markdown, tabulate_charts, tabulate_comparison, tabulate_pairs, write_table
 from cvd.runtime.errors import InputError
-from cvd.runtime.files import replace_file, replace_folder
+from cvd.runtime.files import read_json, replace_folder, write_json
 from cvd.runtime.params.loading import load_params
-from cvd.runtime.stage import run_stage
+from cvd.runtime.stage import read_arguments, run_stage
 from cvd.vis.charts.curves import draw_curves
 from cvd.vis.charts.forests import draw_differences, draw_overfitting
+from cvd.vis.charts.sizes import draw_sizes
 from cvd.vis.charts.themes import save_figure
 
-FIGURES = ("curves.png", "differences.png")  # for MLflow
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--variants", nargs="+", required=True)
-    for name in ("predictions", "metrics-folder", "models", "comparison", "timings", "plots"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    return parser.parse_args()
-
-
-def read_json(path: Path, command: str) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: make it with `{command}`") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: make it anew with `{command.replace('repro', 'repro -f')}`") from error
-
-
-def work(args: argparse.Namespace) -> None:
-    params = load_params().compare
-    names = list(dict.fromkeys(args.variants))
-    metrics = {name: read_json(args.metrics_folder / f"{name}.json", f"dvc repro evaluate@{name}") for name in names}
-    predictions = {name: read_predictions(args.predictions / f"{name}.csv") for name in names}
-    curves = {name: tabulate_curves(read_history(args.models / f"{name}.history.csv")) for name in names}
-    best_epochs = {name: found["overfitting"]["best_epoch"] for name, found in metrics.items()}
-    timings = {
-        name: summarise_timing(
-            read_json(args.models / f"{name}.timing.json", f"dvc repro train@{name}"), best_epoch=best_epochs[name]
-        )
-        for name in names
-    }
-    comparison = compare_variants(predictions, metrics, n_bootstrap=params.n_bootstrap, seed=params.seed)
-    with replace_folder(args.plots) as folder:
-        save_figure(draw_curves(curves, best_epochs=best_epochs), folder / "curves.png")
-        save_figure(draw_overfitting(comparison["overfitting"]), folder / "overfitting.png")
-        if comparison["pairs"]:
-            save_figure(draw_differences(comparison["pairs"]), folder / "differences.png")
-        for name, table in (("comparison", tabulate_comparison), ("pairs", tabulate_pairs)):
-            table(comparison).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-        (folder / "comparison.md").write_text(render_markdown(comparison), encoding="utf-8")
-    for path, value in ((args.comparison, comparison), (args.timings, timings)):
-        with replace_file(path) as partial:
-            partial.write_text(render_json(value), encoding="utf-8")
-    print(*comparison["verdict"], *(pair["sentence"] for pair in comparison["pairs"]), sep="\n")
-    track(args, names)
-
-
-def track(args: argparse.Namespace, names: list[str]) -> None:
-    """Adds the figures of all variants to the runs that this experiment has of its own."""
-    from cvd import tracking
-
-    files = [path for name in FIGURES if (path := args.plots / name).is_file()]
-    for name in names:
-        model = args.models / f"{name}.keras"
-        if model.is_file():  # figures can be compared without the models
-            tracking.add_to_run(variant=name, model_path=model, files=files, folder="comparison", only_own=True)
+LOGGED = ("curves.png", "differences.png", "sizes.png")  # in MLflow, as far as they are there
 
 
 def main() -> None:
-    args = parse_arguments()
+    args = read_arguments(__doc__, paths=("predictions", "models", "comparison", "timings", "plots"))
     run_stage(lambda: work(args), "compare")
+
+
+def work(args: argparse.Namespace) -> None:
+    params = load_params()
+    names = [name for name in params.variants if (args.predictions / f"{name}.csv").is_file()]
+    if not names:
+        raise InputError(f"{args.predictions} has no file of a variant in params.yaml: run `dvc repro`")
+    predictions = {name: read_predictions(args.predictions / f"{name}.csv") for name in names}
+    histories, metrics, timings = {}, {}, {}
+    for name in names:
+        training, timing = (read_json(args.models / f"{name}.{kind}.json") for kind in ("training", "timing"))
+        histories[name] = read_history(args.models / f"{name}.history.csv")
+        metrics[name] = evaluate_variant(predictions[name], histories[name], training, **params.evaluate.model_dump())
+        timings[name] = summarise_timing(timing, best_epoch=metrics[name]["overfitting"]["best_epoch"])
+    comparison = compare_variants(predictions, metrics, **params.compare.model_dump())
+    bases = find_bases({name: params.variants[name].model_dump() for name in names})
+    sizes = tabulate_sizes(bases, metrics, predictions, **params.compare.model_dump())
+
+    tables = tabulate_charts(predictions, histories, calibration_bins=params.evaluate.calibration_bins)
+    tables |= {"comparison": tabulate_comparison(comparison), "pairs": tabulate_pairs(comparison)}
+    figures = {"curves": draw_curves({name: tabulate_curves(history) for name, history in histories.items()})}
+    figures["overfitting"] = draw_overfitting(comparison["overfitting"])
+    text, sentences = render_markdown(comparison), [pair["sentence"] for pair in comparison["pairs"]]
+    if comparison["pairs"]:
+        figures["differences"] = draw_differences(comparison["pairs"])
+    if sizes is not None:
+        tables["sizes"], figures["sizes"] = sizes, draw_sizes(sizes)
+        text, sentences = f"{text}\n{render_sizes(sizes)}", sentences + describe_sizes(sizes)
+    with replace_folder(args.plots) as folder:
+        for name, table in tables.items():
+            write_table(table, folder / f"{name}.csv")
+        for name, figure in figures.items():
+            save_figure(figure, folder / f"{name}.png")
+        (folder / "comparison.md").write_text(text, encoding="utf-8")
+    write_json(comparison, args.comparison)
+    write_json(timings, args.timings)
+    print(*comparison["verdict"], *sentences, sep="\n")
+    track(args.models, [path for name in LOGGED if (path := args.plots / name).is_file()], names)
+
+
+def track(models: Path, figures: list[Path], names: list[str]) -> None:
+    """Add the figures of all variants to the runs that this experiment has of its own."""
+    for name in names:
+        if (model := models / f"{name}.keras").is_file():  # figures can be compared without the models
+            tracking.add_to_run(variant=name, model_path=model, files=figures, folder="comparison", only_own=True)
 
 
 if __name__ == "__main__":

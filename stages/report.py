@@ -9,23 +9,22 @@ from cvd.report.provenance import describe_code, describe_machine, list_versions
 from cvd.report.results import read_results
 from cvd.runtime.files import replace_file
 from cvd.runtime.params.loading import load_params
-from cvd.runtime.stage import run_stage
+from cvd.runtime.project import ask_changes, ask_git
+from cvd.runtime.stage import read_arguments, run_stage
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("metrics-folder", "plots", "predictions", "manifest", "quarantine", "report"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    return parser.parse_args()
+def main() -> None:
+    args = read_arguments(__doc__, paths=("metrics", "plots", "manifest", "quarantine", "report"))
+    run_stage(lambda: work(args), "report")
 
 
 def work(args: argparse.Namespace) -> None:
     params = load_params()
     page = render_report(
-        read_results(args.metrics_folder, args.plots, predictions=args.predictions, quarantine=args.quarantine),
+        read_results(args.metrics, args.plots, args.quarantine),
         manifest=read_manifest(args.manifest),
         plots=args.plots,
-        provenance={"code": describe_code(), "versions": list_versions(), "machine": describe_machine()},
+        provenance={"code": ask_code(), "versions": list_versions(), "machine": describe_machine()},
         params=params.model_dump(),
         params_text=Path("params.yaml").read_text(encoding="utf-8"),
     )
@@ -34,9 +33,13 @@ def work(args: argparse.Namespace) -> None:
     print(f"{args.report}: {len(page.encode()) / 1e6:.1f} MB, open it in a browser")
 
 
-def main() -> None:
-    args = parse_arguments()
-    run_stage(lambda: work(args), "report")
+def ask_code() -> dict[str, str]:
+    """Ask git which code runs here."""
+    return describe_code(
+        commit=ask_git("rev-parse", "HEAD"),
+        date=ask_git("show", "-s", "--format=%cs", "HEAD"),
+        status=ask_changes(),
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import pytest
 
 from cvd import cli
 from cvd.commands import seeds
-from cvd.evaluation.measures import evaluate_variant, render_json, tabulate_predictions
+from cvd.evaluation.measures import evaluate_variant, tabulate_predictions
 from cvd.runtime import experiments
+from cvd.runtime.files import render_json
 
 ROOT = Path(__file__).parent.parent
 TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}
@@ -36,7 +37,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         noise = np.random.default_rng(round(10 * skill)).normal(size=300)
         frame = tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
         frame.to_csv(tmp_path / f"predictions/{name}.csv", index=False)
-        metrics = evaluate_variant(frame, HISTORY, TRAINING, n_bins=10, onset_tolerance=0.05)
+        metrics = evaluate_variant(frame, HISTORY, TRAINING, calibration_bins=10, onset_tolerance=0.05)
         (tmp_path / f"metrics/{name}.json").write_text(render_json(metrics))
     (tmp_path / "models/baseline.timing.json").write_text(json.dumps(TIMING))
     (tmp_path / "metrics/comparison.json").write_text("{}")  # of no variant
@@ -98,7 +99,7 @@ def test_what_is_missing_is_one_line(project: Path, capsys: pytest.CaptureFixtur
     assert "variant 'nobody' is unknown: there are baseline, transfer, own" in err
     code, _, err = run(capsys, "compare", "augmented")
     assert (code, err.count("\n")) == (2, 1)
-    assert "augmented.json is missing or not JSON: make it with `dvc repro evaluate@augmented`" in err
+    assert "metrics/augmented.json is not there: run `dvc repro` or `dvc pull`" in err
     code, _, err = run(capsys, "compare", "--seeds")
     assert code == 2
     assert "no variant was trained with two seeds: queue some with `dvc exp run --queue -S 'seed=range(2,6)'`" in err

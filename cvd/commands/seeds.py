@@ -1,4 +1,4 @@
-"""Across seeds: what a training's luck is worth, and which differences between variants outlast it. No TensorFlow."""
+"""Compare across seeds: how far training differs by luck, and which differences between variants outlast it."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_1samp
 
-from cvd.evaluation.comparison import adjust_holm
+from cvd.evaluation.statistics import adjust_holm
 from cvd.evaluation.tables import render_table
 from cvd.evaluation.verdict import LEVEL, format_p, format_percent, format_points
 from cvd.runtime.experiments import Outcome
@@ -19,24 +19,24 @@ Runs = dict[str, dict[int, Outcome]]
 
 
 def gather_seeds(outcomes: Sequence[Outcome], variants: Sequence[str] | None = None) -> Runs:
-    """Outcomes that differ in `seed` only, by variant and seed.
+    """Gather the outcomes that differ in `seed` only, by variant and seed.
 
-    Of each variant those are taken whose other parameters and data are the ones of the first outcome, hence of the
-    workspace where it has one; of several with the same seed the first, hence the newest. Seeds in their order.
+    A variant's first outcome, of the workspace where it has one, decides on the other parameters and the data. Of
+    several outcomes with the same seed the first counts, hence the newest. Seeds come in their order.
     """
     runs: Runs = {}
-    reference: dict[str, Outcome] = {}
-    for each in outcomes:
-        if variants and each.variant not in variants:
+    references: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        if variants and outcome.variant not in variants:
             continue
-        first = reference.setdefault(each.variant, each)
-        if (each.settings, each.data) == (first.settings, first.data):
-            runs.setdefault(each.variant, {}).setdefault(each.seed, each)
-    return {variant: dict(sorted(found.items())) for variant, found in runs.items()}
+        first = references.setdefault(outcome.variant, outcome)
+        if (outcome.settings, outcome.data) == (first.settings, first.data):
+            runs.setdefault(outcome.variant, {}).setdefault(outcome.seed, outcome)
+    return {variant: dict(sorted(by_seed.items())) for variant, by_seed in runs.items()}
 
 
 def summarise_seeds(runs: Runs) -> dict[str, Any]:
-    """Mean and spread of each variant over its seeds, and each pair's differences over the seeds that both have.
+    """Summarise each variant over its seeds, and each pair's differences over the seeds that both have.
 
     Returns:
         `variants`: test accuracy's `mean`, `sd` (n - 1; None of one seed), `low` and `high` (the least and the most),
@@ -45,31 +45,31 @@ def summarise_seeds(runs: Runs) -> dict[str, Any]:
         of the paired t test, `p_holm` over all pairs; `n_ahead`: seeds in which the second is better; a `sentence`.
     """
     accuracies = {
-        variant: {seed: each.metrics["test"]["accuracy"] for seed, each in found.items()}
-        for variant, found in runs.items()
+        variant: {seed: outcome.metrics["test"]["accuracy"] for seed, outcome in by_seed.items()}
+        for variant, by_seed in runs.items()
     }
     rows = []
-    for variant, found in runs.items():
+    for variant, by_seed in runs.items():
         values = np.array(list(accuracies[variant].values()))
-        gaps = [each.metrics["overfitting"]["accuracy_gap"] for each in found.values()]
+        gaps = [outcome.metrics["overfitting"]["accuracy_gap"] for outcome in by_seed.values()]
         rows.append(
             {
                 "variant": variant,
-                "seeds": list(found),
+                "seeds": list(by_seed),
                 "accuracies": values.tolist(),
                 "mean": float(values.mean()),
                 "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
                 "low": float(values.min()),
                 "high": float(values.max()),
                 "gap": float(np.mean(gaps)),
-                "experiments": [each.experiment for each in found.values()],
-                "n_codes": len({each.code for each in found.values()}),
+                "experiments": [outcome.experiment for outcome in by_seed.values()],
+                "n_codes": len({outcome.code for outcome in by_seed.values()}),
             }
         )
-    return {"variants": rows, "pairs": _compare(accuracies)}
+    return {"variants": rows, "pairs": _compare_pairs(accuracies)}
 
 
-def _compare(accuracies: Mapping[str, Mapping[int, float]]) -> list[dict[str, Any]]:
+def _compare_pairs(accuracies: Mapping[str, Mapping[int, float]]) -> list[dict[str, Any]]:
     pairs = []
     for first, second in combinations(accuracies, 2):
         seeds = sorted(accuracies[first].keys() & accuracies[second].keys())
@@ -85,33 +85,29 @@ def _compare(accuracies: Mapping[str, Mapping[int, float]]) -> list[dict[str, An
 
 
 def measure_differences(differences: np.ndarray) -> dict[str, Any]:
-    """Mean, spread, and from `ENOUGH` on the t interval and p-value of paired differences (Student 1908).
+    """Measure paired differences: mean, spread, and from `ENOUGH` seeds on Student's t interval and p-value (1908).
 
     Args:
         differences: (seeds,), at least two.
     """
-    mean = float(differences.mean())
-    found: dict[str, Any] = {
-        "difference": mean,
+    figures: dict[str, Any] = {
+        "difference": float(differences.mean()),
         "sd": float(differences.std(ddof=1)),
         "n_ahead": int((differences > 0).sum()),
         "n_behind": int((differences < 0).sum()),
-        "difference_low": None,
-        "difference_high": None,
-        "p": None,
-        "p_holm": None,
+        **dict.fromkeys(("difference_low", "difference_high", "p", "p_holm")),
     }
     # Without any spread there is nothing to test: equal networks, or the grain of few test images.
     if len(differences) >= ENOUGH and np.ptp(differences) > 0:
         test = ttest_1samp(differences, 0)
         interval = test.confidence_interval(0.95)
-        found |= {"difference_low": float(interval.low), "difference_high": float(interval.high)}
-        found["p"] = float(test.pvalue)
-    return found
+        figures |= {"difference_low": float(interval.low), "difference_high": float(interval.high)}
+        figures["p"] = float(test.pvalue)
+    return figures
 
 
 def describe_pair(pair: Mapping[str, Any]) -> str:
-    """One plain sentence: whether the difference outlasts the luck of the seed."""
+    """Say in one plain sentence whether the difference outlasts the luck of the seed."""
     first, second, n = pair["first"], pair["second"], len(pair["seeds"])
     sign = 1 if pair["difference"] >= 0 else -1
     better, worse = (second, first) if sign > 0 else (first, second)
@@ -129,7 +125,7 @@ def describe_pair(pair: Mapping[str, Any]) -> str:
 
 
 def render_seeds(summary: Mapping[str, Any]) -> str:
-    """The summary as Markdown: a table of the variants, one of each seed, a sentence for each pair."""
+    """Render the summary as Markdown: a table of the variants, one of each seed, a sentence for each pair."""
     heads = ["variant", "seeds", "test accuracy, mean", "standard deviation, points", "least to most", "gap, points"]
     rows = [
         [
@@ -143,17 +139,11 @@ def render_seeds(summary: Mapping[str, Any]) -> str:
         for row in summary["variants"]
     ]
     seeds = sorted({seed for row in summary["variants"] for seed in row["seeds"]})
-    each = [
-        [
-            row["variant"],
-            *(
-                format_percent(row["accuracies"][row["seeds"].index(seed)]) if seed in row["seeds"] else ""
-                for seed in seeds
-            ),
-        ]
-        for row in summary["variants"]
-    ]
-    parts = [render_table(heads, rows), render_table(["variant", *(f"seed {seed}" for seed in seeds)], each)]
+    lines = []
+    for row in summary["variants"]:
+        cells = dict(zip(row["seeds"], map(format_percent, row["accuracies"]), strict=True))
+        lines.append([row["variant"], *(cells.get(seed, "") for seed in seeds)])
+    parts = [render_table(heads, rows), render_table(["variant", *(f"seed {seed}" for seed in seeds)], lines)]
     parts += ["\n".join(f"- {pair['sentence']}" for pair in summary["pairs"])] if summary["pairs"] else []
     mixed = [row["variant"] for row in summary["variants"] if row["n_codes"] > 1]
     if mixed:

@@ -1,8 +1,10 @@
-"""Which images tell most of a network: its mistakes, its doubts, its hits; and those on which networks disagree."""
+"""Choose the images that tell most: a network's mistakes, doubts and hits, and those on which networks disagree."""
 
 from collections.abc import Mapping
 
 import pandas as pd
+
+from cvd.evaluation.measures import is_right
 
 KINDS = {
     "mistakes": "Most confident mistakes",
@@ -12,7 +14,7 @@ KINDS = {
 
 
 def choose_telling(predictions: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]:
-    """Images of each of KINDS.
+    """Choose images of each of KINDS.
 
     Args:
         predictions: `path`, `label` (0 cat, 1 dog), `logit`, `probability`; one split's rows.
@@ -21,6 +23,7 @@ def choose_telling(predictions: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]
     Returns:
         Rows of `predictions`, most telling first.
     """
+    # The certainty of an answer is the distance of its logit from 0, where the network would toss a coin.
     ranked = predictions.assign(certainty=predictions["logit"].abs(), is_right=is_right(predictions))
     sure = ranked.sort_values(["certainty", "path"], ascending=[False, True], kind="stable")
     hits = sure[sure["is_right"]]
@@ -34,11 +37,14 @@ def choose_telling(predictions: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]
 
 
 def choose_disagreements(predictions: Mapping[str, pd.DataFrame], n: int) -> list[str]:
-    """Paths of images that some variants take for a cat and others for a dog, the farthest apart first.
+    """Choose images that some variants take for a cat and others for a dog; the farthest apart come first.
 
     Args:
         predictions: of each variant, as for `choose_telling`; the same images.
         n: at most so many.
+
+    Returns:
+        Their paths.
     """
     by_variant = {name: frame.set_index("path") for name, frame in predictions.items()}
     logits = pd.DataFrame({name: frame["logit"] for name, frame in by_variant.items()})
@@ -48,8 +54,3 @@ def choose_disagreements(predictions: Mapping[str, pd.DataFrame], n: int) -> lis
     ranked = spread[is_split].rename("spread").rename_axis("path").reset_index()
     ranked = ranked.sort_values(["spread", "path"], ascending=[False, True], kind="stable")
     return [str(path) for path in ranked["path"].head(n)]
-
-
-def is_right(predictions: pd.DataFrame) -> pd.Series:
-    """Whether each row's logit has the sign of its label."""
-    return (predictions["logit"] > 0) == (predictions["label"] == 1)

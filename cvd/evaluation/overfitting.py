@@ -1,4 +1,4 @@
-"""What a training history tells of over-fitting: gaps, the best epoch, and the epoch from which it only got worse."""
+"""Over-fitting in a training history: gaps, the best epoch, and the epoch after which it only got worse."""
 
 from pathlib import Path
 from typing import Any
@@ -7,37 +7,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from cvd.evaluation.figures import EpochGap, read_table
 from cvd.runtime.errors import InputError
 
 COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
 N_LAST = 3  # epochs that must at least follow an onset: one bad epoch is noise, not a trend
 
 
-def read_history(path: str | Path) -> pd.DataFrame:
-    """Reads a models/VARIANT.history.csv, one row per epoch, epochs from 1.
+def read_history(path: Path) -> pd.DataFrame:
+    """Read a models/VARIANT.history.csv, one row per epoch, epochs from 1.
 
     Raises:
         InputError: the file is missing, empty, or lacks a column.
     """
-    path = Path(path)
-    variant = path.name.removesuffix(".history.csv")
-    try:
-        history = pd.read_csv(path, converters=dict.fromkeys(COLUMNS[1:], float))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: make it with `dvc repro train@{variant}`") from error
-    except ValueError as error:
-        raise InputError(
-            f"{path} is not a table of epochs: make it anew with `dvc repro -f train@{variant}`"
-        ) from error
+    stage = f"train@{path.name.removesuffix('.history.csv')}"
+    history = read_table(path, stage, converters=dict.fromkeys(COLUMNS[1:], float))
     missing = [name for name in COLUMNS if name not in history.columns]
     if missing or history.empty:
         fault = f"lacks {', '.join(missing)}" if missing else "has no epoch"
-        raise InputError(f"{path} {fault}: make it anew with `dvc repro -f train@{variant}`")
+        raise InputError(f"{path} {fault}: make it again with `dvc repro -f {stage}`")
     return history
 
 
 def find_best_epoch(val_loss: ArrayLike) -> int:
-    """The epoch, from 1, of the lowest validation loss; the first of equals; epochs without a number do not count."""
+    """Find the epoch, from 1, of the lowest validation loss: the first of equals, NaN left out."""
     values = np.asarray(val_loss, np.float64)
     if np.isnan(values).all():
         raise InputError(
@@ -47,7 +40,7 @@ def find_best_epoch(val_loss: ArrayLike) -> int:
 
 
 def smooth_losses(values: ArrayLike) -> NDArray[np.float64]:
-    """A running median over a tenth of the epochs: one lucky or unlucky epoch does not move it, a trend does.
+    """Running median over a tenth of the epochs: a trend moves it, one lucky or unlucky epoch does not.
 
     Args:
         values: (epochs,), nats; infinite where there was no number.
@@ -62,13 +55,12 @@ def smooth_losses(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def find_onset(val_loss: ArrayLike, *, tolerance: float) -> int | None:
-    """The epoch from which over-fitting has set in: the first after which the validation loss does not recover.
+    """Find the onset of over-fitting: the epoch after which the validation loss does not recover.
 
-    The loss of single epochs is noise and trend, so it is the smoothed loss (`smooth_losses`) that counts. Its lowest
-    epoch is the onset, the last one of equals, if the loss rose after it for good: at least `N_LAST` epochs and a tenth
-    of all follow it, and in every one of the last so many the smoothed loss lies above the lowest by more than the
-    share `tolerance` of it. Otherwise the loss fell to the end, levelled off, came back, or there is too little
-    after its lowest to tell a trend from noise: no onset.
+    Single epochs are noisy, so the smoothed loss (`smooth_losses`) counts. The onset is its lowest epoch, the last one
+    of equals, if two things hold. At least `N_LAST` epochs and a tenth of all follow it. In each of the last so many
+    the smoothed loss exceeds the lowest by more than the share `tolerance`. Otherwise the loss fell to the end,
+    levelled off or came back, or too few epochs follow to tell a trend from noise: no onset.
 
     It is not always `find_best_epoch`, which is the one epoch of the lowest loss, luck included.
 
@@ -89,10 +81,10 @@ def find_onset(val_loss: ArrayLike, *, tolerance: float) -> int | None:
 
 
 def tabulate_curves(history: pd.DataFrame) -> pd.DataFrame:
-    """The curves of plots/curves/VARIANT.csv: the history, and the gap of each epoch.
+    """Add the gap of each epoch to a history.
 
-    `accuracy_gap` is training minus validation accuracy, `loss_gap` validation minus training loss, so that both are
-    positive where the network over-fits. Training figures are those that Keras averaged during the epoch, on augmented
+    `accuracy_gap` is training minus validation accuracy, `loss_gap` validation minus training loss: both are
+    positive where the network over-fits. Keras averaged the training figures during the epoch, on augmented
     images and with dropout where the variant has them: there the gap can be negative.
     """
     return history[["epoch", "loss", "val_loss", "accuracy", "val_accuracy"]].assign(
@@ -101,21 +93,20 @@ def tabulate_curves(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def measure_overfitting(history: pd.DataFrame, *, tolerance: float) -> dict[str, Any]:
-    """The figures of the curves.
+    """Measure the curves of a history, in the epochs' own figures (see `tabulate_curves`).
 
     Args:
         history: as of `read_history`.
         tolerance: see `find_onset`.
 
     Returns:
-        `best_epoch` and `onset_epoch` (from 1; the latter may be None); `accuracy_area` and `loss_area`, the areas
-        between the two curves, trapezoids over the epochs, in shares or nats times epochs, negative where training is
-        the worse; and `curve_gaps`, the gaps and the validation figures of the best and the last epoch: a list, which
-        `dvc metrics` leaves out of its tables. All are of the epochs' own figures (see `tabulate_curves`).
+        `best_epoch` and `onset_epoch`. `accuracy_area` and `loss_area` between the two curves, in shares or nats times
+        epochs: trapezoids, negative where training is the worse. `curve_gaps` of the best and the last epoch, without
+        one that has no number.
     """
     curves = tabulate_curves(history)
     best = find_best_epoch(history["val_loss"])
-    gaps: list[dict[str, Any]] = [
+    gaps: list[EpochGap] = [
         {
             "at": name,
             "epoch": int(row["epoch"]),
@@ -129,7 +120,8 @@ def measure_overfitting(history: pd.DataFrame, *, tolerance: float) -> dict[str,
     return {
         "best_epoch": best,
         "onset_epoch": find_onset(history["val_loss"], tolerance=tolerance),
-        **{f"{what}_area": _measure_area(curves[f"{what}_gap"]) for what in ("accuracy", "loss")},
+        "accuracy_area": _measure_area(curves["accuracy_gap"]),
+        "loss_area": _measure_area(curves["loss_gap"]),
         "curve_gaps": [gap for gap in gaps if np.isfinite([gap["accuracy_gap"], gap["loss_gap"]]).all()],
     }
 

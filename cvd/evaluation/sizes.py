@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cvd.evaluation.intervals import bootstrap_accuracies, find_interval
+from cvd.evaluation.comparison import align_test_images
+from cvd.evaluation.figures import Metrics
 from cvd.evaluation.measures import is_right
+from cvd.evaluation.statistics import bootstrap_accuracies, find_interval
 from cvd.evaluation.tables import render_table
 from cvd.evaluation.verdict import format_percent, format_points
 
@@ -15,75 +17,69 @@ COLUMNS = (
     *("variant", "n_images", "epochs", "train", "validation", "test", "test_low", "test_high", "gap"),
     *("difference", "difference_low", "difference_high"),
 )
-MOST_EPOCHS = 10_000  # that params.yaml takes
-PARTS = {
-    "eighth": 1 / 8,
-    "quarter": 1 / 4,
-    "half": 1 / 2,
-}  # of the training images, beside all
 CAVEAT = "Each number of images is one training from one seed: the intervals leave out the luck of training."
 
 
-def lengthen_training(block: Mapping[str, Any], *, n_all: int, n_kept: int, batch_size: int) -> dict[str, Any]:
-    """A block of params.yaml's `variants` for fewer images: as many steps, so more epochs, to the nearest whole one.
-
-    With the same number of epochs a network would see 1/8 of the images in 1/8 of the steps: too few to learn anything,
-    and one would compare trainings, not amounts of data.
+def find_bases(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Find variants trained on a share of the images: {variant: the one whose block differs only in share 1}.
 
     Args:
-        block: the variant's; `epochs` and `patience` change.
-        n_all: training images that the block is for.
-        n_kept: training images that are left.
-        batch_size: images per step; the last step of an epoch may have fewer.
+        blocks: of params.yaml's `variants`, by name.
     """
-    n_steps, n_kept_steps = (-(-n // batch_size) for n in (n_all, n_kept))
-    counts = {name: block[name] for name in ("epochs", "patience") if block[name] is not None}
-    return {**block, **{name: max(1, round(count * n_steps / n_kept_steps)) for name, count in counts.items()}}
+    wholes = {name: {**block, "share": 1.0} for name, block in blocks.items() if block["share"] < 1}
+    bases = {name: [other for other in blocks if blocks[other] == whole] for name, whole in wholes.items()}
+    return {name: others[0] for name, others in bases.items() if others}
 
 
 def tabulate_sizes(
-    variant: str,
-    measured: Mapping[str, Mapping[str, Any]],
+    bases: Mapping[str, str],
+    metrics: Mapping[str, Metrics],
     predictions: Mapping[str, pd.DataFrame],
     *,
     n_bootstrap: int,
     seed: int,
-) -> pd.DataFrame:
-    """A row for each number of training images, in order.
+) -> pd.DataFrame | None:
+    """Tabulate the networks of each base: a row for each number of training images, in order.
 
     Args:
-        variant: its name.
-        measured: of each part and of `all`, as of `cvd.evaluation.measures.evaluate_variant`.
+        bases: {variant trained on a share of the images: the same variant trained on all}.
+        metrics: of all these, as of `cvd.evaluation.measures.evaluate_variant`.
         predictions: of the same, as of `cvd.evaluation.measures.read_predictions`; test images are the same in all.
         n_bootstrap: replicates of the paired bootstrap.
         seed: of the bootstrap.
 
     Returns:
-        `COLUMNS`: `n_images` of train; accuracies of the saved model on clean images, Wilson's 95% interval for test;
-        `difference` is the test accuracy of all images' network minus the row's, with the 95% interval of the bootstrap
-        over the test images that both got.
+        `COLUMNS`: `variant` is the base, `n_images` those of train; accuracies of the saved model on clean images, with
+        Wilson's 95% interval for test; `difference` is the test accuracy of the base minus the row's, with the 95%
+        interval of the bootstrap over the test images that both got. None without bases.
     """
-    tests = {part: frame[frame["split"] == "test"] for part, frame in predictions.items()}
-    right = {part: is_right(test["label"].to_numpy(), test["logit"].to_numpy()) for part, test in tests.items()}
-    accuracies = bootstrap_accuracies(np.array(list(right.values())), n_bootstrap=n_bootstrap, seed=seed)
-    drawn = dict(zip(right, accuracies.T, strict=True))
-    rows = []
-    for part, each in measured.items():
-        low, high = find_interval(drawn["all"] - drawn[part])
-        rows.append(
-            {
-                "variant": variant,
-                "n_images": each["train"]["details"][0]["n_images"],
-                "epochs": each["training"]["epochs"],
-                **{split: each[split]["accuracy"] for split in ("train", "validation", "test")},
-                **{f"test_{end}": each["test"][f"accuracy_{end}"] for end in ("low", "high")},
-                "gap": each["overfitting"]["accuracy_gap"],
-                "difference": float((right["all"].sum() - right[part].sum()) / len(right[part])),
-                "difference_low": low,
-                "difference_high": high,
-            }
-        )
-    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("n_images", ignore_index=True)
+    tables = []
+    for base in dict.fromkeys(bases.values()):
+        names = [base, *(name for name in bases if bases[name] == base)]
+        tests = align_test_images({name: predictions[name] for name in names})
+        right = np.array([is_right(test) for test in tests.values()])  # (variants, images), the base first
+        accuracies = bootstrap_accuracies(right, n_bootstrap=n_bootstrap, seed=seed)  # (replicates, variants)
+        rows = []
+        for i, figures in enumerate(metrics[name] for name in names):
+            low, high = find_interval(accuracies[:, 0] - accuracies[:, i])
+            rows.append(
+                {
+                    "variant": base,
+                    "n_images": figures["train"]["details"][0]["n_images"],
+                    "epochs": figures["training"]["epochs"],
+                    "train": figures["train"]["accuracy"],
+                    "validation": figures["validation"]["accuracy"],
+                    "test": figures["test"]["accuracy"],
+                    "test_low": figures["test"]["accuracy_low"],
+                    "test_high": figures["test"]["accuracy_high"],
+                    "gap": figures["overfitting"]["accuracy_gap"],
+                    "difference": float((right[0].sum() - right[i].sum()) / right.shape[1]),
+                    "difference_low": low,
+                    "difference_high": high,
+                }
+            )
+        tables.append(pd.DataFrame(rows).sort_values("n_images"))
+    return pd.concat(tables, ignore_index=True) if tables else None
 
 
 def describe_sizes(table: pd.DataFrame) -> list[str]:
@@ -92,7 +88,7 @@ def describe_sizes(table: pd.DataFrame) -> list[str]:
     for variant, rows in table.groupby("variant", sort=False):
         first, last = rows.iloc[0], rows.iloc[-1]
         times = f"{last['n_images'] / first['n_images']:.3g}"
-        gaps = [f"{format_points(each['gap'], sign=False)}" for each in (first, last)]
+        gaps = [format_points(row["gap"], sign=False) for row in (first, last)]
         points, low, high = (format_points(first[f"difference{end}"]) for end in ("", "_low", "_high"))
         is_clear = first["difference_low"] > 0 or first["difference_high"] < 0
         evidence = "more than luck with the test images explains" if is_clear else "it may be luck with the test images"
@@ -118,5 +114,5 @@ def render_sizes(table: pd.DataFrame) -> str:
         ]
         for row in table.to_dict("records")
     ]
-    sentences = "\n".join(f"- {each}" for each in describe_sizes(table))
+    sentences = "\n".join(f"- {sentence}" for sentence in describe_sizes(table))
     return f"{render_table(heads, rows)}\n\n{sentences}\n"

@@ -1,17 +1,49 @@
 """The comparison as tables: for programs in full precision, for people as Markdown to paste."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cvd.evaluation.figures import Comparison, Pair, TimingSummary, read_table
+from cvd.evaluation.measures import tabulate_test
+from cvd.evaluation.overfitting import tabulate_curves
 from cvd.evaluation.verdict import format_p, format_percent, format_points, format_signed, list_distinct_pairs
 
 Cells = list[str]
 COUNTS = ("saved_epoch", "onset_epoch")  # may be absent
 
 
-def tabulate_comparison(comparison: dict[str, Any]) -> pd.DataFrame:
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV, floats to the last digit."""
+    table.to_csv(path, index=False, lineterminator="\n")
+
+
+def tabulate_charts(
+    predictions: Mapping[str, pd.DataFrame], histories: Mapping[str, pd.DataFrame], *, calibration_bins: int
+) -> dict[str, pd.DataFrame]:
+    """Tabulate `curves`, `roc`, `reliability` and `confusion` in long form, with a first column `variant`."""
+    tables: dict[str, dict[str, pd.DataFrame]] = {}
+    for name, history in histories.items():
+        charts = {"curves": tabulate_curves(history)}
+        charts |= tabulate_test(predictions[name], calibration_bins=calibration_bins)
+        for kind, table in charts.items():
+            tables.setdefault(kind, {})[name] = table
+    return {kind: pd.concat(stack, names=["variant"]).reset_index(0) for kind, stack in tables.items()}
+
+
+def read_charts(path: Path) -> dict[str, pd.DataFrame]:
+    """Read a table in long form: each variant's rows, in its order.
+
+    Raises:
+        InputError: the file is missing, or is no such table.
+    """
+    table = read_table(path, "compare", converters={"variant": str})
+    return {str(name): rows.drop(columns="variant") for name, rows in table.groupby("variant", sort=False)}
+
+
+def tabulate_comparison(comparison: Comparison) -> pd.DataFrame:
     """A row per variant, best first: the ranking and the over-fitting table, in full precision."""
     ranking, overfitting = pd.DataFrame(comparison["ranking"]), pd.DataFrame(comparison["overfitting"])
     for name in COUNTS:
@@ -19,35 +51,35 @@ def tabulate_comparison(comparison: dict[str, Any]) -> pd.DataFrame:
     return ranking.merge(overfitting.drop(columns=["test_accuracy", "test_loss"]), on="variant")
 
 
-def tabulate_pairs(comparison: dict[str, Any]) -> pd.DataFrame:
+def tabulate_pairs(comparison: Comparison) -> pd.DataFrame:
     """A row per pair of variants, without the sentence, in full precision."""
     return pd.DataFrame(comparison["pairs"]).drop(columns="sentence", errors="ignore")
 
 
-def render_markdown(comparison: dict[str, Any], timings: Mapping[str, dict[str, Any]] | None = None) -> str:
-    """The comparison as Markdown: the verdict, a table of results, one of over-fitting and its cost, one of the pairs.
+def render_markdown(comparison: Comparison, timings: Mapping[str, TimingSummary] | None = None) -> str:
+    """Render the comparison as Markdown: the verdict, tables of results, of over-fitting and its cost, of the pairs.
 
     Args:
         comparison: as of `cvd.evaluation.comparison.compare_variants`.
         timings: of variants, as of `cvd.evaluation.comparison.summarise_timing`; without them the table tells no cost.
     """
     rows: list[Any] = tabulate_comparison(comparison).to_dict("records")
-    parts = ["\n".join(comparison["verdict"]), render_table(*_tell_results(rows))]
-    parts.append(render_table(*_tell_overfitting(rows, timings or {})))
+    parts = ["\n".join(comparison["verdict"]), render_table(*_list_results(rows))]
+    parts.append(render_table(*_list_overfitting(rows, timings or {})))
     pairs = list_distinct_pairs(comparison["pairs"])
     if pairs:
-        parts.append(render_table(*_tell_pairs(pairs)))
+        parts.append(render_table(*_list_pairs(pairs)))
         parts.append("\n".join(f"- {pair['sentence']}" for pair in pairs))
     return "\n\n".join(parts) + "\n"
 
 
 def render_table(heads: Sequence[str], rows: Sequence[Cells], *, n_left: int = 1) -> str:
-    """A Markdown table; the first `n_left` columns are words, the others figures, set to the right."""
+    """Render a Markdown table; the first `n_left` columns are words, the others figures, set to the right."""
     lines = [heads, ["---"] * n_left + ["---:"] * (len(heads) - n_left), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _tell_results(rows: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:
+def _list_results(rows: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:
     cells = [
         [
             row["variant"],
@@ -59,8 +91,8 @@ def _tell_results(rows: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:
     return ["variant", "test accuracy (95%)", "loss", "AUC", "average precision", "Brier", "calibration error"], cells
 
 
-def _tell_overfitting(
-    rows: Sequence[dict[str, Any]], timings: Mapping[str, dict[str, Any]]
+def _list_overfitting(
+    rows: Sequence[dict[str, Any]], timings: Mapping[str, TimingSummary]
 ) -> tuple[Cells, list[Cells]]:
     heads = ["variant", "train", "validation", "gap, points", "loss gap", "curves' gap, best epoch to last"]
     heads += ["curves' loss gap, best to last", "area, points", "loss area", "best epoch", "over-fits from"]
@@ -74,32 +106,32 @@ def _tell_overfitting(
                 *(format_percent(row[f"{split}_accuracy"]) for split in ("train", "validation")),
                 format_points(row["accuracy_gap"]),
                 format_signed(row["loss_gap"]),
-                _tell_change(row, "accuracy_gap", format_points),
-                _tell_change(row, "loss_gap", lambda gap: format_signed(gap, 2)),
+                _render_change(row, "accuracy_gap", format_points),
+                _render_change(row, "loss_gap", lambda gap: format_signed(gap, 2)),
                 format_signed(100 * row["accuracy_area"], 0),
                 format_signed(row["loss_area"], 2),
                 f"{row['best_epoch']} of {row['epochs']}",
                 "none" if pd.isna(row["onset_epoch"]) else str(row["onset_epoch"]),
-                *(_tell_cost(row, timings.get(row["variant"])) if timings else []),
+                *(_render_cost(row, timings.get(row["variant"])) if timings else []),
             ]
         )
     return heads, cells
 
 
-def _tell_change(row: Mapping[str, Any], name: str, write: Callable[[float], str]) -> str:
+def _render_change(row: Mapping[str, Any], name: str, write: Callable[[float], str]) -> str:
     """From the best epoch to the last; empty where one had no number."""
     ends = [row[f"{name}_{at}"] for at in ("best", "last")]
     return "" if any(pd.isna(end) for end in ends) else " to ".join(map(write, ends))
 
 
-def _tell_cost(row: Mapping[str, Any], timing: Mapping[str, Any] | None) -> Cells:
+def _render_cost(row: Mapping[str, Any], timing: TimingSummary | None) -> Cells:
     if timing is None:
         return ["", "", ""]
     figures = (timing["seconds"], timing["seconds_after_best"], timing["images_per_second"])
     return [f"{figure:,.0f}" for figure in figures]
 
 
-def _tell_pairs(pairs: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:
+def _list_pairs(pairs: Sequence[Pair]) -> tuple[Cells, list[Cells]]:
     heads = ["second minus first", "difference, points (95%)", "only first right", "only second right"]
     cells = [
         [

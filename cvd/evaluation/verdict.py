@@ -1,7 +1,9 @@
 """Figures put into words for people: honest where the data cannot tell."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+
+from cvd.evaluation.figures import Metrics, OverfittingRow, Pair, Rank
 
 GUESS_LOSS = math.log(2)  # of who says 50% each time
 LEVEL = 0.05  # of the whole family of pairs, after Holm's correction
@@ -29,8 +31,19 @@ def format_p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def describe_pair(pair: dict[str, Any], *, n_images: int) -> str:
-    """One plain sentence about a pair of `cvd.evaluation.comparison.compare_pairs`."""
+def describe_metrics(name: str, metrics: Metrics) -> str:
+    """Describe a variant's main figures in one line."""
+    test, overfitting = metrics["test"], metrics["overfitting"]
+    return (
+        f"{name}: test accuracy {test['accuracy']:.4f} ({test['accuracy_low']:.4f} to {test['accuracy_high']:.4f}), "
+        f"train {metrics['train']['accuracy']:.4f}, validation {metrics['validation']['accuracy']:.4f}, "
+        f"gap {overfitting['accuracy_gap']:+.4f}, "
+        f"best epoch {overfitting['best_epoch']} of {metrics['training']['epochs']}"
+    )
+
+
+def describe_pair(pair: Pair, *, n_images: int) -> str:
+    """Describe a pair in one plain sentence."""
     first, second = pair["first"], pair["second"]
     if pair["same_logits"]:
         return (
@@ -57,8 +70,8 @@ def describe_pair(pair: dict[str, Any], *, n_images: int) -> str:
     return f"{lead}: {n_images:,} test images cannot tell whether that is luck."
 
 
-def find_twins(pairs: list[dict[str, Any]]) -> dict[str, str]:
-    """Variants whose test outputs equal those of an earlier one to the last bit: {later: earliest}."""
+def find_twins(pairs: Sequence[Pair]) -> dict[str, str]:
+    """Find variants whose test outputs equal those of an earlier one to the last bit: {later: earliest}."""
     twins: dict[str, str] = {}
     for pair in pairs:
         if pair["same_logits"] and pair["second"] not in twins:
@@ -66,14 +79,14 @@ def find_twins(pairs: list[dict[str, Any]]) -> dict[str, str]:
     return twins
 
 
-def list_distinct_pairs(pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The pairs without those that only repeat what a twin's pair says."""
+def list_distinct_pairs(pairs: Sequence[Pair]) -> list[Pair]:
+    """List the pairs without those that only repeat what a twin's pair says."""
     twins = find_twins(pairs)
     return [pair for pair in pairs if pair["same_logits"] or not twins.keys() & {pair["first"], pair["second"]}]
 
 
-def describe_overfitting(row: dict[str, Any]) -> str:
-    """One plain sentence about a row of `cvd.evaluation.comparison.list_overfitting`."""
+def describe_overfitting(row: OverfittingRow) -> str:
+    """Describe a variant's over-fitting in one plain sentence."""
     name, gap = row["variant"], row["accuracy_gap"]
     train, validation = format_percent(row["train_accuracy"]), format_percent(row["validation_accuracy"])
     accuracies = f"{train} of its training images right, {validation} of the validation images"
@@ -83,30 +96,30 @@ def describe_overfitting(row: dict[str, Any]) -> str:
     return f"{text}; its validation loss shows no lasting rise in {row['epochs']} epochs."
 
 
-def describe_cost(row: dict[str, Any]) -> str | None:
-    """What over-fitting cost, in a sentence, of a row of `cvd.evaluation.comparison.list_overfitting`.
+def describe_cost(row: OverfittingRow) -> str | None:
+    """Describe in a sentence what over-fitting cost.
 
     None where the validation loss shows no lasting rise, or had no number.
     """
     name, epochs, best = row["variant"], row["epochs"], row["best_epoch"]
-    if row["onset_epoch"] is None or row["validation_loss_last"] is None:
+    loss_best, loss_last = row["validation_loss_best"], row["validation_loss_last"]
+    accuracy_best, accuracy_last = row["validation_accuracy_best"], row["validation_accuracy_last"]
+    if row["onset_epoch"] is None or None in (loss_best, loss_last) or accuracy_best is None or accuracy_last is None:
         return None
     late = f"{epochs - best} of its {epochs} epochs, those after its lowest validation loss, in epoch {best}"
     if row["saved_epoch"] == best:
         return f"That cost {name} time only: {late}, were thrown away."
-    losses = [row[f"validation_loss_{at}"] for at in ("best", "last")]
-    accuracies = [row[f"validation_accuracy_{at}"] for at in ("best", "last")]
     return (
-        f"That cost {name} {late}: they took it from {losses[0]:.2f} to {losses[1]:.2f} "
-        f"(guessing costs {GUESS_LOSS:.2f}) and the validation accuracy from {format_percent(accuracies[0])} "
-        f"to {format_percent(accuracies[1])}."
+        f"That cost {name} {late}: they took it from {loss_best:.2f} to {loss_last:.2f} "
+        f"(guessing costs {GUESS_LOSS:.2f}) and the validation accuracy from {format_percent(accuracy_best)} "
+        f"to {format_percent(accuracy_last)}."
     )
 
 
 def state_verdict(
-    ranking: list[dict[str, Any]], pairs: list[dict[str, Any]], overfitting: list[dict[str, Any]], *, n_images: int
+    ranking: Sequence[Rank], pairs: Sequence[Pair], overfitting: Sequence[OverfittingRow], *, n_images: int
 ) -> list[str]:
-    """The answer in a few sentences: who is best, how sure that is, who over-fits most at what cost, and who least."""
+    """State in a few sentences who is best, how sure that is, who over-fits most at what cost, and who least."""
     twins = find_twins(pairs)
     ranked = [row for row in ranking if row["variant"] not in twins]
     best = ranked[0]
@@ -124,5 +137,5 @@ def state_verdict(
     return sentences
 
 
-def _compare_best(best: str, runner_up: str, pairs: list[dict[str, Any]]) -> str:
+def _compare_best(best: str, runner_up: str, pairs: Sequence[Pair]) -> str:
     return next(pair["sentence"] for pair in pairs if {pair["first"], pair["second"]} == {best, runner_up})

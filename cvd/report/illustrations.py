@@ -1,4 +1,4 @@
-"""The charts of the report, each for narrow and wide screens, dark and light, and what they show in words."""
+"""The charts of the report, and what they show in words."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +17,14 @@ from cvd.vis.charts.themes import DARK, LIGHT
 
 
 def draw_charts(results: Results) -> dict[str, list[dict[str, Any]]]:
-    """Each chart for narrow and wide screens, dark and light, in the order in which a browser tries them."""
-    test = {name: found["test"] for name, found in results.metrics.items()}
-    best_epochs = {name: found["overfitting"]["best_epoch"] for name, found in results.metrics.items()}
-    aucs, eces, counts = ({name: found[key] for name, found in test.items()} for key in ("auc", "ece", "confusion"))
+    """Draw each chart for narrow and wide screens, dark and light, in the order in which a browser tries them."""
+    test = {name: figures["test"] for name, figures in results.metrics.items()}
+    aucs = {name: figures["auc"] for name, figures in test.items()}
+    eces = {name: figures["ece"] for name, figures in test.items()}
+    counts = {name: figures["confusion"] for name, figures in test.items()}
     pairs = results.comparison["pairs"]
     makers: dict[str, Callable[..., Figure]] = {
-        "curves": lambda **how: draw_curves(results.curves, best_epochs=best_epochs, **how),
+        "curves": lambda **how: draw_curves(results.curves, **how),
         "overfitting": lambda **how: draw_overfitting(results.comparison["overfitting"], **how),
         "reliability": lambda **how: draw_reliability(results.reliability, eces=eces, **how),
         "confusion": lambda **how: draw_confusion(counts, **how),
@@ -50,16 +51,16 @@ def _draw_sources(make: Callable[..., Figure], *, tall_too: bool) -> list[dict[s
 
 
 def describe_charts(results: Results) -> dict[str, list[str]]:
-    """What the charts show, in words, for those who do not see them."""
-    rows, test = results.comparison["overfitting"], {name: found["test"] for name, found in results.metrics.items()}
-    counts = {name: found["confusion"] for name, found in test.items()}
+    """Describe the charts in words, for those who do not see them."""
+    rows, test = results.comparison["overfitting"], {name: figures["test"] for name, figures in results.metrics.items()}
+    counts = {name: figures["confusion"] for name, figures in test.items()}
     return {
         "descriptions": [describe_overfitting(row) for row in rows],
         "confusions": [
             f"{name}: {cats_wrong} cats taken for dogs, {dogs_wrong} dogs taken for cats."
             for name, ((_, cats_wrong), (dogs_wrong, _)) in counts.items()
         ],
-        "calibrations": [f"{name}: calibration error {found['ece']:.3f}." for name, found in test.items()],
+        "calibrations": [f"{name}: calibration error {figures['ece']:.3f}." for name, figures in test.items()],
         "growths": [] if results.sizes is None else describe_sizes(results.sizes),
-        "areas": [f"{name}: area {found['auc']:.3f}." for name, found in test.items()],
+        "areas": [f"{name}: area {figures['auc']:.3f}." for name, figures in test.items()],
     }

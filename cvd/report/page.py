@@ -9,6 +9,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
+from cvd.evaluation.figures import Comparison
 from cvd.evaluation.tables import tabulate_comparison
 from cvd.evaluation.verdict import (
     LEVEL,
@@ -22,6 +23,7 @@ from cvd.evaluation.verdict import (
 from cvd.report.exports import collect_exports, collect_sheets
 from cvd.report.illustrations import describe_charts, draw_charts
 from cvd.report.results import Results
+from cvd.runtime.vocabulary import SPLITS
 from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
 
 TEMPLATES = Path(__file__).parent
@@ -29,9 +31,9 @@ NOTABLE_GAP = 0.05  # accuracy gap from which the headline speaks of over-fittin
 
 
 def count_images(manifest: pd.DataFrame) -> list[dict[str, Any]]:
-    """Cats and dogs of each split, then of those not used."""
+    """Count cats and dogs of each split, then of those not used."""
     rows = []
-    for split in ("train", "validation", "test", "unused"):
+    for split in (*SPLITS, "unused"):
         labels = manifest.loc[manifest["split"] == split, "label"]
         if len(labels) or split != "unused":
             rows.append(
@@ -40,8 +42,8 @@ def count_images(manifest: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def write_headline(comparison: dict[str, Any]) -> str:
-    """The answer in one line, which claims no winner where the test images show none."""
+def write_headline(comparison: Comparison) -> str:
+    """Write the answer in one line, which claims no winner where the test images show none."""
     twins = find_twins(comparison["pairs"])
     best, *others = [row for row in comparison["ranking"] if row["variant"] not in twins]
     name, accuracy = best["variant"], format_percent(best["accuracy"])
@@ -57,14 +59,14 @@ def write_headline(comparison: dict[str, Any]) -> str:
 
 
 def mark_variants(text: str, variants: Sequence[str]) -> Markup:
-    """The text as HTML, each variant's name in its colour (the classes `v-1`, `v-2` and so on, in their order)."""
+    """Render a text as HTML, each variant's name in its colour (the classes `v-1`, `v-2` and so on, in their order)."""
     if not variants:
         return escape(text)
     names = sorted(variants, key=len, reverse=True)
     pattern = r"(?<![\w-])(" + "|".join(re.escape(str(escape(name))) for name in names) + r")(?![\w-])"
     numbers = {str(escape(name)): i for i, name in enumerate(variants, start=1)}
     return Markup(
-        re.sub(pattern, lambda found: f'<span class="tag v-{numbers[found[1]]}">{found[1]}</span>', str(escape(text)))
+        re.sub(pattern, lambda match: f'<span class="tag v-{numbers[match[1]]}">{match[1]}</span>', str(escape(text)))
     )
 
 
@@ -77,25 +79,24 @@ def render_report(
     params: dict[str, Any],
     params_text: str,
 ) -> str:
-    """The whole page.
+    """Render the whole page.
 
     Args:
         results: as of `cvd.report.results.read_results`.
         manifest: rows with `split` and `label`.
         plots: folder of the exports' folders; those that are absent are left out of the page.
         provenance: `code`, `versions`, `machine`, as of `cvd.report.provenance`.
-        params: what params.yaml holds, for the few values named in the text (`seed`, `data.source`, `split.seed`), and
-            for the variants whose exports are shown (`activations.variants`, `filters.variants`).
+        params: what params.yaml holds, for the few values named in the text (`seed`, `data.source`, `split.seed`).
         params_text: params.yaml as it is written.
 
     Returns:
         HTML that needs no other file.
     """
     return _open_template(results.variants).render(
-        **_tell_results(results),
+        **_list_results(results),
         charts=draw_charts(results),
         **describe_charts(results),
-        exports=collect_exports(plots, {name: params[name]["variants"] for name in ("activations", "filters")}),
+        exports=collect_exports(plots, results.variants),
         sheets=collect_sheets(plots / "data"),
         counts=count_images(manifest),
         params=params,
@@ -123,7 +124,7 @@ def _open_template(variants: Sequence[str]) -> Template:
     return environment.get_template("report.html.j2")
 
 
-def _tell_results(results: Results) -> dict[str, Any]:
+def _list_results(results: Results) -> dict[str, Any]:
     """What the page says in words, tables and colours of the variants."""
     comparison = results.comparison
     table = tabulate_comparison(comparison).astype(object)
@@ -139,7 +140,6 @@ def _tell_results(results: Results) -> dict[str, Any]:
         "timings": results.timings,
         "intake": results.intake,
         "explanations": results.explanations,
-        "others": results.others,
         "light": choose_colours(results.variants, LIGHT),
         "dark": choose_colours(results.variants, DARK),
     }

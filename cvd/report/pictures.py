@@ -1,4 +1,4 @@
-"""Pictures for a page that is one file: which ones to show, and how to write them into it."""
+"""Pictures for a page that is one file: choose them, and encode them into it."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ def _make_uri(data: bytes, kind: str) -> str:
 
 
 def encode_figure(figure: Figure, *, dpi: int = 144) -> Picture:
-    """A chart as a PNG of 256 colours, a third of the size of a full one and as crisp."""
+    """Encode a chart as a PNG of 256 colours, a third of the size of a full one and as crisp."""
     buffer = io.BytesIO()
     save_figure(figure, buffer, dpi=dpi)
     buffer.seek(0)
@@ -49,7 +49,7 @@ def encode_figure(figure: Figure, *, dpi: int = 144) -> Picture:
 
 
 def encode_picture(path: str | Path, *, most_bytes: int, name: str = "", variant: str = "") -> Picture:
-    """A picture file as WebP, in the first of `STEPS` in which its URI is no longer than `most_bytes`, else the last.
+    """Encode a picture file as WebP, in the first of `STEPS` whose URI is no longer than `most_bytes`, else the last.
 
     Raises:
         OSError: it is not a picture that can be read.
@@ -58,14 +58,8 @@ def encode_picture(path: str | Path, *, most_bytes: int, name: str = "", variant
         image.load()
         full = image.convert("RGB")
     for side, quality in STEPS:
-        scale = min(1.0, side / max(full.size))
-        small = (
-            full.resize(
-                (max(1, round(full.width * scale)), max(1, round(full.height * scale))), Image.Resampling.LANCZOS
-            )
-            if scale < 1
-            else full
-        )
+        small = full.copy()
+        small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
         buffer = io.BytesIO()
         small.save(buffer, "WEBP", quality=quality, method=4)
         if 4 * buffer.tell() // 3 + 40 <= most_bytes:
@@ -74,26 +68,26 @@ def encode_picture(path: str | Path, *, most_bytes: int, name: str = "", variant
 
 
 def order_naturally(path: Path) -> list[tuple[int, str]]:
-    """A key that sorts `conv2` before `conv10`."""
+    """Make a key that sorts `conv2` before `conv10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.as_posix())]
 
 
 def name_picture(path: Path, variant: str) -> str:
-    """A caption's name for a picture: its path in the export's folder, without the variant, which stands beside it."""
+    """Name a picture for its caption: its path in the export's folder, without the variant, which stands beside it."""
     parts = [part for part in path.with_suffix("").parts if part != variant]
     return ", ".join(part.removeprefix(f"{variant}-") for part in parts) or path.stem
 
 
 def choose_pictures(folder: Path, pattern: str, *, n: int) -> list[Path]:
-    """Up to `n` pictures that match: the first, the last, and others evenly between, in natural order of their paths.
+    """Choose up to `n` pictures that match: the first, the last, and others evenly between, in natural order.
 
     The choice follows from the names alone, not from what the pictures show.
     """
-    found = sorted((path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES), key=order_naturally)
-    n = min(n, len(found))
-    return [found[round(i * (len(found) - 1) / max(1, n - 1))] for i in range(n)]
+    paths = sorted((path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES), key=order_naturally)
+    n = min(n, len(paths))
+    return [paths[round(i * (len(paths) - 1) / max(1, n - 1))] for i in range(n)]
 
 
 def count_pictures(folder: Path) -> int:
-    """All pictures in a folder and the folders in it."""
+    """Count all pictures in a folder and the folders in it."""
     return sum(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))

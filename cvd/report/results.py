@@ -1,30 +1,32 @@
 """Everything that the report is made of, read from the files of the other stages."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cvd.report.extras import find_others, read_optional, read_sizes, tell_explanations, tell_intake
+from cvd.evaluation.figures import Comparison, Metrics, TimingSummary, read_table
+from cvd.evaluation.sizes import COLUMNS
+from cvd.evaluation.tables import read_charts
+from cvd.report.extras import list_explanations, summarise_intake
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import read_json
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the page is made of: of evaluate and compare, and what there is beside them, as of `cvd.report.extras`."""
+    """What evaluate and compare wrote, and what there is beside them, as of `cvd.report.extras`."""
 
-    comparison: dict[str, Any]
-    timings: dict[str, Any]
-    metrics: dict[str, dict[str, Any]]
+    comparison: Comparison
+    timings: dict[str, TimingSummary]
+    metrics: dict[str, Metrics]
     curves: dict[str, pd.DataFrame]
     roc: dict[str, pd.DataFrame]
     reliability: dict[str, pd.DataFrame]
+    sizes: pd.DataFrame | None
     intake: dict[str, Any] | None
     explanations: dict[str, Any] | None
-    others: list[dict[str, Any]]
-    sizes: pd.DataFrame | None
 
     @property
     def variants(self) -> list[str]:
@@ -32,52 +34,46 @@ class Results:
         return list(self.metrics)
 
 
-def read_results(
-    metrics_folder: Path, plots: Path, *, predictions: Path | None = None, quarantine: Path | None = None
-) -> Results:
-    """Reads what evaluate and compare wrote, and of the rest what there is.
+def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:
+    """Read what evaluate and compare wrote, and of the rest what there is.
 
     Args:
-        metrics_folder: metrics/.
+        metrics: metrics/.
         plots: plots/.
-        predictions: predictions/, to find other variants that were evaluated.
-        quarantine: data/quarantine.csv.
+        quarantine: data/quarantine.csv; it may be absent.
 
     Raises:
-        InputError: a file is missing, with the command that makes it.
+        InputError: a file is missing or damaged, with the command that makes it.
     """
-    comparison = _read_json(metrics_folder / "comparison.json", "dvc repro compare")
+    comparison: Comparison = read_json(metrics / "comparison.json")
     names = [row["variant"] for row in comparison["overfitting"]]
-    curves, roc, reliability = (
-        {name: _read_table(plots / kind / f"{name}.csv", name) for name in names}
-        for kind in ("curves", "roc", "reliability")
+    charts = {kind: _read_charts(plots / f"comparison/{kind}.csv", names) for kind in ("curves", "roc", "reliability")}
+    intake, explanations = (
+        read_json(path) if (path := metrics / f"{name}.json").is_file() else None for name in ("data", "explanations")
     )
+    set_apart = pd.read_csv(quarantine, keep_default_na=False) if quarantine.is_file() else None
     return Results(
         comparison=comparison,
-        timings=_read_json(metrics_folder / "timings.json", "dvc repro compare"),
-        metrics={name: _read_json(metrics_folder / f"{name}.json", f"dvc repro evaluate@{name}") for name in names},
-        curves=curves,
-        roc=roc,
-        reliability=reliability,
-        intake=tell_intake(
-            read_optional(metrics_folder / "data.json"),
-            pd.read_csv(quarantine, keep_default_na=False) if quarantine and quarantine.is_file() else None,
-        ),
-        explanations=tell_explanations(read_optional(metrics_folder / "explanations.json")),
-        others=find_others(metrics_folder, predictions, names) if predictions else [],
-        sizes=read_sizes(plots / "sizes"),
+        timings=read_json(metrics / "timings.json"),
+        metrics={name: read_json(metrics / f"{name}.json") for name in names},
+        sizes=_read_sizes(plots / "comparison/sizes.csv"),
+        intake=summarise_intake(intake, set_apart),
+        explanations=list_explanations(explanations),
+        **charts,
     )
 
 
-def _read_json(path: Path, command: str) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is missing or not JSON: make it with `{command}`") from error
+def _read_charts(path: Path, names: list[str]) -> dict[str, pd.DataFrame]:
+    charts = read_charts(path)
+    if missing := [name for name in names if name not in charts]:
+        raise InputError(f"{path} lacks {', '.join(missing)}: make it again with `dvc repro -f compare`")
+    return {name: charts[name] for name in names}
 
 
-def _read_table(path: Path, variant: str) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is missing or not a table: make it with `dvc repro evaluate@{variant}`") from error
+def _read_sizes(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    table = read_table(path, "compare", converters={"variant": str})
+    if tuple(table) != COLUMNS or len(table) < 2 or table.isna().any(axis=None):
+        raise InputError(f"{path} is not a table of compare: make it again with `dvc repro -f compare`")
+    return table

@@ -12,9 +12,12 @@ import pytest
 from scipy.stats import binomtest
 
 from cvd import tracking
-from cvd.evaluation import comparison, intervals, tables, verdict
-from cvd.evaluation.measures import evaluate_variant, render_json, tabulate_predictions
+from cvd.evaluation import comparison, statistics, tables, verdict
+from cvd.evaluation.figures import Metrics
+from cvd.evaluation.measures import evaluate_variant, tabulate_predictions
+from cvd.evaluation.overfitting import tabulate_curves
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import render_json
 from stages import compare
 
 TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}
@@ -23,7 +26,7 @@ HISTORY = pd.DataFrame(
 )
 
 
-def make_results(skills: dict[str, float], n: int = 200) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, Any]]]:
+def make_results(skills: dict[str, float], n: int = 200) -> tuple[dict[str, pd.DataFrame], dict[str, Metrics]]:
     """Predictions and metrics of variants of different skill; equal skills give equal logits."""
     split = np.repeat(["test", "train", "validation"], n)
     rows = pd.DataFrame({"path": [f"{i}.jpg" for i in range(3 * n)], "split": split, "label": np.arange(3 * n) % 2})
@@ -32,7 +35,7 @@ def make_results(skills: dict[str, float], n: int = 200) -> tuple[dict[str, pd.D
         noise = np.random.default_rng(round(1000 * skill)).normal(size=3 * n)
         predictions[name] = tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
     metrics = {
-        name: evaluate_variant(frame, HISTORY, TRAINING, n_bins=10, onset_tolerance=0.05)
+        name: evaluate_variant(frame, HISTORY, TRAINING, calibration_bins=10, onset_tolerance=0.05)
         for name, frame in predictions.items()
     }
     return predictions, metrics
@@ -40,30 +43,30 @@ def make_results(skills: dict[str, float], n: int = 200) -> tuple[dict[str, pd.D
 
 def test_mcnemar_agrees_with_the_binomial_test() -> None:
     for first, second in ((10, 2), (0, 6), (7, 7), (120, 80)):
-        assert comparison.find_mcnemar_p(first, second) == binomtest(min(first, second), first + second, 0.5).pvalue
+        assert statistics.find_mcnemar_p(first, second) == binomtest(min(first, second), first + second, 0.5).pvalue
     # 0 of 6: two-sided, twice one half to the sixth.
-    assert comparison.find_mcnemar_p(0, 6) == pytest.approx(2 * 0.5**6)
-    assert comparison.find_mcnemar_p(0, 0) == 1
+    assert statistics.find_mcnemar_p(0, 6) == pytest.approx(2 * 0.5**6)
+    assert statistics.find_mcnemar_p(0, 0) == 1
 
 
 def test_holm_by_hand() -> None:
     # Sorted 0.01, 0.02, 0.03, 0.4 times 4, 3, 2, 1: 0.04, 0.06, 0.06, 0.4, made non-decreasing.
-    np.testing.assert_allclose(comparison.adjust_holm([0.03, 0.01, 0.4, 0.02]), [0.06, 0.04, 0.4, 0.06])
-    np.testing.assert_allclose(comparison.adjust_holm([0.9, 0.8]), [1, 1])
-    assert comparison.adjust_holm([]).shape == (0,)
+    np.testing.assert_allclose(statistics.adjust_holm([0.03, 0.01, 0.4, 0.02]), [0.06, 0.04, 0.4, 0.06])
+    np.testing.assert_allclose(statistics.adjust_holm([0.9, 0.8]), [1, 1])
+    assert statistics.adjust_holm([]).shape == (0,)
 
 
 def test_bootstrap_is_seeded_paired_and_of_the_right_width() -> None:
     rng = np.random.default_rng(0)
     right = rng.random((2, 400)) < np.array([[0.7], [0.8]])
-    draws = intervals.bootstrap_accuracies(right, n_bootstrap=3000, seed=1)
+    draws = statistics.bootstrap_accuracies(right, n_bootstrap=3000, seed=1)
     assert draws.shape == (3000, 2)
-    np.testing.assert_array_equal(draws, intervals.bootstrap_accuracies(right, n_bootstrap=3000, seed=1))
-    assert not np.array_equal(draws, intervals.bootstrap_accuracies(right, n_bootstrap=3000, seed=2))
+    np.testing.assert_array_equal(draws, statistics.bootstrap_accuracies(right, n_bootstrap=3000, seed=1))
+    assert not np.array_equal(draws, statistics.bootstrap_accuracies(right, n_bootstrap=3000, seed=2))
     d = right[1].astype(float) - right[0]
     assert (draws[:, 1] - draws[:, 0]).mean() == pytest.approx(d.mean(), abs=0.002)
     assert (draws[:, 1] - draws[:, 0]).std() == pytest.approx(d.std() / np.sqrt(400), rel=0.05)
-    same = intervals.bootstrap_accuracies(right[[0, 0]], n_bootstrap=100, seed=1)
+    same = statistics.bootstrap_accuracies(right[[0, 0]], n_bootstrap=100, seed=1)
     np.testing.assert_array_equal(same[:, 0], same[:, 1])
 
 
@@ -76,8 +79,8 @@ def test_interval_of_a_difference_covers_the_truth() -> None:
         # Right: both .62, only first .08, only second .15, neither .15.
         kind = rng.choice(4, size=n, p=[0.62, 0.08, 0.15, 0.15])
         right = np.array([kind <= 1, (kind == 0) | (kind == 2)])
-        draws = intervals.bootstrap_accuracies(right, n_bootstrap=200, seed=run)
-        low, high = intervals.find_interval(draws[:, 1] - draws[:, 0])
+        draws = statistics.bootstrap_accuracies(right, n_bootstrap=200, seed=run)
+        low, high = statistics.find_interval(draws[:, 1] - draws[:, 0])
         hits += low <= 0.07 <= high
     assert 0.915 <= hits / n_runs <= 0.98
 
@@ -86,7 +89,7 @@ def test_mcnemar_keeps_its_level() -> None:
     """Two equally good networks are told apart no more often than the level says."""
     rng = np.random.default_rng(6)
     discordant = rng.binomial(200, 0.2, 400)
-    p = [comparison.find_mcnemar_p(k := int(rng.binomial(m, 0.5)), int(m) - k) for m in discordant]
+    p = [statistics.find_mcnemar_p(k := int(rng.binomial(m, 0.5)), int(m) - k) for m in discordant]
     assert np.mean(np.array(p) < 0.05) <= 0.06
 
 
@@ -185,58 +188,108 @@ def test_different_test_images_are_refused() -> None:
         comparison.compare_variants(predictions, metrics, n_bootstrap=100, seed=1)
 
 
-def test_stage_writes_all_or_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
-    predictions, metrics = make_results({"baseline": 0.5, "augmented": 1.0})
-    for folder in ("predictions", "metrics", "models"):
-        (tmp_path / folder).mkdir()
+def write_results(predictions: dict[str, pd.DataFrame]) -> None:
+    """What train and evaluate leave for compare, in the working folder."""
+    for folder in ("predictions", "models"):
+        Path(folder).mkdir()
     timing = {"images_per_second": 190.0, "seconds": 9.5, "seconds_per_epoch": [5.0], "device": "cpu", "threads": 2}
     for name, frame in predictions.items():
         frame.to_csv(f"predictions/{name}.csv", index=False)
-        Path(f"metrics/{name}.json").write_text(render_json(metrics[name]))
         Path(f"models/{name}.timing.json").write_text(render_json(timing))
+        Path(f"models/{name}.training.json").write_text(render_json(TRAINING))
         Path(f"models/{name}.history.csv").write_text(HISTORY.to_csv(index=False))
-    places = {
-        "predictions": "predictions",
-        "metrics-folder": "metrics",
-        "models": "models",
-        "plots": "plots/comparison",
-    }
-    places |= {"comparison": "metrics/comparison.json", "timings": "metrics/timings.json"}
-    options = [part for name, value in places.items() for part in (f"--{name}", value)]
-    monkeypatch.setattr("sys.argv", ["compare", "--variants", "baseline", "augmented", *options])
-    args = compare.parse_arguments()
-    compare.work(args)
-    found = json.loads(Path("metrics/comparison.json").read_text())
+
+
+ARGS = argparse.Namespace(
+    predictions=Path("predictions"), models=Path("models"), plots=Path("plots/comparison"),
+    comparison=Path("metrics/comparison.json"), timings=Path("metrics/timings.json"),
+)  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("project")
+def test_stage_writes_all_or_says_what_is_missing() -> None:
+    predictions, metrics = make_results({"own": 0.7, "augmented": 1.0, "baseline": 0.5})
+    write_results(predictions)  # params.yaml has no block of the first, and another order
+    compare.work(ARGS)
+    found = json.loads(ARGS.comparison.read_text())
+    names = ["baseline", "augmented"]
+    assert [row["variant"] for row in found["overfitting"]] == names
+    chosen = ({name: results[name] for name in names} for results in (predictions, metrics))
+    wanted = comparison.compare_variants(*chosen, n_bootstrap=2000, seed=1)
+    assert ARGS.comparison.read_text() == render_json(wanted)
     assert "seconds" not in json.dumps(found)
-    assert json.loads(Path("metrics/timings.json").read_text())["baseline"]["median_seconds_per_epoch"] == 5.0
-    assert sorted(path.name for path in Path("plots/comparison").iterdir()) == [
-        "comparison.csv", "comparison.md", "curves.png", "differences.png", "overfitting.png", "pairs.csv",
+    assert json.loads(ARGS.timings.read_text())["baseline"]["median_seconds_per_epoch"] == 5.0
+    assert sorted(path.name for path in ARGS.plots.iterdir()) == [
+        "comparison.csv", "comparison.md", "confusion.csv", "curves.csv", "curves.png", "differences.png",
+        "overfitting.png", "pairs.csv", "reliability.csv", "roc.csv",
     ]  # fmt: skip
-    table = pd.read_csv("plots/comparison/comparison.csv")
-    assert pd.read_csv("plots/comparison/pairs.csv")["p_holm"].tolist() == [found["pairs"][0]["p_holm"]]
+    table = pd.read_csv(ARGS.plots / "comparison.csv")
+    assert pd.read_csv(ARGS.plots / "pairs.csv")["p_holm"].tolist() == [found["pairs"][0]["p_holm"]]
     assert table["accuracy"].tolist() == [row["accuracy"] for row in found["ranking"]]
-    Path("predictions/augmented.csv").unlink()
-    with pytest.raises(InputError, match=r"predictions/augmented.csv is missing: make it with `dvc repro evaluate@aug"):
-        compare.work(args)
-    args.variants.append("nobody")
-    with pytest.raises(InputError, match=r"metrics/nobody.json is missing: make it with `dvc repro evaluate@nobody`"):
-        compare.work(args)
+    Path("models/augmented.history.csv").unlink()
+    with pytest.raises(InputError, match=r"augmented.history.csv is missing: make it with `dvc repro train@augmented`"):
+        compare.work(ARGS)
+    Path("models/augmented.timing.json").write_text("{")
+    with pytest.raises(InputError, match=r"augmented.timing.json is damaged .*: run `dvc checkout`"):
+        compare.work(ARGS)
+    shutil.rmtree("predictions")
+    with pytest.raises(InputError, match=r"predictions has no file of a variant in params.yaml: run `dvc repro`"):
+        compare.work(ARGS)
+
+
+@pytest.mark.usefixtures("project")
+def test_tables_of_charts_hold_all_variants() -> None:
+    predictions, _ = make_results({"baseline": 0.5, "augmented": 1.0})
+    histories = dict.fromkeys(predictions, HISTORY)
+    for kind, columns in {
+        "curves": ["epoch", "loss", "val_loss", "accuracy", "val_accuracy", "accuracy_gap", "loss_gap"],
+        "roc": ["false_positive_rate", "true_positive_rate", "threshold"],
+        "reliability": ["low", "high", "n", "predicted", "observed", "observed_low", "observed_high"],
+        "confusion": ["actual", "predicted"],
+    }.items():
+        table = tables.tabulate_charts(predictions, histories, calibration_bins=10)[kind]
+        assert list(table) == ["variant", *columns]
+        tables.write_table(table, path := Path(f"{kind}.csv"))
+        charts = tables.read_charts(path)
+        assert list(charts) == ["baseline", "augmented"]
+        assert list(charts["augmented"]) == columns
+    pd.testing.assert_frame_equal(tables.read_charts(Path("curves.csv"))["baseline"], tabulate_curves(HISTORY))
+    assert set(charts["baseline"]["actual"]) == {"cat", "dog"}
+
+
+@pytest.mark.usefixtures("project")
+def test_shares_of_the_images_make_a_learning_curve(capsys: pytest.CaptureFixture[str]) -> None:
+    predictions, _ = make_results({"baseline": 1.0, "baseline_half": 0.5})
+    half = predictions["baseline_half"]
+    predictions["baseline_half"] = half[(half["split"] != "train") | (half.index % 4 < 2)]
+    write_results(predictions)
+    compare.work(ARGS)
+    table = pd.read_csv(ARGS.plots / "sizes.csv")
+    assert table["variant"].tolist() == ["baseline", "baseline"]
+    assert table["n_images"].tolist() == [100, 200]
+    assert (ARGS.plots / "sizes.png").is_file()
+    sentence = "baseline: 2 times the images (100 to 200) take test accuracy"
+    assert sentence in capsys.readouterr().out
+    assert sentence in (ARGS.plots / "comparison.md").read_text()
 
 
 def test_figures_go_to_own_runs_of_the_models_that_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict[str, object]] = []
     monkeypatch.setattr(tracking, "add_to_run", lambda **arguments: calls.append(arguments))
-    for name in ("models/baseline.keras", "plots/curves.png", "plots/comparison.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    args = argparse.Namespace(models=tmp_path / "models", plots=tmp_path / "plots")
-    compare.track(args, ["baseline", "augmented"])
+    (tmp_path / "baseline.keras").touch()
+    compare.track(tmp_path, [tmp_path / "curves.png"], ["baseline", "augmented"])
     (call,) = calls
     assert call["only_own"]
     assert (call["variant"], call["folder"]) == ("baseline", "comparison")
-    assert call["files"] == [tmp_path / "plots/curves.png"]  # of a single variant there are no differences
+    assert call["files"] == [tmp_path / "curves.png"]
 
 
 def test_timing_summary() -> None:

@@ -14,8 +14,6 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
 from cvd.evaluation import measures
-from cvd.evaluation.calibration import measure_ece, tabulate_reliability
-from cvd.evaluation.intervals import wilson_interval
 from cvd.evaluation.overfitting import (
     find_best_epoch,
     find_onset,
@@ -24,7 +22,9 @@ from cvd.evaluation.overfitting import (
     smooth_losses,
     tabulate_curves,
 )
+from cvd.evaluation.statistics import measure_ece, tabulate_reliability, wilson_interval
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import render_json
 
 
 def make_rows(n: int = 30, seed: int = 0) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def test_auc_counts_pairs() -> None:
     pairs = np.subtract.outer(dogs, cats)
     brute = ((pairs > 0).sum() + 0.5 * (pairs == 0).sum()) / pairs.size
     assert measures.measure_split(test, threshold=0.5, n_bins=10)["auc"] == pytest.approx(brute, abs=1e-12)
-    roc = measures.tabulate_roc(test)
+    roc = measures.tabulate_test(make_predictions(40), calibration_bins=10)["roc"]
     assert np.trapezoid(roc["true_positive_rate"], roc["false_positive_rate"]) == pytest.approx(brute, abs=1e-12)
     assert roc["threshold"].between(0, 1).all()
 
@@ -139,16 +139,16 @@ def test_threshold_is_the_best_of_all_and_close_to_a_half() -> None:
 
 
 def test_confusion_and_classes_by_hand() -> None:
-    frame = pd.DataFrame({"label": [0, 0, 0, 1, 1], "logit": [-1.0, -2.0, 3.0, 1.0, -1.0]}).assign(
-        probability=lambda f: 1 / (1 + np.exp(-f["logit"]))
-    )
+    frame = pd.DataFrame({"split": "test", "label": [0, 0, 0, 1, 1], "logit": [-1.0, -2.0, 3.0, 1.0, -1.0]})
+    frame = frame.assign(probability=1 / (1 + np.exp(-frame["logit"])))
     found = measures.measure_split(frame, threshold=0.5, n_bins=10)
     assert found["confusion"] == [[2, 1], [1, 1]]
     assert found["accuracy"] == 0.6
     cat, dog = found["classes"]
     assert (cat["precision"], cat["recall"]) == pytest.approx((2 / 3, 2 / 3))
     assert (dog["precision"], dog["recall"]) == pytest.approx((1 / 2, 1 / 2))
-    assert measures.tabulate_confusion(frame).value_counts().to_dict() == {
+    confusion = measures.tabulate_test(frame, calibration_bins=2)["confusion"]
+    assert confusion.value_counts().to_dict() == {
         ("cat", "cat"): 2, ("cat", "dog"): 1, ("dog", "cat"): 1, ("dog", "dog"): 1,
     }  # fmt: skip
 
@@ -158,9 +158,13 @@ def test_everything_is_recomputable_from_the_file(tmp_path: Path) -> None:
     predictions = make_predictions(200, seed=4)
     predictions.to_csv(tmp_path / "v.csv", index=False)
     pd.testing.assert_frame_equal(predictions, measures.read_predictions(tmp_path / "v.csv"), check_exact=True)
-    text = measures.render_json(
+    text = render_json(
         measures.evaluate_variant(
-            measures.read_predictions(tmp_path / "v.csv"), make_history([0.6]), TRAINING, n_bins=10, onset_tolerance=0
+            measures.read_predictions(tmp_path / "v.csv"),
+            make_history([0.6]),
+            TRAINING,
+            calibration_bins=10,
+            onset_tolerance=0,
         )
     )
     metrics = json.loads(text)
@@ -206,7 +210,7 @@ def test_threshold_is_chosen_on_validation_alone() -> None:
         probability=predictions["probability"].where(~others, 1 - predictions["probability"]),
     )
     found = [
-        measures.evaluate_variant(each, make_history([0.6]), TRAINING, n_bins=10, onset_tolerance=0)
+        measures.evaluate_variant(each, make_history([0.6]), TRAINING, calibration_bins=10, onset_tolerance=0)
         for each in (predictions, changed)
     ]
     thresholds = {each[split]["details"][0]["threshold"] for each in found for split in measures.SPLITS}
@@ -216,7 +220,7 @@ def test_threshold_is_chosen_on_validation_alone() -> None:
 
 def test_contract_of_the_metrics() -> None:
     metrics = measures.evaluate_variant(
-        make_predictions(), make_history([0.6] * 5), TRAINING, n_bins=10, onset_tolerance=0.05
+        make_predictions(), make_history([0.6] * 5), TRAINING, calibration_bins=10, onset_tolerance=0.05
     )
     shown = {
         section: {name for name, value in figures.items() if not isinstance(value, list)}
@@ -311,12 +315,12 @@ def test_curves_and_their_area() -> None:
 
 def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"predictions/x.csv is missing: make it with `dvc repro evaluate@x`"):
-        measures.read_predictions("predictions/x.csv")
+        measures.read_predictions(Path("predictions/x.csv"))
     (tmp_path / "x.csv").write_text("path,split\na,test\n")
     with pytest.raises(InputError, match="expected path,split,label,logit,probability"):
         measures.read_predictions(tmp_path / "x.csv")
     (tmp_path / "x.csv").write_text("")
-    with pytest.raises(InputError, match="not a table of predictions"):
+    with pytest.raises(InputError, match=r"x.csv is not a table of evaluate@x: make it again with `dvc repro -f"):
         measures.read_predictions(tmp_path / "x.csv")
     with pytest.raises(InputError, match="make it with `dvc repro train@x`"):
         read_history(tmp_path / "x.history.csv")
@@ -330,4 +334,4 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
         find_best_epoch([float("nan")] * 3)
     one_class = make_predictions().query("split != 'test' or label == 1")
     with pytest.raises(InputError, match=r"split test holds the labels \[1\]"):
-        measures.evaluate_variant(one_class, make_history([0.6]), TRAINING, n_bins=10, onset_tolerance=0.05)
+        measures.evaluate_variant(one_class, make_history([0.6]), TRAINING, calibration_bins=10, onset_tolerance=0.05)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cvd.report import provenance
+from stages.report import ask_code
 
 
 def run_git(*arguments: str) -> str:
@@ -17,21 +18,27 @@ def run_git(*arguments: str) -> str:
 def test_code_is_this_commit_or_says_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert provenance.describe_code()["commit"] == ""
+    assert ask_code()["commit"] == ""
     run_git("init", "-q")
-    assert "nothing committed yet" in provenance.describe_code()["state"]
+    assert "nothing committed yet" in ask_code()["state"]
     (tmp_path / "metrics").mkdir()
     for name in ("params.yaml", "metrics/a.json"):
         (tmp_path / name).write_text("1")
     run_git("add", ".")
     run_git("commit", "-q", "-m", "first")
-    code = provenance.describe_code()
+    code = ask_code()
     assert code["commit"] == run_git("rev-parse", "HEAD")
+    assert code["date"] == run_git("show", "-s", "--format=%cs")
     assert code["state"] == "exactly this commit"
     (tmp_path / "metrics/a.json").write_text("2")  # a result, not code
-    assert provenance.describe_code()["state"] == "exactly this commit"
+    assert ask_code()["state"] == "exactly this commit"
     (tmp_path / "params.yaml").write_text("2")
-    assert provenance.describe_code()["state"] == "this commit with changes in params.yaml"
+    assert ask_code()["state"] == "this commit with changes in params.yaml"
+
+
+def test_many_changes_are_cut_short() -> None:
+    state = provenance.describe_code("0123", "2026-01-01", "\n".join(f" M file-{i}" for i in range(9)))["state"]
+    assert state.endswith("file-6, file-7 and more")
 
 
 def test_versions_and_machine_are_told() -> None:

@@ -16,20 +16,19 @@ import yaml
 from PIL import Image
 
 from cvd.evaluation import measures
-from cvd.evaluation.calibration import tabulate_reliability
 from cvd.evaluation.comparison import compare_variants, summarise_timing
-from cvd.evaluation.overfitting import tabulate_curves
 from cvd.evaluation.sizes import COLUMNS
+from cvd.evaluation.tables import tabulate_charts, write_table
 from cvd.report import page as report_page
 from cvd.report import pictures, results
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import render_json
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 VARIANTS = {"baseline": 0.6, "augmented": 1.0, "tfrecord": 0.6, "transfer": 2.2}
-OTHERS = {"small": 0.8, "stale": 0.7}  # evaluated beside them; the metrics of the latter are of other predictions
 INTAKE = {
     "members": 130, "images": 126, "quarantined": 4, "masks": 0, "reasons": {"truncated": 3, "not an image": 1},
     "normalised": {"rotated": 2}, "near_duplicates": {"groups": 2, "images": 5, "of_both_classes": 1, "left_out": 1},
@@ -67,45 +66,34 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     training = {"epochs": 8, "saved_epoch": 8, "precision": "float32", "parameters": 3453121}
     timing = {"images_per_second": 190.0, "seconds": 60.0, "seconds_per_epoch": [7.0], "device": "CPU", "threads": 2}
     predictions, metrics = {}, {}
-    for name, skill in (VARIANTS | OTHERS).items():
+    for name, skill in VARIANTS.items():
         noise = np.random.default_rng(round(10 * skill)).normal(size=360)
         predictions[name] = frame = measures.tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
-        metrics[name] = measures.evaluate_variant(frame, history, training, n_bins=10, onset_tolerance=0.05)
-        test = frame[frame["split"] == "test"]
-        tables = {
-            "curves": tabulate_curves(history),
-            "roc": measures.tabulate_roc(test),
-            "reliability": tabulate_reliability(test["label"].to_numpy(), test["probability"].to_numpy(), 10),
-        }
-        for kind, table in tables.items():
-            (root / "plots" / kind).mkdir(parents=True, exist_ok=True)
-            table.to_csv(root / "plots" / kind / f"{name}.csv", index=False)
-        (root / "metrics" / f"{name}.json").write_text(measures.render_json(metrics[name]))
-        (root / "predictions").mkdir(exist_ok=True)
-        frame.to_csv(root / "predictions" / f"{name}.csv", index=False)
-    others = {name: metrics.pop(name) for name in ("small", "stale")}
-    for name in others:
-        predictions.pop(name)
-    (root / "metrics/stale.json").write_text(json.dumps(others["stale"] | {"test": {"accuracy": 0.1}}))
+        metrics[name] = measures.evaluate_variant(frame, history, training, calibration_bins=10, onset_tolerance=0.05)
+        (root / "metrics" / f"{name}.json").write_text(render_json(metrics[name]))
+    charts = root / "plots/comparison"
+    charts.mkdir(parents=True)
+    tables = tabulate_charts(predictions, dict.fromkeys(predictions, history), calibration_bins=10)
+    for kind, table in tables.items():
+        write_table(table, charts / f"{kind}.csv")
     comparison = compare_variants(predictions, metrics, n_bootstrap=200, seed=1)
-    (root / "metrics/comparison.json").write_text(measures.render_json(comparison))
+    (root / "metrics/comparison.json").write_text(render_json(comparison))
     summary = summarise_timing(timing, best_epoch=1)
     (root / "metrics/timings.json").write_text(json.dumps(dict.fromkeys(VARIANTS, summary)))
     (root / "metrics/data.json").write_text(json.dumps(INTAKE))
     (root / "metrics/explanations.json").write_text(json.dumps(EXPLANATIONS))
     (root / "quarantine.csv").write_text("source_name,reason,detail\nCat/666.jpg,truncated,<0 bytes>\n")
-    (root / "plots/sizes/baseline").mkdir(parents=True)
     sizes = {"variant": "baseline", "n_images": [15, 60, 120], "epochs": [64, 16, 8]}
     sizes |= {"train": 1.0, "validation": [0.6, 0.65, 0.7], "test": [0.55, 0.6, 0.72], "gap": [0.4, 0.35, 0.3]}
     table = pd.DataFrame(sizes).assign(test_low=[0.5, 0.55, 0.66], test_high=[0.6, 0.65, 0.78])
     table = table.assign(difference=[0.17, 0.12, 0], difference_low=[0.05, -0.02, 0], difference_high=[0.3, 0.25, 0])
-    table[list(COLUMNS)].to_csv(root / "plots/sizes/baseline/sizes.csv", index=False)
+    write_table(table[list(COLUMNS)], charts / "sizes.csv")
     for name in (
         "mistakes/baseline-cats-taken-for-dogs.png",
         "gradcam/test-cat-1.png",
         "gradcam/baseline/deep.png",
         "activations/baseline/cat.png",
-        "activations/tfrecord/left-from-earlier.png",
+        "activations/small/left-from-earlier.png",
         "filters/transfer/conv1.png",
     ):
         write_picture(root / "plots" / name)
@@ -116,12 +104,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(workspace: Path) -> str:
     text = PARAMS.read_text(encoding="utf-8")
     return report_page.render_report(
-        results.read_results(
-            workspace / "metrics",
-            workspace / "plots",
-            predictions=workspace / "predictions",
-            quarantine=workspace / "quarantine.csv",
-        ),
+        results.read_results(workspace / "metrics", workspace / "plots", workspace / "quarantine.csv"),
         manifest=pd.read_csv(workspace / "manifest.csv"),
         plots=workspace / "plots",
         provenance=PROVENANCE,
@@ -182,7 +165,7 @@ def test_page_tells_the_story(page: str, workspace: Path) -> None:
     assert page.index('id="curves"') < page.index('id="results"') < page.index('id="seen"') < page.index('id="again"')
     assert "test-cat-1" in text
     assert "deep" not in text
-    assert "left-from-earlier" not in text, "params.yaml does not name it any more"
+    assert "left-from-earlier" not in text, "it is not compared any more"
     assert "1 of 1 in plots/activations/" in text
 
 
@@ -216,41 +199,58 @@ def test_pictures_are_chosen_by_name_and_kept_small(tmp_path: Path) -> None:
 
 
 def test_missing_files_name_the_command(workspace: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"comparison.json is missing or not JSON: make it with `dvc repro compare`"):
-        results.read_results(tmp_path, workspace / "plots")
-    with pytest.raises(
-        InputError, match=r"baseline.csv is missing or not a table: make it with `dvc repro evaluate@baseline`"
-    ):
-        results.read_results(workspace / "metrics", tmp_path)
+    quarantine = workspace / "quarantine.csv"
+    with pytest.raises(InputError, match=r"comparison.json is not there: run `dvc repro` or `dvc pull`"):
+        results.read_results(tmp_path, workspace / "plots", quarantine)
+    with pytest.raises(InputError, match=r"comparison/curves.csv is missing: make it with `dvc repro compare`"):
+        results.read_results(workspace / "metrics", tmp_path, quarantine)
+
+
+def test_damaged_tables_are_refused(workspace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workspace / "plots/comparison", folder := tmp_path / "comparison")
+
+    def read() -> results.Results:
+        return results.read_results(workspace / "metrics", tmp_path, workspace / "quarantine.csv")
+
+    assert read().sizes is not None
+    path = folder / "sizes.csv"
+    text = path.read_text()
+    head, row, *_ = text.splitlines()
+    for torn in ("", text[:40], f"{head}\n", f"{head}\n{row}\n", text[: text.rindex(",")], "a,b\n1,2\n3,4\n", "\0\1"):
+        path.write_text(torn)
+        with pytest.raises(InputError, match=r"sizes.csv is not a table of compare: make it again with `dvc repro -f"):
+            read()
+    path.unlink()
+    assert read().sizes is None
+    (folder / "roc.csv").write_text("variant,x\nbaseline,1\n")
+    with pytest.raises(InputError, match=r"roc.csv lacks augmented, tfrecord, transfer: make it again with `dvc repro"):
+        read()
 
 
 def test_page_shows_what_else_there_is(page: str, workspace: Path) -> None:
-    small = json.loads((workspace / "metrics/small.json").read_text())["test"]["accuracy"]
     text = " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL).split())
     for wanted in (
         "Of 130 images in the source, 126 are good (2 rotated) and 4 are in quarantine: 3 truncated, 1 not an image",
         "Cat/666.jpg : truncated &lt;0 bytes&gt; and 3 more",
         "5 images are near-copies of one another, in 2 groups; none of them stands in two splits, and 1 were left out",
-        f"small {100 * small:.1f}%",
         "baseline : 8 times the images (15 to 120) take test accuracy from 55.0% to 72.0%, by +17.0 points",
         "baseline-cats-taken-for-dogs",
         "baseline gradcam conv4 0.61 0.50 −0.12",
         "baseline chance 0.30 0.40",
     ):
         assert wanted in text, wanted
-    assert "stale" not in text
     assert page.index('id="errors"') < page.index('id="more"') < page.index('id="seen"')
 
 
 def test_page_does_without_what_is_absent(workspace: Path, tmp_path: Path) -> None:
     shutil.copytree(workspace / "metrics", tmp_path / "metrics")
-    for name in ("data", "explanations", "small", "stale"):
+    for name in ("data", "explanations"):
         (tmp_path / f"metrics/{name}.json").unlink()
-    for kind in ("curves", "roc", "reliability"):
-        shutil.copytree(workspace / "plots" / kind, tmp_path / "plots" / kind)
+    shutil.copytree(workspace / "plots/comparison", tmp_path / "plots/comparison")
+    (tmp_path / "plots/comparison/sizes.csv").unlink()
     text = PARAMS.read_text(encoding="utf-8")
     page = report_page.render_report(
-        results.read_results(tmp_path / "metrics", tmp_path / "plots"),
+        results.read_results(tmp_path / "metrics", tmp_path / "plots", tmp_path / "quarantine.csv"),
         manifest=pd.read_csv(workspace / "manifest.csv"),
         plots=tmp_path / "plots",
         provenance=PROVENANCE,

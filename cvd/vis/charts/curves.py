@@ -1,6 +1,7 @@
-"""Learning curves of all variants side by side. Tables in, figures out; no TensorFlow."""
+"""Draw the learning curves of all variants side by side: tables in, figures out."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from cvd.evaluation.overfitting import find_best_epoch
 from cvd.evaluation.verdict import format_points
 from cvd.vis.charts.themes import (
     LIGHT,
@@ -24,21 +26,19 @@ from cvd.vis.charts.themes import (
     write_title,
 )
 
+DASHES = (0, (3, 1.5))  # of training curves
 LONGER = 2.5  # times the epochs of the shortest, up to which all share an axis of epochs
 N_ACROSS = 4  # variants side by side before a new row begins
 
 
-def draw_curves(
-    curves: dict[str, pd.DataFrame], *, best_epochs: dict[str, int], theme: Theme = LIGHT, tall: bool = False
-) -> Figure:
-    """Training and validation accuracy and loss of each variant in small multiples with common axes, the gap shaded.
+def draw_curves(curves: dict[str, pd.DataFrame], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
+    """Draw training and validation accuracy and loss of each variant in small multiples, the gap shaded.
 
-    Only where one variant was trained far longer than another each has an axis of epochs of its own: the shorter curve
-    would be a sliver else.
+    All share their axes. Only where one variant was trained far longer than another, each has an axis of epochs of
+    its own: else the shorter curve would be a sliver.
 
     Args:
         curves: of each variant, as of `cvd.evaluation.overfitting.tabulate_curves`.
-        best_epochs: epoch of the lowest validation loss of each variant, marked by a ring.
         theme: colours.
         tall: a row for each variant, for narrow screens, instead of a column.
     """
@@ -58,7 +58,7 @@ def draw_curves(
         row, column = 2 * (i // n_across), i % n_across
         pair = (grid[i, 0], grid[i, 1]) if tall else (grid[row, column], grid[row + 1, column])
         for axes, what in zip(pair, ("accuracy", "loss"), strict=True):
-            draw_panel(axes, frame, what, best_epoch=best_epochs[name], colour=colours[name], theme=theme)
+            draw_panel(axes, frame, what, colour=colours[name], theme=theme)
             axes.set(xlim=limits["epoch"] if is_alike else (0.0, len(frame) + 1.0), ylim=limits[what])
             if tall or column == 0:
                 axes.set_ylabel(what)
@@ -91,41 +91,35 @@ def _find_limits(frames: Sequence[pd.DataFrame]) -> dict[str, tuple[float, float
     }
 
 
-def draw_panel(axes: Axes, frame: pd.DataFrame, what: str, *, best_epoch: int, colour: str, theme: Theme) -> None:
-    """Accuracy or loss of a variant: training dashed, validation solid, the gap shaded, its last value written."""
+def draw_panel(axes: Axes, frame: pd.DataFrame, what: str, *, colour: str, theme: Theme) -> None:
+    """Draw accuracy or loss of a variant: training dashed, validation solid, the gap shaded, its last value written.
+
+    A ring marks the epoch of the lowest validation loss.
+    """
     dress_axes(axes, theme)
     limits = _find_limits([frame])
     axes.set(xlim=limits["epoch"], ylim=limits[what])
     epochs, train, validation = frame["epoch"], frame[what], frame[f"val_{what}"]
     axes.fill_between(epochs, train, validation, color=colour, alpha=theme.fill, linewidth=0)
-    axes.plot(epochs, train, color=colour, linewidth=1.6, linestyle=(0, (3, 1.5)))
+    axes.plot(epochs, train, color=colour, linewidth=1.6, linestyle=DASHES)
     axes.plot(epochs, validation, color=colour, linewidth=2.0)
-    axes.plot(
-        best_epoch,
-        validation.iloc[best_epoch - 1],
-        "o",
-        markersize=8,
-        markerfacecolor=theme.paper,
-        markeredgecolor=colour,
-        markeredgewidth=2,
-    )
+    best_epoch = find_best_epoch(frame["val_loss"])
+    ring: dict[str, Any] = {
+        "markersize": 8,
+        "markerfacecolor": theme.paper,
+        "markeredgecolor": colour,
+        "markeredgewidth": 2,
+    }
+    axes.plot(best_epoch, validation.iloc[best_epoch - 1], "o", **ring)
     gap = float(frame[f"{what}_gap"].iloc[-1])
     text = (
         f"gap {format_points(gap, sign=False)} points"
         if what == "accuracy"
         else f"gap {round(gap, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # 0.0: no minus before nothing
     )
-    corner = (0.97, 0.05) if what == "accuracy" else (0.97, 0.95)
-    axes.text(
-        *corner,
-        text,
-        transform=axes.transAxes,
-        ha="right",
-        va="bottom" if what == "accuracy" else "top",
-        fontsize=9,
-        color=theme.ink,
-        bbox=hide_lines(theme),
-    )
+    y, side = (0.05, "bottom") if what == "accuracy" else (0.95, "top")
+    look: dict[str, Any] = {"fontsize": 9, "color": theme.ink, "bbox": hide_lines(theme)}
+    axes.text(0.97, y, text, transform=axes.transAxes, ha="right", va=side, **look)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     if what == "accuracy":
@@ -133,19 +127,11 @@ def draw_panel(axes: Axes, frame: pd.DataFrame, what: str, *, best_epoch: int, c
 
 
 def _list_handles(theme: Theme) -> list[Any]:
+    draw_line = partial(Line2D, [], [], color=theme.muted)
+    ring: dict[str, Any] = {"marker": "o", "markersize": 8, "markerfacecolor": theme.paper, "markeredgewidth": 2}
     return [
-        Line2D([], [], color=theme.muted, linewidth=1.6, linestyle=(0, (3, 1.5)), label="training"),
-        Line2D([], [], color=theme.muted, linewidth=2.0, label="validation"),
+        draw_line(linewidth=1.6, linestyle=DASHES, label="training"),
+        draw_line(linewidth=2.0, label="validation"),
         Patch(color=theme.muted, alpha=theme.fill + 0.1, linewidth=0, label="gap"),
-        Line2D(
-            [],
-            [],
-            color=theme.muted,
-            marker="o",
-            markersize=8,
-            markerfacecolor=theme.paper,
-            markeredgewidth=2,
-            linestyle="",
-            label="lowest validation loss",
-        ),
+        draw_line(**ring, linestyle="", label="lowest validation loss"),
     ]

@@ -1,6 +1,6 @@
-"""Figures of single variants: ROC, reliability, confusion, and a sheet with all of them. No TensorFlow."""
+"""Draw ROC, reliability and confusion of the variants, and a sheet of one variant with all of them."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from cvd.evaluation.figures import Metrics
 from cvd.evaluation.verdict import format_percent
+from cvd.runtime.vocabulary import LABELS
 from cvd.vis.charts.curves import N_ACROSS, draw_panel
 from cvd.vis.charts.themes import (
     LIGHT,
@@ -26,10 +28,10 @@ STYLES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 
 
 def draw_roc(tables: dict[str, pd.DataFrame], *, aucs: dict[str, float], theme: Theme = LIGHT) -> Figure:
-    """ROC curves of all variants on the test images in one square; dog is the positive label.
+    """Draw the ROC curves of all variants on the test images in one square; dog is the positive label.
 
     Args:
-        tables: of each variant, as of `cvd.evaluation.measures.tabulate_roc`.
+        tables: of each variant, `roc` of `cvd.evaluation.measures.tabulate_test`.
         aucs: area under each curve.
         theme: colours.
     """
@@ -63,10 +65,12 @@ def _frame_square(axes: Axes, x: str, y: str, theme: Theme) -> None:
 def draw_reliability(
     tables: dict[str, pd.DataFrame], *, eces: dict[str, float], theme: Theme = LIGHT, tall: bool = False
 ) -> Figure:
-    """Reliability of each variant on the test images: how often "p% dog" is a dog; area of a mark: number of images.
+    """Draw the reliability of each variant on the test images: how often "p% dog" is a dog.
+
+    The area of a mark is the number of images.
 
     Args:
-        tables: of each variant, as of `cvd.evaluation.calibration.tabulate_reliability`.
+        tables: of each variant, as of `cvd.evaluation.statistics.tabulate_reliability`.
         eces: calibration error of each.
         theme: colours.
         tall: two side by side, for narrow screens.
@@ -81,35 +85,26 @@ def draw_reliability(
 
 def _draw_reliability(axes: Axes, table: pd.DataFrame, colour: str, theme: Theme) -> None:
     _frame_square(axes, "predicted share of dogs", "observed share", theme)
-    axes.vlines(
-        table["predicted"], table["observed_low"], table["observed_high"], color=colour, linewidth=1.4, alpha=0.7
-    )
-    axes.plot(table["predicted"], table["observed"], color=colour, linewidth=1.4)
-    axes.scatter(
-        table["predicted"],
-        table["observed"],
-        s=12 + 260 * table["n"] / table["n"].sum(),
-        color=colour,
-        alpha=0.85,
-        linewidth=0,
-    )
+    predicted, observed, areas = table["predicted"], table["observed"], 12 + 260 * table["n"] / table["n"].sum()
+    axes.vlines(predicted, table["observed_low"], table["observed_high"], color=colour, linewidth=1.4, alpha=0.7)
+    axes.plot(predicted, observed, color=colour, linewidth=1.4)
+    axes.scatter(predicted, observed, s=areas, color=colour, alpha=0.85, linewidth=0)
 
 
 def draw_confusion(counts: dict[str, list[list[int]]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
-    """Confusion matrices: rows are what an image is, columns what it was taken for; shade is the share of the row.
+    """Draw confusion matrices: rows are what an image is, columns what it was taken for; shade is the share of the row.
 
     Args:
-        counts: of each variant, as of `cvd.evaluation.measures.count_confusion`.
+        counts: of each variant, (2, 2).
         theme: colours.
         tall: two side by side, for narrow screens.
     """
     colours = choose_colours(counts, theme)
     figure, grid = _create_row(len(counts), 2.7, theme, tall)
-    for axes, (name, found) in zip(grid, counts.items(), strict=True):
-        _draw_confusion(axes, found, colours[name], theme)
-        n = sum(map(sum, found))
-        wrong = found[0][1] + found[1][0]
-        write_title(axes, name, f"{wrong} of {n} wrong", colour=colours[name], theme=theme)
+    for axes, (name, matrix) in zip(grid, counts.items(), strict=True):
+        _draw_confusion(axes, matrix, colours[name], theme)
+        n_wrong = matrix[0][1] + matrix[1][0]
+        write_title(axes, name, f"{n_wrong} of {sum(map(sum, matrix))} wrong", colour=colours[name], theme=theme)
     return figure
 
 
@@ -122,23 +117,16 @@ def _draw_confusion(axes: Axes, counts: list[list[int]], colour: str, theme: The
     axes.imshow(shares, cmap=colours, vmin=-0.08, vmax=1)
     for (row, column), n in np.ndenumerate(matrix):
         back = colours(float(shares[row, column] + 0.08) / 1.08)
-        ink = "#ffffff" if measure_contrast(back, "#ffffff") > measure_contrast(back, "#101418") else "#101418"
+        ink = max(("#101418", "#ffffff"), key=lambda ink: measure_contrast(back, ink))
+        share = format_percent(float(shares[row, column]), 0)
         axes.text(column, row - 0.06, f"{n:,}", ha="center", va="center", fontsize=15, fontweight="bold", color=ink)
-        axes.text(
-            column,
-            row + 0.22,
-            format_percent(float(shares[row, column]), 0),
-            ha="center",
-            va="center",
-            fontsize=9,
-            color=ink,
-        )
-    axes.set_xticks([0, 1], ["taken for cat", "for dog"])
-    axes.set_yticks([0, 1], ["cat", "dog"])
+        axes.text(column, row + 0.22, share, ha="center", va="center", fontsize=9, color=ink)
+    axes.set_xticks([0, 1], [f"taken for {LABELS[0]}", f"for {LABELS[1]}"])
+    axes.set_yticks([0, 1], LABELS)
 
 
 def _create_row(n: int, side: float, theme: Theme, tall: bool) -> tuple[Figure, list[Axes]]:
-    """`n` squares in rows of at most four, or two where it is narrow."""
+    """Create `n` squares in rows of at most four, or two where it is narrow."""
     n_across, side = (min(n, 2), NARROW / 2) if tall else (min(n, N_ACROSS), side)
     n_rows = -(-n // n_across)
     figure = create_figure(max(side * n_across, 3.4), (side + 0.35) * n_rows, theme)
@@ -149,22 +137,15 @@ def _create_row(n: int, side: float, theme: Theme, tall: bool) -> tuple[Figure, 
 
 
 def draw_variant(
-    name: str,
-    metrics: dict[str, Any],
-    *,
-    curves: pd.DataFrame,
-    roc: pd.DataFrame,
-    reliability: pd.DataFrame,
-    theme: Theme = LIGHT,
+    name: str, metrics: Metrics, *, curves: pd.DataFrame, tables: Mapping[str, pd.DataFrame], theme: Theme = LIGHT
 ) -> Figure:
-    """One sheet of a variant: its curves above; ROC, reliability and confusion on the test images below.
+    """Draw one sheet of a variant: its curves above; ROC, reliability and confusion on the test images below.
 
     Args:
         name: of the variant.
         metrics: as of `cvd.evaluation.measures.evaluate_variant`.
         curves: as of `cvd.evaluation.overfitting.tabulate_curves`.
-        roc: as of `cvd.evaluation.measures.tabulate_roc`.
-        reliability: as of `cvd.evaluation.calibration.tabulate_reliability`.
+        tables: as of `cvd.evaluation.measures.tabulate_test`.
         theme: colours.
     """
     colour = choose_colours([name], theme)[name]
@@ -174,25 +155,19 @@ def draw_variant(
     for part in (above, below):
         part.set_facecolor(theme.paper)
     for axes, what in zip(above.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        draw_panel(axes, curves, what, best_epoch=metrics["overfitting"]["best_epoch"], colour=colour, theme=theme)
+        draw_panel(axes, curves, what, colour=colour, theme=theme)
         axes.set_xlabel("epoch")
-        write_title(
-            axes,
-            f"{name}: {what}",
-            "training dashed, validation solid; ring: lowest validation loss",
-            colour=colour,
-            theme=theme,
-        )
-    test = metrics["test"]
+        note = "training dashed, validation solid; ring: lowest validation loss"
+        write_title(axes, f"{name}: {what}", note, colour=colour, theme=theme)
+    test, roc = metrics["test"], tables["roc"]
     squares = below.subplots(1, 3)
     _frame_square(squares[0], "cats taken for dogs", "dogs recognised", theme)
     squares[0].plot(roc["false_positive_rate"], roc["true_positive_rate"], color=colour, linewidth=2)
     write_title(squares[0], "ROC", f"AUC {test['auc']:.3f}", colour=colour, theme=theme)
-    _draw_reliability(squares[1], reliability, colour, theme)
+    _draw_reliability(squares[1], tables["reliability"], colour, theme)
     write_title(squares[1], "Reliability", f"calibration error {test['ece']:.3f}", colour=colour, theme=theme)
     _draw_confusion(squares[2], test["confusion"], colour, theme)
     interval = f"{format_percent(test['accuracy_low'])} to {format_percent(test['accuracy_high'])}"
-    write_title(
-        squares[2], f"{format_percent(test['accuracy'])} right", f"95% interval {interval}", colour=colour, theme=theme
-    )
+    title = f"{format_percent(test['accuracy'])} right"
+    write_title(squares[2], title, f"95% interval {interval}", colour=colour, theme=theme)
     return figure

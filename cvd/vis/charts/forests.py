@@ -1,6 +1,7 @@
-"""Figures with a row for each pair or variant: differences, and over-fitting. Tables in, figures out; no TensorFlow."""
+"""Draw a row for each pair or variant: differences, and over-fitting."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -9,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from cvd.evaluation.figures import OverfittingRow, Pair
 from cvd.evaluation.verdict import LEVEL, format_points, list_distinct_pairs
 from cvd.vis.charts.themes import (
     LIGHT,
@@ -24,15 +26,15 @@ from cvd.vis.charts.themes import (
 _NOTE: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9}
 
 
-def draw_differences(pairs: Sequence[dict[str, Any]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
-    """Forest plot: for each pair the difference in test accuracy with its 95% interval; filled where luck is ruled out.
+def draw_differences(pairs: Sequence[Pair], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
+    """Draw a forest plot: of each pair the difference in test accuracy with its 95% interval, filled where it is clear.
 
     Args:
         pairs: as of `cvd.evaluation.comparison.compare_pairs`, at least one; pairs of a network's twin are left out.
         theme: colours.
         tall: for narrow screens.
     """
-    pairs = list_distinct_pairs(list(pairs))
+    pairs = list_distinct_pairs(pairs)
     colours = choose_colours(dict.fromkeys(name for pair in pairs for name in (pair["first"], pair["second"])), theme)
     figure = create_figure(NARROW if tall else 8.6, 0.6 * len(pairs) + 1.3, theme)
     axes = figure.subplots()
@@ -44,33 +46,17 @@ def draw_differences(pairs: Sequence[dict[str, Any]], *, theme: Theme = LIGHT, t
     _name_rows(axes, labels, theme)
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, -1.0), max(high, 1.0))
+    draw_mark = partial(Line2D, [], [], color=theme.muted, marker="o", markersize=8, linewidth=2.6)
     handles = [
-        Line2D(
-            [],
-            [],
-            color=theme.muted,
-            marker="o",
-            markersize=8,
-            linewidth=2.6,
-            label="more than luck, with 95% interval",
-        ),
-        Line2D(
-            [],
-            [],
-            color=theme.muted,
-            marker="o",
-            markersize=8,
-            linewidth=2.6,
-            markerfacecolor=theme.paper,
-            label="not told apart",
-        ),
+        draw_mark(label="more than luck, with 95% interval"),
+        draw_mark(markerfacecolor=theme.paper, label="not told apart"),
     ]
     write_legend(figure, handles, theme, n_columns=1 if tall else 2)
     return figure
 
 
-def _draw_pair(axes: Axes, y: int, pair: dict[str, Any], colours: dict[str, str], theme: Theme) -> str:
-    """One row of the forest plot, from the worse to the better variant; returns what to call it."""
+def _draw_pair(axes: Axes, y: int, pair: Pair, colours: dict[str, str], theme: Theme) -> str:
+    """Draw one row, from the worse to the better variant, and return its label."""
     sign = -1 if pair["difference"] < 0 else 1
     better, worse = (pair["second"], pair["first"]) if sign > 0 else (pair["first"], pair["second"])
     interval = sorted((100 * sign * pair["difference_low"], 100 * sign * pair["difference_high"]))
@@ -90,11 +76,11 @@ def _name_rows(axes: Axes, labels: Sequence[str], theme: Theme) -> None:
     axes.tick_params(axis="y", labelcolor=theme.ink, labelsize=9.5)
 
 
-def draw_overfitting(rows: Sequence[dict[str, Any]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
-    """Accuracy of each saved network on clean training, validation and test images, the gap as a bar.
+def draw_overfitting(rows: Sequence[OverfittingRow], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
+    """Draw the accuracy of each saved network on clean training, validation and test images, the gap as a bar.
 
     Args:
-        rows: as of `cvd.evaluation.comparison.list_overfitting`.
+        rows: as of `cvd.evaluation.comparison.describe_fit`.
         theme: colours.
         tall: for narrow screens.
     """
@@ -111,28 +97,20 @@ def draw_overfitting(rows: Sequence[dict[str, Any]], *, theme: Theme = LIGHT, ta
     axes.set_xlim(low - 0.03, high + 0.03)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    draw_mark = partial(Line2D, [], [], linestyle="")
+    diamond: dict[str, Any] = {"marker": "D", "markersize": 7, "markerfacecolor": theme.paper, "markeredgewidth": 2}
     handles = [
-        Line2D(
-            [],
-            [],
-            color=theme.muted,
-            marker="D",
-            markersize=7,
-            markerfacecolor=theme.paper,
-            markeredgewidth=2,
-            linestyle="",
-            label="training",
-        ),
-        Line2D([], [], color=theme.muted, marker="o", markersize=9, linestyle="", label="validation"),
-        Line2D([], [], color=theme.ink, marker="|", markersize=12, markeredgewidth=2.2, linestyle="", label="test"),
+        draw_mark(color=theme.muted, **diamond, label="training"),
+        draw_mark(color=theme.muted, marker="o", markersize=9, label="validation"),
+        draw_mark(color=theme.ink, marker="|", markersize=12, markeredgewidth=2.2, label="test"),
         Patch(color=theme.muted, alpha=2 * theme.fill, linewidth=0, label="gap"),
     ]
     write_legend(figure, handles, theme, n_columns=2 if tall else 4)
     return figure
 
 
-def _draw_gap(axes: Axes, y: int, row: dict[str, Any], colour: str, theme: Theme) -> None:
-    train, validation, test = (row[f"{split}_accuracy"] for split in ("train", "validation", "test"))
+def _draw_gap(axes: Axes, y: int, row: OverfittingRow, colour: str, theme: Theme) -> None:
+    train, validation, test = row["train_accuracy"], row["validation_accuracy"], row["test_accuracy"]
     axes.plot([validation, train], [y, y], color=colour, alpha=2 * theme.fill, linewidth=9, solid_capstyle="butt")
     axes.plot(train, y, "D", markersize=7, markerfacecolor=theme.paper, markeredgecolor=colour, markeredgewidth=2)
     axes.plot(validation, y, "o", markersize=9, color=colour)

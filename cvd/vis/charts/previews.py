@@ -1,4 +1,4 @@
-"""Drawing of augmentation previews: an image beside its augmented copies, with what was done to each under it."""
+"""Augmentation previews: an image beside its augmented copies, with what was done to each under it."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cvd.vis.charts.themes import LIGHT, Theme
+from cvd.vis.charts.themes import LIGHT
 
 N_ACROSS = 8  # pictures in a line
+ROWS = 6  # images on a page
 SIDE = 1.5  # of a picture, inches
 GAP, MARGIN = 0.14, 0.3  # between pictures and around them, inches
 TITLE, LINE = 0.62, 0.125  # heights of the title and of a caption's line, inches
@@ -37,19 +38,10 @@ class Preview:
     captions: list[list[str]]
 
 
-def draw_previews(
-    previews: list[Preview], *, title: str = "One image, augmented", subtitle: str = SUBTITLE, theme: Theme = LIGHT
-) -> Figure:
-    """Draws images one below the other: the original, framed, then its copies, eight pictures to a line.
+def draw_previews(previews: list[Preview]) -> Figure:
+    """Draw images one below the other, on a page as large as they need.
 
-    Args:
-        previews: at least one.
-        title: written at the top.
-        subtitle: written under it.
-        theme: colours.
-
-    Returns:
-        A figure, as large as it needs to be.
+    Of each image first the original, framed, then its copies, eight pictures to a line.
 
     Raises:
         ValueError: `previews` is empty.
@@ -60,26 +52,26 @@ def draw_previews(
     blocks = [_measure(preview, n_across) for preview in previews]
     width = 2 * MARGIN + max(5, n_across) * (SIDE + GAP) - GAP
     height = 2 * MARGIN + TITLE + sum(n_lines * line for n_lines, line in blocks) + GAP * (len(blocks) - 1)
-    figure = Figure(figsize=(width, height), facecolor=theme.paper)
+    figure = Figure(figsize=(width, height), facecolor=LIGHT.paper)
     FigureCanvasAgg(figure)
     top = height - MARGIN
-    _write(figure, MARGIN, top, title, size=13, weight="bold", colour=theme.ink)
-    _write(figure, MARGIN, top - 0.28, subtitle, size=8.5, colour=theme.muted)
+    _write(figure, MARGIN, top, "One image, augmented", size=13, weight="bold", colour=LIGHT.ink)
+    _write(figure, MARGIN, top - 0.28, SUBTITLE, size=8.5, colour=LIGHT.muted)
     top -= TITLE
     for preview, (n_lines, line) in zip(previews, blocks, strict=True):
-        _draw_preview(figure, preview, top, n_across, line, theme)
+        _draw_preview(figure, preview, top, n_across, line)
         top -= n_lines * line + GAP
     return figure
 
 
 def _measure(preview: Preview, n_across: int) -> tuple[int, float]:
-    """How many lines of pictures, and the height of one with its captions in inches."""
+    """Count the lines of pictures, and measure one with its captions, in inches."""
     n_lines = -(-(len(preview.copies) + 1) // n_across)
     n_captions = max([2, *map(len, preview.captions)])
     return n_lines, SIDE + 0.08 + n_captions * LINE + GAP
 
 
-def _draw_preview(figure: Figure, preview: Preview, top: float, n_across: int, line: float, theme: Theme) -> None:
+def _draw_preview(figure: Figure, preview: Preview, top: float, n_across: int, line: float) -> None:
     pictures = [preview.image, *preview.copies]
     captions = [["original", _shorten(preview.name)], *preview.captions]
     for position, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
@@ -90,12 +82,12 @@ def _draw_preview(figure: Figure, preview: Preview, top: float, n_across: int, l
         _show(figure, picture, left, upper)
         for number, text in enumerate(caption):
             is_heading = position == 0 and number == 0
-            style = {"weight": "bold", "colour": ACCENT} if is_heading else {"colour": theme.muted}
+            style = {"weight": "bold", "colour": ACCENT} if is_heading else {"colour": LIGHT.muted}
             _write(figure, left, upper - SIDE - 0.07 - number * LINE, text, size=6.8, **style)
 
 
 def _show(figure: Figure, picture: np.ndarray, left: float, top: float) -> None:
-    """Puts a picture on the page, its top left corner at (left, top) inches."""
+    """Put a picture on the page, its top left corner at (left, top) inches."""
     width, height = figure.get_size_inches()
     axes = figure.add_axes((left / width, (top - SIDE) / height, SIDE / width, SIDE / height))
     axes.set_axis_off()
@@ -103,7 +95,7 @@ def _show(figure: Figure, picture: np.ndarray, left: float, top: float) -> None:
 
 
 def _frame(figure: Figure, left: float, top: float) -> None:
-    """Lies behind a picture and shows around it."""
+    """Lay a coloured square behind a picture, which shows around it."""
     width, height = figure.get_size_inches()
     corner = ((left - FRAME) / width, (top - SIDE - FRAME) / height)
     side = SIDE + 2 * FRAME
@@ -115,7 +107,7 @@ def _frame(figure: Figure, left: float, top: float) -> None:
 def _write(
     figure: Figure, left: float, top: float, text: str, *, size: float, colour: str, weight: str = "normal"
 ) -> None:
-    """Writes a line of text, its top left corner at (left, top) inches."""
+    """Write a line of text, its top left corner at (left, top) inches."""
     width, height = figure.get_size_inches()
     figure.text(left / width, top / height, text, va="top", ha="left", size=size, color=colour, weight=weight)
 

@@ -1,4 +1,4 @@
-"""Learning curves against data size. Tables in, figures out; no TensorFlow."""
+"""Draw learning curves against data size."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from cvd.evaluation.verdict import format_points
-from cvd.vis.charts.curves import N_ACROSS
+from cvd.vis.charts.curves import DASHES, N_ACROSS
 from cvd.vis.charts.themes import (
     LIGHT,
     NARROW,
@@ -20,11 +20,9 @@ from cvd.vis.charts.themes import (
     write_title,
 )
 
-DASHES = (0, (3, 1.5))
-
 
 def draw_sizes(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
-    """Accuracy of each variant's saved network against the number of training images, the gap shaded, common axes.
+    """Draw the accuracy of each variant's saved network against the number of training images, the gap shaded.
 
     Args:
         table: as of `cvd.evaluation.sizes.tabulate_sizes`.

@@ -1,4 +1,4 @@
-"""How every figure looks: colours that hold for colour-blind eyes, in print and on dark pages. No TensorFlow."""
+"""The look of every figure: colours for colour-blind eyes, for print and for dark pages. No TensorFlow."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.typing import ColorType
+
+from cvd.runtime.vocabulary import HUES, SHADES, SPARE_HUES
 
 
 @dataclass(frozen=True)
@@ -30,24 +32,8 @@ NARROW = 4.2  # width of a figure for narrow screens, in inches
 LIGHT = Theme("light", paper="#ffffff", ink="#1b1f24", muted="#57606a", grid="#e4e7eb", fill=0.16)
 DARK = Theme("dark", paper="#16191d", ink="#eceff3", muted="#a5adb8", grid="#2e343b", fill=0.26)
 
-# Okabe and Ito (2008): told apart with every common kind of colour blindness. Darker here on paper, lighter on dark
-# pages, so that text in these colours is legible too.
-_KNOWN = {"baseline": "vermilion", "augmented": "blue", "tfrecord": "purple", "transfer": "green"}
-_SPARE = ("orange", "sky", "grey", "yellow")
-# The optional ones: two for each spare colour, of which few are ever drawn together.
-_KNOWN |= {"residual": "orange", "fine_tuned": "sky", "random_backbone": "grey", "transfer_augmented": "yellow"}
-_KNOWN |= {"l2": "orange", "augmented_only": "sky", "small": "grey", "dropout_only": "yellow"}
 _SHADES = {
-    "light": {
-        "vermilion": "#bd4b00",
-        "blue": "#0067a5",
-        "orange": "#946300",
-        "green": "#007d5c",
-        "purple": "#a8527f",
-        "sky": "#2a75a8",
-        "grey": "#687080",
-        "yellow": "#756d00",
-    },
+    "light": SHADES,
     "dark": {
         "vermilion": "#f58a4b",
         "blue": "#5cb3ea",
@@ -62,20 +48,20 @@ _SHADES = {
 
 
 def choose_colours(variants: Iterable[str], theme: Theme = LIGHT) -> dict[str, str]:
-    """A colour for each variant, the same in every figure, unless another one in the figure has it already.
+    """Choose a colour for each variant, the same in every figure, unless another one in the figure has it already.
 
     Names that the project does not know get the spare colours in turn; with more than eight, colours come again.
     """
     hues: dict[str, str] = {}
     for i, name in enumerate(variants):
-        free = [hue for hue in _SPARE if hue not in hues.values()] or [_SPARE[i % len(_SPARE)]]
-        known = _KNOWN.get(name)
+        free = [hue for hue in SPARE_HUES if hue not in hues.values()] or [SPARE_HUES[i % len(SPARE_HUES)]]
+        known = HUES.get(name)
         hues[name] = known if known and known not in hues.values() else free[0]
     return {name: _SHADES[theme.name][hue] for name, hue in hues.items()}
 
 
 def measure_contrast(colour: ColorType, other: ColorType) -> float:
-    """Contrast ratio of two sRGB colours, 1 to 21; 4.5 is enough for text (WCAG 2.2)."""
+    """Measure the contrast ratio of two sRGB colours, 1 to 21; 4.5 is enough for text (WCAG 2.2)."""
     channels = np.array([to_rgb(colour), to_rgb(other)])
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     dark, bright = np.sort(linear @ (0.2126, 0.7152, 0.0722))
@@ -83,7 +69,7 @@ def measure_contrast(colour: ColorType, other: ColorType) -> float:
 
 
 def create_figure(width: float, height: float, theme: Theme) -> Figure:
-    """An empty figure of that size in inches, laid out without overlaps, that needs no display."""
+    """Create an empty figure of a size in inches, laid out without overlaps, that needs no display."""
     figure = Figure(
         figsize=(width, height), facecolor=theme.paper, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     )
@@ -92,7 +78,7 @@ def create_figure(width: float, height: float, theme: Theme) -> Figure:
 
 
 def dress_axes(axes: Axes, theme: Theme) -> None:
-    """The common look: no box, a light grid behind, quiet tick labels."""
+    """Give axes the common look: no box, a light grid behind, quiet tick labels."""
     axes.set_facecolor(theme.paper)
     axes.set_axisbelow(True)
     axes.grid(color=theme.grid, linewidth=0.8)
@@ -104,7 +90,7 @@ def dress_axes(axes: Axes, theme: Theme) -> None:
 
 
 def write_title(axes: Axes, title: str, subtitle: str, *, colour: str, theme: Theme) -> None:
-    """A bold title in its colour and a quiet line under it, both at the left edge of the axes."""
+    """Write a bold title in its colour and a quiet line under it, both at the left edge of the axes."""
     axes.set_title(subtitle, loc="left", fontsize=9, color=theme.muted, pad=6)
     axes.annotate(
         title,
@@ -119,7 +105,7 @@ def write_title(axes: Axes, title: str, subtitle: str, *, colour: str, theme: Th
 
 
 def write_legend(figure: Figure, handles: list, theme: Theme, *, n_columns: int) -> None:
-    """A legend under all axes."""
+    """Write a legend under all axes."""
     figure.legend(
         handles=handles,
         loc="outside lower left",
@@ -132,10 +118,10 @@ def write_legend(figure: Figure, handles: list, theme: Theme, *, n_columns: int)
 
 
 def hide_lines(theme: Theme) -> dict[str, Any]:
-    """What keeps lines from running through a text."""
+    """Style the box behind a text so that no line runs through it."""
     return {"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.85, "pad": 1.2}
 
 
 def save_figure(figure: Figure, path: str | Path | BinaryIO, *, dpi: int = 150) -> None:
-    """Writes a PNG; the same figure gives the same bytes."""
+    """Write a PNG; the same figure gives the same bytes."""
     figure.savefig(path, dpi=dpi, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})

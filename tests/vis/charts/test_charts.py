@@ -58,7 +58,7 @@ def read_texts(figure: Figure) -> str:
 @pytest.mark.parametrize("tall", [False, True])
 def test_curves_have_common_axes_and_name_the_gap(theme: themes.Theme, tall: bool) -> None:
     curves = {"baseline": make_curves(20), "augmented": make_curves(40), "mine": make_curves(16)}
-    figure = charts.draw_curves(curves, best_epochs=dict.fromkeys(curves, 1), theme=theme, tall=tall)
+    figure = charts.draw_curves(curves, theme=theme, tall=tall)
     texts = read_texts(figure)
     for wanted in ("baseline", "augmented", "mine", "20 epochs", "40 epochs", "gap 27.5 points", "validation"):
         assert wanted in texts
@@ -71,21 +71,19 @@ def test_curves_have_common_axes_and_name_the_gap(theme: themes.Theme, tall: boo
 
 def test_no_gap_is_written_without_a_sign() -> None:
     curves = make_curves(3).assign(loss_gap=-0.004)
-    texts = read_texts(charts.draw_curves({"baseline": curves}, best_epochs={"baseline": 1}))
+    texts = read_texts(charts.draw_curves({"baseline": curves}))
     assert "gap 0.00" in texts
 
 
 def test_many_variants_go_into_rows() -> None:
     curves = {f"v{i}": make_curves(3) for i in range(6)}
-    figure = charts.draw_curves(curves, best_epochs=dict.fromkeys(curves, 2))
+    figure = charts.draw_curves(curves)
     assert sum(axes.get_visible() for axes in figure.axes) == 12
     assert len(figure.axes) == 16
 
 
 def test_a_far_longer_training_leaves_the_shorter_its_own_axis() -> None:
-    figure = charts.draw_curves(
-        {"baseline": make_curves(30), "augmented": make_curves(160)}, best_epochs={"baseline": 3, "augmented": 9}
-    )
+    figure = charts.draw_curves({"baseline": make_curves(30), "augmented": make_curves(160)})
     ends = [axes.get_xlim()[1] for axes in figure.axes]
     assert ends == [31, 161, 31, 161]
     assert len({axes.get_ylim() for axes in figure.axes}) == 2
@@ -116,7 +114,7 @@ def test_sizes_have_common_axes_and_name_the_gap(theme: themes.Theme, tall: bool
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_legend_of_few_curves_fits(n: int) -> None:
     names = ["baseline", "augmented", "transfer"][:n]
-    figure = charts.draw_curves(dict.fromkeys(names, make_curves(9)), best_epochs=dict.fromkeys(names, 1))
+    figure = charts.draw_curves(dict.fromkeys(names, make_curves(9)))
     figure.canvas.draw()
     legend = figure.legends[0].get_window_extent()
     assert 0 <= legend.x0 < legend.x1 <= figure.bbox.width
@@ -124,7 +122,7 @@ def test_legend_of_few_curves_fits(n: int) -> None:
 
 def test_no_axis_goes_beyond_all_right() -> None:
     good = make_curves(9).assign(accuracy=0.99, val_accuracy=0.94)
-    curves = charts.draw_curves({"transfer": good}, best_epochs={"transfer": 1}).axes[0]
+    curves = charts.draw_curves({"transfer": good}).axes[0]
     rows = {"variant": "transfer", "n_images": [75, 600], "train": 1.0, "validation": 0.94, "test": 0.95, "gap": 0.06}
     sizes = drawn_sizes.draw_sizes(pd.DataFrame(rows).assign(test_low=0.92, test_high=0.97)).axes[0]
     for axes in (curves, sizes):
@@ -137,7 +135,7 @@ def test_no_axis_goes_beyond_all_right() -> None:
 def test_one_bad_epoch_does_not_flatten_the_rest() -> None:
     frame = make_curves(40)
     frame.loc[10, "val_loss"] = 1000.0
-    figure = charts.draw_curves({"baseline": frame}, best_epochs={"baseline": 1})
+    figure = charts.draw_curves({"baseline": frame})
     assert figure.axes[1].get_ylim()[1] < 5
 
 

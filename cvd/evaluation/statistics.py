@@ -1,0 +1,128 @@
+"""Statistics of shares: how sure they are, whether two differ, whether "80% dog" is a dog 80 times out of 100."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+from scipy.stats import binomtest
+
+Array = NDArray[Any]
+
+
+def wilson_interval(n_right: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
+    """Wilson's score interval of a share (Wilson 1927; Brown, Cai and DasGupta 2001, eq. 4).
+
+    Args:
+        n_right: successes, any shape.
+        n: trials, same shape, at least 1.
+        confidence: 0 to 1.
+
+    Returns:
+        Lower and upper bounds, float64, each within 0..1.
+    """
+    k, n = np.asarray(n_right), np.asarray(n)
+    share = k / n
+    z = ndtri(0.5 + 0.5 * confidence)  # the standard normal's quantile, 1.96 for 95%
+    # Solve |share - p| = z sqrt(p (1 - p) / n) for p: two roots, middle -+ half.
+    # In SciPy's order of operations, so that its `binomtest(...).proportion_ci(method="wilson")` gives the same bits.
+    denominator = 2 * (n + z**2)
+    middle = (2 * n * share + z**2) / denominator
+    half = z / denominator * np.sqrt(4 * n * share * (1 - share) + z**2)
+    return np.where(k == 0, 0.0, middle - half), np.where(k == n, 1.0, middle + half)
+
+
+def bootstrap_accuracies(right: Array, *, n_bootstrap: int, seed: int) -> Array:
+    """Paired bootstrap: accuracies on test sets drawn with replacement, the same draw for all variants.
+
+    Args:
+        right: (variants, images) bool.
+        n_bootstrap: replicates.
+        seed: of the draws.
+
+    Returns:
+        (n_bootstrap, variants) float64.
+    """
+    rng = np.random.default_rng(seed)
+    n = right.shape[1]
+    scores = right.T.astype(np.float64)  # (images, variants), 1 where right
+    share = np.full(n, 1 / n)
+    # Counts of each image in a draw (100, images), times the scores: the number right (100, variants).
+    # A hundred draws at a time keep memory low; sums of whole numbers are exact in any order.
+    pieces = [
+        rng.multinomial(n, share, size=min(100, n_bootstrap - start)) @ scores / n
+        for start in range(0, n_bootstrap, 100)
+    ]
+    return np.concatenate(pieces)
+
+
+def find_interval(replicates: Array, confidence: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of bootstrap replicates (Efron 1979)."""
+    low, high = np.quantile(replicates, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def find_mcnemar_p(n_only_first: int, n_only_second: int) -> float:
+    """Exact McNemar test on the images that exactly one of the two networks classified correctly, two-sided.
+
+    Returns:
+        The p-value; 1 when there is no such image.
+    """
+    # If neither is better, each of these images is a fair coin: Binomial(n, 1/2).
+    n = n_only_first + n_only_second
+    return float(binomtest(n_only_first, n, 0.5).pvalue) if n else 1.0
+
+
+def adjust_holm(p_values: ArrayLike) -> Array:
+    """Holm's correction (Holm 1979): p-values that may each be compared with the level of the whole family.
+
+    Args:
+        p_values: (m,), 0..1.
+
+    Returns:
+        (m,), in the same order, each at least the p-value given and at most 1.
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    # The smallest p times m, the next times m - 1, ...; never below the one before, nor above 1.
+    adjusted = np.minimum(1, np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))))
+    result = np.empty_like(adjusted)
+    result[order] = adjusted
+    return result
+
+
+def tabulate_reliability(labels: Array, probabilities: Array, n_bins: int) -> pd.DataFrame:
+    """Predicted and observed share of dogs in equal-width bins of probability.
+
+    A bin holds its upper edge, the first also 0, as in scikit-learn's `calibration_curve`. Empty bins are left out.
+
+    Returns:
+        Columns `low`, `high` (edges), `n`, `predicted` (mean probability), `observed` (share of dogs), and
+        `observed_low`, `observed_high` (its Wilson 95% interval).
+    """
+    edges = np.linspace(0, 1, n_bins + 1)
+    bins = np.searchsorted(edges[1:-1], probabilities)  # (images,), each image's bin
+    # (bins,): images, dogs among them, and the sum of their probabilities.
+    n = np.bincount(bins, minlength=n_bins)
+    dogs = np.bincount(bins, weights=labels, minlength=n_bins)
+    total = np.bincount(bins, weights=probabilities, minlength=n_bins)
+    used = n > 0
+    low, high = wilson_interval(dogs[used], n[used])
+    return pd.DataFrame(
+        {
+            "low": edges[:-1][used],
+            "high": edges[1:][used],
+            "n": n[used],
+            "predicted": total[used] / n[used],
+            "observed": dogs[used] / n[used],
+            "observed_low": low,
+            "observed_high": high,
+        }
+    )
+
+
+def measure_ece(labels: Array, probabilities: Array, n_bins: int) -> float:
+    """Expected calibration error: mean over the images of |observed - predicted| of their bin (Naeini et al. 2015)."""
+    table = tabulate_reliability(labels, probabilities, n_bins)
+    return float(np.average((table["observed"] - table["predicted"]).abs(), weights=table["n"]))
