@@ -1,69 +1,50 @@
 """Augmentations: the same image several times, as training with `augment: true` would see it, epoch after epoch."""
 
-import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING
+from argparse import Namespace
 
-from cvd.runtime.stage import run_stage
+from tqdm import tqdm
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from cvd.runtime.params.loading import Params
-    from cvd.vis.charts.previews import Preview
-
-ROWS = 6  # images on a page
+from cvd.data.examples.augmentation import Augmentation, describe_affine, sample_affine, warp_image
+from cvd.data.images.manifest import choose_images, read_manifest, select_split
+from cvd.data.images.pixels import load_image
+from cvd.runtime.files import replace_folder
+from cvd.runtime.params.loading import load_params
+from cvd.runtime.stage import read_arguments, run_stage
+from cvd.vis.charts.previews import ROWS, Preview, draw_previews
+from cvd.vis.charts.themes import save_figure
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=Path, required=True, help="folder of the manifest's images")
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    args = parser.parse_args()
-    run_stage(lambda: preview_augmentations(args.images, args.manifest, args.out), "augmentations")
+    args = read_arguments(__doc__, paths=["images", "manifest", "out"])
+    run_stage(lambda: preview_augmentations(args), "augmentations")
 
 
-def preview_augmentations(images: Path, manifest_path: Path, out: Path) -> None:
-    """Draws `augmentations.png`, and `augmentations-2.png` and so on where there are more images than fit on a page."""
-    from tqdm import tqdm
-
-    from cvd.data.images.manifest import choose_images, read_manifest
-    from cvd.runtime.files import replace_folder
-    from cvd.runtime.params.loading import load_params
-    from cvd.vis.charts.previews import draw_previews
-    from cvd.vis.charts.themes import save_figure
-
+def preview_augmentations(args: Namespace) -> None:
     params = load_params()
-    manifest = read_manifest(manifest_path)
-    chosen = choose_images(manifest, params.augmentations.images)
-    with replace_folder(out) as folder:
-        for start in tqdm(range(0, len(chosen), ROWS), desc="drawing", unit="page"):
-            previews = [_make_preview(path, images, manifest, params) for path in chosen[start : start + ROWS]]
+    augmentation = Augmentation(seed=params.seed, **params.augment.model_dump())
+    n_samples = params.augmentations.n_samples
+    manifest = read_manifest(args.manifest)
+    paths = choose_images(manifest, params.augmentations.images)
+
+    def preview(path: str) -> Preview:
+        image = load_image(args.images / path, params.image.size_px)
+        height, width = image.shape[:2]
+        split = manifest.loc[manifest["path"] == path, "split"].item()
+        index = select_split(manifest, split)["path"].tolist().index(path)
+        # A training image's copies are those of the first epochs, as training sees them.
+        affines = [
+            sample_affine(augmentation, epoch=epoch, index=index, height=height, width=width)
+            for epoch in range(n_samples)
+        ]
+        copies = [warp_image(image, affine.matrix) for affine in affines]
+        return Preview(path, image, copies, [describe_affine(affine) for affine in affines])
+
+    with replace_folder(args.out) as folder:
+        for start in tqdm(range(0, len(paths), ROWS), desc="drawing", unit="page"):
             page = f"-{start // ROWS + 1}" if start else ""
-            save_figure(draw_previews(previews), folder / f"augmentations{page}.png")
-    print(f"{len(chosen)} images, {params.augmentations.n_samples} augmented copies of each: {out}/augmentations.png")
-
-
-def _make_preview(path: str, images: Path, manifest: "pd.DataFrame", params: "Params") -> "Preview":
-    """An image and its copies. A training image's are those of the first epochs, just as training sees them."""
-    from cvd.data.examples.augmentation import describe_affine, sample_affine, warp_image
-    from cvd.data.images.manifest import select_split
-    from cvd.data.images.pixels import load_image
-    from cvd.vis.charts.previews import Preview
-
-    image = load_image(images / path, params.image.size_px)
-    split = manifest.loc[manifest["path"] == path, "split"].item()
-    index = select_split(manifest, split)["path"].tolist().index(path)
-    height, width = image.shape[:2]
-    affines = [
-        sample_affine(
-            seed=params.seed, epoch=epoch, index=index, height=height, width=width, **params.augment.model_dump()
-        )
-        for epoch in range(params.augmentations.n_samples)
-    ]
-    copies = [warp_image(image, affine.matrix) for affine in affines]
-    return Preview(path, image, copies, [describe_affine(affine) for affine in affines])
+            figure = draw_previews([preview(path) for path in paths[start : start + ROWS]])
+            save_figure(figure, folder / f"augmentations{page}.png")
+    print(f"{len(paths)} images, {n_samples} augmented copies of each: {args.out}/augmentations.png")
 
 
 if __name__ == "__main__":

@@ -6,16 +6,18 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
 
 from cvd.commands.networks import choose_variant, load_model
 from cvd.data.intake.photos import find_photos, read_photos, report_faults, show_path, take_batches
+from cvd.runtime.vocabulary import LABELS
 
 N_AHEAD = 64  # photos, squashed already, that wait for the network
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What may be typed after `cvd predict`."""
+    """Declare what may be typed after `cvd predict`."""
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR")
     parser.add_argument("--variant", help="default: the one with the best validation accuracy in metrics/")
     form = parser.add_mutually_exclusive_group()
@@ -27,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def predict_photos(args: argparse.Namespace) -> int:
-    """Predicts photo after photo, in order; few are in memory at a time."""
+    """Predict photo after photo, in order, with few in memory at a time; 1 where photos were skipped."""
     paths = find_photos(args.photos)
     model = load_model(args.variant or choose_variant())
 
@@ -35,15 +37,14 @@ def predict_photos(args: argparse.Namespace) -> int:
     from scipy.special import expit
     from tqdm import tqdm
 
-    from cvd.data.images.manifest import LABELS
     from cvd.data.images.pixels import limit_opencv_threads, resize_image
-    from cvd.evaluation.prediction import BATCH_SIZE, make_predictor
+    from cvd.models.networks.prediction import BATCH_SIZE, make_predictor
 
     limit_opencv_threads()
     predict, side_px = make_predictor(model), model.input_shape[1]
     photos = read_photos(paths, prepare=lambda pixels: resize_image(pixels, side_px), n_ahead=N_AHEAD)
     n_faults = 0
-    # Where people see the rows appear, these are progress enough, and a bar would run through them.
+    # A bar would run through rows that appear on a terminal, and they show the progress themselves.
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()
     with open_writer(args.form) as write, tqdm(total=len(paths), unit="photo", disable=hidden) as bar:
         for batch in take_batches(photos, BATCH_SIZE):
@@ -61,9 +62,9 @@ def predict_photos(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def open_writer(form: str) -> Iterator[Callable[[Path, str, float, float], None]]:
-    """Yields what writes a photo's path, label, probability of dog and logit to stdout.
+    """Yield a function that writes a photo's path, label, probability of dog and logit to stdout.
 
-    What ends early leaves a JSON array open, so that nobody takes it for the whole.
+    After an early end a JSON array stays open, so that nobody takes it for the whole.
     """
     names = ("path", "label", "probability", "logit")
     if form == "csv":
@@ -71,16 +72,11 @@ def open_writer(form: str) -> Iterator[Callable[[Path, str, float, float], None]
         table.writerow(names)
         yield lambda *values: table.writerow(values)
     elif form == "json":
-        n_written = 0
-
-        def write(path: Path, *values: object) -> None:
-            nonlocal n_written
-            row = json.dumps(dict(zip(names, (str(path), *values), strict=True)))
-            print("," if n_written else "", row, sep="\n", end="")
-            n_written += 1
-
+        commas = chain([""], repeat(","))
         print("[", end="")
-        yield write
+        yield lambda *values: print(
+            next(commas), json.dumps(dict(zip(names, values, strict=True)), default=str), sep="\n", end=""
+        )
         print("\n]")
     else:
         print("label  P(dog)    logit  path")

@@ -2,14 +2,16 @@
 
 import argparse
 import contextlib
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cvd.commands.networks import list_variants, load_model, models_folder, read_accuracy
+from cvd.commands.networks import list_variants, load_model, read_accuracy
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import read_json
+from cvd.runtime.project import find_root
+from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,20 +22,20 @@ HOST, PORT = "127.0.0.1", 8000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What may be typed after `cvd serve`."""
+    """Declare what may be typed after `cvd serve`."""
     parser.add_argument("--port", type=int, default=PORT, help="%(default)s; 0 for any that is free")
     parser.add_argument("--host", default=HOST, help="%(default)s; another lets other machines in")
 
 
 def serve_page(args: argparse.Namespace) -> int:
-    """Loads every variant once, then answers until Ctrl-C.
+    """Load every variant once, then answer until Ctrl-C.
 
     Raises:
         InputError: the address cannot be had, or there is no model.
     """
     names = list_variants()
     if not names:
-        raise InputError(f"no model in {models_folder()}: run `dvc repro` or `dvc pull`")
+        raise InputError(f"no model in {find_root()}/models: run `dvc repro` or `dvc pull`")
     from cvd.web.server import format_address, is_loopback, open_socket, run_server
 
     opened = open_socket(args.host, args.port)
@@ -43,17 +45,21 @@ def serve_page(args: argparse.Namespace) -> int:
             print(f"warning: --host {args.host}: {warning}", file=sys.stderr)
         askers = load_networks(names)
         from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
-        from cvd.web.answers import encode_scale
+        from cvd.web.answers import encode_photo, encode_scale
         from cvd.web.app import create_app
 
         app = create_app(
-            ask_all(askers),
+            lambda photo: {
+                "picture": encode_photo(photo),
+                "size": f"{photo.shape[1]} × {photo.shape[0]} px",
+                "answers": [ask(photo) for ask in askers.values()],
+            },
             hosts=["127.0.0.1", "localhost", "[::1]", args.host] if is_loopback(args.host) else None,
             variants=list(askers),
             accuracies={name: read_accuracy(name, "test") for name in askers},
             colours={"light": choose_colours(askers, LIGHT), "dark": choose_colours(askers, DARK)},
             scale=encode_scale(),
-            note=note_source(models_folder().parent / "data/raw.json"),
+            note=note_source(find_root() / "data/raw.json"),
         )
         print(f"{format_address(opened)} is ready; Ctrl-C ends it", flush=True)
         run_server(app, opened)
@@ -61,13 +67,14 @@ def serve_page(args: argparse.Namespace) -> int:
 
 
 def load_networks(names: list[str]) -> "dict[str, Callable[[np.ndarray], Answer]]":
-    """Loads them and asks each once, so that the first photo is answered as fast as the next.
+    """Load networks and ask each once, so that the first photo is answered as fast as the next.
 
     One that cannot be loaded is named on stderr and left out.
 
     Raises:
         InputError: none can be loaded.
     """
+    start_tensorflow()
     import numpy as np
 
     from cvd.web.answers import make_asker
@@ -89,20 +96,9 @@ def load_networks(names: list[str]) -> "dict[str, Callable[[np.ndarray], Answer]
     return askers
 
 
-def ask_all(askers: "dict[str, Callable[[np.ndarray], Answer]]") -> "Callable[[np.ndarray], dict[str, Any]]":
-    """What asks every network about a photo, for the page."""
-    from cvd.web.answers import encode_photo
-
-    return lambda photo: {
-        "picture": encode_photo(photo),
-        "size": f"{photo.shape[1]} × {photo.shape[0]} px",
-        "answers": [ask(photo) for ask in askers.values()],
-    }
-
-
-def note_source(raw: Path) -> str:
-    """What people should know of networks that have seen drawings only; empty for others."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        if json.loads(raw.read_text(encoding="utf-8"))["source"] == "drawn":
+def note_source(record: Path) -> str:
+    """Say what people should know of networks that have seen drawings only; nothing of others."""
+    with contextlib.suppress(InputError, OSError, KeyError, TypeError):
+        if read_json(record)["source"] == "drawn":
             return "These networks were trained on drawn pictures. Of real photos they know nothing yet."
     return ""

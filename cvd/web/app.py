@@ -1,7 +1,7 @@
 """The page as a web application: what it takes from whom, what it refuses, and in which words. No TensorFlow.
 
-A photo is held in memory for as long as its answer takes. Only the page itself may send one: other sites that a
-browser has open are told from it by `Origin`, and by `Host` when their name is made to point here (DNS rebinding).
+A photo stays in memory for as long as its answer takes. Only the page itself may send one. `Origin` tells it from
+other sites that a browser has open; `Host` tells it from a name that was made to point here (DNS rebinding).
 """
 
 import io
@@ -47,7 +47,7 @@ Answer = Mapping[str, Any]
 
 
 class MemoryRequest(Request):
-    """A request whose file stays in memory; Werkzeug's own would write a large one to the disk."""
+    """Keep a request's file in memory; Werkzeug would write a large one to the disk."""
 
     # max_form_memory_size stays at Flask's own: a smaller one, below two of the parser's 64 kB, refuses good photos.
     max_form_parts = 4
@@ -57,10 +57,10 @@ class MemoryRequest(Request):
 
 
 def create_app(ask: Callable[[np.ndarray], Answer], *, hosts: Sequence[str] | None, **shown: Any) -> Flask:
-    """The application.
+    """Make the application.
 
     Args:
-        ask: from a photo, (h, w, 3) uint8, to what is shown of it; called by one thread at a time.
+        ask: a function from a photo, (h, w, 3) uint8, to what is shown of it; one thread at a time calls it.
         hosts: names under which the page may be asked for; None: any.
         shown: what the page always shows: `variants`, `accuracies`, `colours`, `scale`, `note`.
     """
@@ -92,19 +92,19 @@ def create_app(ask: Callable[[np.ndarray], Answer], *, hosts: Sequence[str] | No
 
 
 def refuse_strangers() -> None:
-    """Lets only the page itself send photos."""
+    """Refuse photos that another site sends."""
     if request.method == "POST" and request.headers.get("Origin") != f"{request.scheme}://{request.host}":
         raise Forbidden("Photos are only taken from this page itself.")
 
 
 def add_headers(response: Response) -> Response:
-    """Nothing from elsewhere, nothing kept, no frame around it."""
+    """Add headers that forbid content from elsewhere, caching and frames."""
     response.headers.update(HEADERS)
     return response
 
 
 def take_photo() -> tuple[str, bytes]:
-    """The name and the bytes of the file that was sent.
+    """Take the name and the bytes of the file that was sent.
 
     Raises:
         HTTPException: there is none, or it is too large.
@@ -119,10 +119,10 @@ def take_photo() -> tuple[str, bytes]:
 
 
 def decode_upload(data: bytes) -> np.ndarray:
-    """A photo's pixels, (h, w, 3) uint8.
+    """Decode a photo to pixels, (h, w, 3) uint8.
 
     Raises:
-        BadRequest: they cannot be had; it says why.
+        BadRequest: it cannot be decoded; the text says why.
     """
     try:
         return decode_photo(data)
@@ -133,7 +133,7 @@ def decode_upload(data: bytes) -> np.ndarray:
 
 
 def explain_error(error: HTTPException) -> str:
-    """An error in words for the person at the page."""
+    """Explain an error to the person at the page."""
     if isinstance(error, RequestEntityTooLarge):
         return f"The file is too large: at most {MAX_BYTES // 2**20} MB."
     if isinstance(error, SecurityError):
@@ -146,5 +146,5 @@ def explain_error(error: HTTPException) -> str:
 
 
 def format_percent(share: float) -> str:
-    """A probability as 97.3%; never 0 or 100, which no network can know."""
+    """Write a probability as 97.3%; never 0 or 100, which no network can know."""
     return "over 99.9%" if share > 0.999 else "under 0.1%" if share < 0.001 else f"{100 * share:.1f}%"

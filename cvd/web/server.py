@@ -16,20 +16,20 @@ TIMEOUT_S = 30  # for a browser that stops in the middle of a photo
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Names no versions, waits for nobody for ever, and writes no log: what people show the page is theirs."""
+    """Name no versions, drop browsers that stop sending, and write no log: what people show the page is theirs."""
 
     timeout = TIMEOUT_S
 
     def version_string(self) -> str:
-        """What the header `Server` says."""
+        """Give the value of the header `Server`."""
         return "cvd"
 
     def log(self, type: str, message: str, *args: object) -> None:
-        """Nothing."""
+        """Write nothing."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host's address."""
+    """True where only this machine can reach a host's address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -37,7 +37,7 @@ def is_loopback(host: str) -> bool:
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Takes an address, before anything slow is done; whoever calls waits until `run_server`.
+    """Take an address, before anything slow is done; browsers wait until `run_server`.
 
     Raises:
         InputError: the address cannot be had.
@@ -55,7 +55,7 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def format_address(opened: socket.socket) -> str:
-    """What to type into a browser."""
+    """Write the address as people type it into a browser."""
     host, port = opened.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = socket.gethostname()
@@ -63,7 +63,7 @@ def format_address(opened: socket.socket) -> str:
 
 
 def run_server(app: "Flask", opened: socket.socket) -> None:
-    """Answers until Ctrl-C."""
+    """Answer until Ctrl-C."""
     host, port = opened.getsockname()[:2]
     with opened:
         make_server(host, port, app, threaded=True, request_handler=QuietHandler, fd=opened.fileno()).serve_forever()

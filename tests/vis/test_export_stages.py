@@ -1,4 +1,4 @@
-"""The stages around the exports: which photos, which errors."""
+"""What the exports are made of: which photos, which networks, which errors."""
 
 from pathlib import Path
 
@@ -6,20 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cvd.data.intake.photos import read_own_photos
 from cvd.runtime.errors import InputError
-from stages.filters import round_activation
-from stages.gradcam import read_own_photos
+from cvd.runtime.params.graph import choose_networks
+from cvd.runtime.params.loading import load_params
 
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"), (0.00004321, "4.3e-5"), (0.0003, "3.0e-4"), (-0.00052, "-5.2e-4"), (0.0123, "0.012"), (0.5, "0.50"),
-        (1.26, "1.3"), (9.6, "9.6"), (9.99, "10"), (45.6, "46"), (1234.5, "1234"),
-    ],
-)  # fmt: skip
-def test_activations_keep_two_significant_digits(value: float, text: str) -> None:
-    assert round_activation(value) == text
+ROOT = Path(__file__).parents[2]
 
 
 def test_photos_of_a_folder_or_one_of_any_kind(tmp_path: Path) -> None:
@@ -43,3 +35,29 @@ def test_photos_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"broken\.jpg cannot be used"):
         read_own_photos(tmp_path)
+
+
+def test_networks_are_those_that_are_there_each_once(tmp_path: Path) -> None:
+    params = load_params(ROOT / "params.yaml")
+    # tfrecord is baseline once more, baseline_half saw half of the images, no block describes others.
+    contents = {
+        "transfer": b"t",
+        "tfrecord": b"b",
+        "baseline": b"b",
+        "baseline_half": b"h",
+        "others": b"o",
+        "small": b"s",
+    }
+    for name, content in contents.items():
+        (tmp_path / f"{name}.keras").write_bytes(content)
+    assert choose_networks(params, None, tmp_path) == ["baseline", "transfer", "small"]
+    named = ["tfrecord", "baseline_half", "baseline"]
+    assert choose_networks(params, named, tmp_path) == named
+
+
+def test_networks_that_are_not_there_are_named(tmp_path: Path) -> None:
+    params = load_params(ROOT / "params.yaml")
+    with pytest.raises(InputError, match=r"holds no network of params\.yaml's variants: run `dvc repro`"):
+        choose_networks(params, None, tmp_path)
+    with pytest.raises(InputError, match=r"variant 'small' has no network .*small\.keras: `cvd add small`"):
+        choose_networks(params, ["small"], tmp_path)

@@ -1,4 +1,4 @@
-"""Where the cells of a layer's map lie in the image: the middles of their receptive fields.
+"""Heat maps, and where their cells lie in the image: the middles of their receptive fields. No TensorFlow.
 
 The common way is to stretch a map over the whole image. Convolutions without padding lose a rim at each side, so that
 the stretched map is too large: in the plain network of 150 px by 14 px at the edge, more than half a head. Where
@@ -7,14 +7,55 @@ they pad, cells reach beyond the image, and their map is stretched over the whol
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
-import keras
 import numpy as np
 
-from cvd.vis.explaining.graphs import find_output
-from cvd.vis.explaining.layers import PIXELS
+from cvd.runtime.vocabulary import LABELS
+from cvd.vis.explaining.layers import PIXELS, find_output
+
+if TYPE_CHECKING:
+    import keras
+
+
+class Heat(NamedTuple):
+    """A heat map of an image."""
+
+    label: str  # the class that it explains
+    layer: str
+    map: np.ndarray  # (h', w'), >= 0
+    unit: str = "logits"  # of the map
+    depth: str = ""  # of the layer: early, middle, late
+
+    @property
+    def heading(self) -> str:
+        """Depth and class."""
+        return f"{self.depth} {self.label}".strip()
+
+
+class View(NamedTuple):
+    """What a network says of an image, and where it finds evidence."""
+
+    variant: str
+    probability: float  # of dog
+    heats: Sequence[Heat]  # of each layer for cat, then for dog
+
+    @property
+    def label(self) -> str:
+        """The class that the network names."""
+        return LABELS[int(self.probability > 0.5)]
+
+    @property
+    def lines(self) -> list[str]:
+        """What the network says, in words."""
+        return [f"P(dog) {self.probability:.3f}", f"says {self.label}"]
+
+
+def upsample_map(heat: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Enlarge a map to (height, width), float32, never negative: bilinear, whole map on whole image."""
+    return cv2.resize(np.asarray(heat, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 class Axis(NamedTuple):
@@ -25,7 +66,7 @@ class Axis(NamedTuple):
 
 
 def align_maps(model: keras.Model, layer: str, maps: np.ndarray) -> np.ndarray:
-    """Maps at the size of the model's input, each cell where its receptive field is; beyond the last ones they fade.
+    """Lay maps on the model's input, each cell where its receptive field is; beyond the last cells they fade.
 
     Args:
         model: the classifier that the maps explain.
@@ -40,6 +81,7 @@ def align_maps(model: keras.Model, layer: str, maps: np.ndarray) -> np.ndarray:
         return maps
     sizes = zip(locate_cells(model, layer), maps.shape[1:], (height, width), strict=True)
     rows, columns = (_cut_axis(axis, n_cells, size_px) for axis, n_cells, size_px in sizes)
+    # From a pixel (x, y) of the input to the cell (column, row) of the map: cell = (pixel - offset) / stride.
     matrix = np.array(
         [[1 / columns.stride, 0, -columns.offset / columns.stride], [0, 1 / rows.stride, -rows.offset / rows.stride]]
     )
@@ -54,7 +96,7 @@ def align_maps(model: keras.Model, layer: str, maps: np.ndarray) -> np.ndarray:
 
 
 def _cut_axis(axis: Axis, n_cells: int, size_px: int) -> Axis:
-    """The cells squeezed evenly into the image where the tiles around their middles reach beyond it."""
+    """Squeeze cells evenly into the image where the tiles around their middles reach beyond it."""
     first = axis.offset + 0.5 - axis.stride / 2
     low, high = max(first, 0.0), min(first + axis.stride * n_cells, float(size_px))
     stride = (high - low) / n_cells
@@ -62,14 +104,14 @@ def _cut_axis(axis: Axis, n_cells: int, size_px: int) -> Axis:
 
 
 def _fade(axis: Axis, n_cells: int, size_px: int) -> np.ndarray:
-    """1 on the cells' tiles, falling to 0 within a tile's breadth beyond the last ones, (size_px,)."""
+    """Weights (size_px,): 1 on the cells' tiles, falling to 0 within a tile's width beyond the last ones."""
     places = (np.arange(size_px) - axis.offset) / axis.stride
     beyond = np.maximum(-0.5 - places, places - (n_cells - 0.5))
     return np.clip(1 - beyond, 0, 1).astype(np.float32)
 
 
 def locate_cells(model: keras.Model, layer: str) -> tuple[Axis, Axis]:
-    """The rows and columns of a layer's cells, followed back to the input by the first of each layer's inputs."""
+    """Locate a layer's rows and columns of cells; follow them back to the input by the first input of each layer."""
     tensor = find_output(model, layer)
     axes = [Axis(0.0, 1.0), Axis(0.0, 1.0)]
     while True:
@@ -78,13 +120,13 @@ def locate_cells(model: keras.Model, layer: str) -> tuple[Axis, Axis]:
         if not inputs:
             return axes[0], axes[1]
         for axis in (0, 1):
-            own = _locate_inputs(operation, axis, inputs[0].shape[axis + 1] if len(inputs[0].shape) == 4 else None)
-            axes[axis] = Axis(own.offset + own.stride * axes[axis].offset, own.stride * axes[axis].stride)
+            step = _locate_inputs(operation, axis, inputs[0].shape[axis + 1] if len(inputs[0].shape) == 4 else None)
+            axes[axis] = Axis(step.offset + step.stride * axes[axis].offset, step.stride * axes[axis].stride)
         tensor = inputs[0]
 
 
 def _locate_inputs(operation: Any, axis: int, n_cells: int | None) -> Axis:
-    """Where an operation's cells lie among those of its input."""
+    """Locate an operation's cells among those of its input."""
     if type(operation).__name__ in ("ZeroPadding2D", "Cropping2D"):
         is_padding = type(operation).__name__ == "ZeroPadding2D"
         before = (operation.padding if is_padding else operation.cropping)[axis][0]

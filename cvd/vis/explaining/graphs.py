@@ -1,4 +1,4 @@
-"""Surgery on Keras graphs: cutting one at a layer, for another input size, and taking logits before a softmax."""
+"""Surgery on Keras graphs: cut one at a layer, give it another input size, take logits before a softmax; and run it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from cvd.runtime.errors import InputError
-from cvd.vis.explaining.layers import check_layer
+from cvd.vis.explaining.layers import find_output
 
 
 def load_classifier(path: str | Path) -> keras.Model:
-    """Loads a saved model.
+    """Load a saved model.
 
     Raises:
         InputError: the file is missing or is no Keras model.
@@ -29,23 +29,8 @@ def load_classifier(path: str | Path) -> keras.Model:
         raise InputError(f"model {path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
 
 
-def find_output(model: keras.Model, layer: str) -> Any:
-    """The tensor that a layer gives in this very graph (a layer may have been called in others before).
-
-    Raises:
-        InputError: no layer has this name, or its output is not (n, h, w, k).
-    """
-    check_layer(model, layer)
-    target = model.get_layer(layer)
-    own = {id(node) for nodes in getattr(model, "_nodes_by_depth", {}).values() for node in nodes}
-    for node in target._inbound_nodes:
-        if id(node) in own:
-            return node.output_tensors[0]
-    return target.output
-
-
 def cut_model(model: keras.Model, layers: Sequence[str]) -> keras.Model:
-    """The part of a model up to some layers, sharing its weights: pixels -> list of (n, h, w, k).
+    """Cut a model at some layers; the weights are shared: pixels -> list of (n, h, w, k).
 
     Raises:
         InputError: a layer is unknown or its output is not 4-D.
@@ -54,7 +39,7 @@ def cut_model(model: keras.Model, layers: Sequence[str]) -> keras.Model:
 
 
 def cut_filters(model: keras.Model, layer: str, *, size_px: int) -> keras.Model:
-    """A copy of a model up to one layer, for square pictures of any size, same weights.
+    """Copy a model up to one layer, with the same weights, for square pictures of any size.
 
     Returns:
         Maps pixels (n, size_px, size_px, 3) to [before, after]: the layer's output without and with its rectifier
@@ -92,7 +77,7 @@ def _resize_input(model: keras.Model, size_px: int) -> keras.Model:
 
 
 def linearise_output(model: keras.Model) -> Any:
-    """The model's scores before a final softmax or sigmoid, as a tensor (n, classes) of its own graph.
+    """Find the model's scores before a final softmax or sigmoid: a tensor (n, classes) of its own graph.
 
     A model that ends in logits is taken as it is. The model itself is not changed.
     """
@@ -114,12 +99,42 @@ def linearise_output(model: keras.Model) -> Any:
 
 
 def input_side(model: keras.Model) -> int:
-    """Side of the square pictures that a saved variant takes, px."""
+    """Side of the square images that a network takes, px."""
     return int(model.inputs[0].shape[1])
 
 
+def compute_activations(
+    model: keras.Model, images: np.ndarray, *, layers: Sequence[str], batch_size: int = 16
+) -> dict[str, np.ndarray]:
+    """Compute what layers answer to images, all layers in one forward pass.
+
+    Args:
+        model: any Keras model with one input of pixels (Chollet, Deep Learning with Python, 2017, listing 5.27).
+        images: (n, h, w, 3), uint8 or float32, pixels 0..255, of the size that the model takes.
+        layers: names of layers whose output is (n, h', w', k).
+        batch_size: images per pass, at least 1.
+
+    Returns:
+        For each layer, in the order given, (n, h', w', k), float32.
+
+    Raises:
+        InputError: a layer is unknown or its output is not 4-D, or the images do not fit the model.
+    """
+    cut = cut_model(model, layers)
+    pixels = check_images(model, images)
+    # Keras gives a list of outputs, but a bare tensor where there is only one.
+    batches = [
+        keras.tree.flatten(cut(pixels[start : start + batch_size], training=False))
+        for start in range(0, len(pixels), batch_size)
+    ]
+    return {
+        name: np.concatenate([np.asarray(batch[index], np.float32) for batch in batches])
+        for index, name in enumerate(layers)
+    }
+
+
 def predict_probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """What a model says, (n, classes), float32: the sigmoid of one logit, the softmax of many.
+    """Predict probabilities (n, classes), float32: the sigmoid of one logit, the softmax of many.
 
     Args:
         model: any Keras classifier, ending in logits or in probabilities.
@@ -129,7 +144,7 @@ def predict_probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def make_scorer(model: keras.Model, *, batch_size: int = 32) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from images (n, h, w, 3) to scores (n, classes), float32: those before a final softmax or sigmoid."""
+    """Compile images (n, h, w, 3) -> scores (n, classes), float32: those before a final softmax or sigmoid."""
     graph = keras.Model(model.inputs[0], linearise_output(model))
     signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32)]
     run = tf.function(lambda batch: graph(batch, training=False), input_signature=signature)
@@ -151,7 +166,7 @@ def compute_probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def check_images(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Images as a model takes them, float32.
+    """Check that images fit a model, and convert them to float32.
 
     Raises:
         InputError: they are not (n, h, w, 3), or not of the model's size.
@@ -159,14 +174,14 @@ def check_images(model: keras.Model, images: np.ndarray) -> np.ndarray:
     images = np.asarray(images)
     expected = tuple(model.inputs[0].shape)
     if images.ndim != 4 or any(
-        own not in (None, side) for own, side in zip(expected[1:], images.shape[1:], strict=True)
+        side not in (None, side_px) for side, side_px in zip(expected[1:], images.shape[1:], strict=True)
     ):
         raise InputError(f"images of shape {images.shape} do not fit model {model.name!r}: it takes {expected}")
     return images.astype(np.float32)
 
 
 def check_classes(model: keras.Model, class_index: int | np.ndarray, n_images: int) -> np.ndarray:
-    """A class for each of n images, (n,), int64.
+    """Give each of n images its class, (n,), int64.
 
     Raises:
         InputError: the model has no such class.

@@ -1,4 +1,4 @@
-"""Choosing and checking the layers of a Keras model that are shown. No TensorFlow: models are only looked at."""
+"""Choose and check the layers of a Keras model that are shown. No TensorFlow: models are only inspected."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def list_convolutions(model: keras.Model) -> list[str]:
 
 
 def check_layer(model: keras.Model, name: str) -> None:
-    """Makes sure that a layer can be shown.
+    """Check that a layer can be shown.
 
     Raises:
         InputError: no layer has this name, or its output is not (n, h, w, k), or channels come first.
@@ -52,10 +52,22 @@ def check_layer(model: keras.Model, name: str) -> None:
         raise InputError(f"layer {name!r} of model {model.name!r} gives {shape}, not (n, h, w, k): {advice}")
 
 
-def require_channels_last(model: keras.Model) -> None:
-    """Makes sure that all convolutions and poolings, also those of models inside, read (n, h, w, c).
+def find_output(model: keras.Model, layer: str) -> Any:
+    """Find the tensor that a layer gives in this graph; the layer may have been called in other graphs too.
 
-    Other layers, as a Flatten, may read as they like.
+    Raises:
+        InputError: no layer has this name, or its output is not (n, h, w, k).
+    """
+    check_layer(model, layer)
+    target = model.get_layer(layer)
+    nodes = {id(node) for depth in getattr(model, "_nodes_by_depth", {}).values() for node in depth}
+    return next((node.output_tensors[0] for node in target._inbound_nodes if id(node) in nodes), target.output)
+
+
+def require_channels_last(model: keras.Model) -> None:
+    """Check that all convolutions and poolings, also those of nested models, read (n, h, w, c).
+
+    Other layers, such as Flatten, may have any format.
 
     Raises:
         InputError: one reads (n, c, h, w).
@@ -71,7 +83,7 @@ def require_channels_last(model: keras.Model) -> None:
 
 
 def choose_activation_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
-    """The named layers, checked; or, for None, every convolution (depthwise, separable too) and pooling layer.
+    """Check the named layers; for None choose every convolution (depthwise, separable too) and pooling layer.
 
     Raises:
         InputError: a name is unknown or its output is not 4-D, or there is no such layer at all.
@@ -80,9 +92,9 @@ def choose_activation_layers(model: keras.Model, layers: Sequence[str] | None) -
 
 
 def choose_filter_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
-    """The named layers, checked; or, for None, every convolution of a plain network, five stages of a deep one.
+    """Check the named layers; for None choose every convolution of a plain network, five stages of a deep one.
 
-    A stage ends in what the network makes of a convolution: behind its normalisation and activation.
+    A stage ends after the normalisation and activation of its last convolution.
 
     Raises:
         InputError: a name is unknown or its output is not 4-D, or there is no convolution at all.
@@ -92,16 +104,16 @@ def choose_filter_layers(model: keras.Model, layers: Sequence[str] | None) -> li
     convolutions = _require(model, list_convolutions(model))
     if len(convolutions) <= PLAIN_CONVOLUTIONS:
         return convolutions
-    full = list_layers(model, types=[each for each in CONVOLUTIONS if each != "DepthwiseConv2D"])
+    full = list_layers(model, types=[kind for kind in CONVOLUTIONS if kind != "DepthwiseConv2D"])
     steps = [round(index * (len(full) - 1) / (N_STAGES - 1)) for index in range(N_STAGES)]
     return _distinct(follow_convolution(model, full[step], through_sums=False) for step in steps)
 
 
 def choose_grad_cam_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
-    """The named layers, checked; or, for None, an early, a middle and the last convolution.
+    """Check the named layers; for None choose an early, a middle and the last convolution.
 
-    Each with the normalisation, activation and residual sum that belong to it, since these are the features that
-    the rest of the network reads. In a model whose convolutions are inside another model, that one's output.
+    Each is followed to its normalisation, activation and residual sum: the rest of the network reads these features.
+    Where all convolutions are inside a nested model, choose the output of that one.
 
     Raises:
         InputError: a name is unknown or its output is not 4-D, or there is no convolution at all.
@@ -117,9 +129,9 @@ def choose_grad_cam_layers(model: keras.Model, layers: Sequence[str] | None) -> 
 
 
 def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = True) -> str:
-    """The last layer that only finishes a convolution: its normalisation, activation and (optionally) residual sum.
+    """Find the last layer that only finishes a convolution: its normalisation, activation or (optionally) residual sum.
 
-    Branches that are laid side by side (Inception) count as a sum. For `block_4_project` of MobileNetV2 that is
+    Concatenated branches (Inception) count as a sum. For `block_4_project` of MobileNetV2 that is
     `block_4_add`, for `Conv_1` it is `out_relu`, for a convolution with its activation inside it is the layer itself.
     """
     layers = list(model.layers)
@@ -133,7 +145,7 @@ def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = Tr
         is_sum = (
             kind in ("Add", "Concatenate")
             and through_sums
-            and max(inputs, key=lambda each: place.get(each, -1)) == current
+            and max(inputs, key=lambda name: place.get(name, -1)) == current
         )
         if kind in NORMALISATIONS or is_sum:
             current = layer.name
@@ -143,7 +155,7 @@ def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = Tr
 
 
 def choose_evenly(n_all: int, n: int) -> list[int]:
-    """`n` different indices spread evenly over 0..n_all-1, first and last included; all of them if n >= n_all."""
+    """Choose `n` indices spread evenly over 0..n_all-1, first and last included; all of them if n >= n_all."""
     if n >= n_all:
         return list(range(n_all))
     if n == 1:
@@ -152,7 +164,7 @@ def choose_evenly(n_all: int, n: int) -> list[int]:
 
 
 def name_depths(n_layers: int) -> list[str]:
-    """Words for layers in order: early, middle, late; numbers where there are more; nothing for a single one."""
+    """Name layers in order: early, middle, late; by numbers where there are more; "" for a single one."""
     words = {1: [""], 2: ["early", "late"], 3: ["early", "middle", "late"]}
     return words.get(n_layers) or [f"layer {number}" for number in range(1, n_layers + 1)]
 

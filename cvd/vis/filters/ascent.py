@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,12 +20,11 @@ NOISE = 24.0  # half the width of the starting noise, in pixel values
 RECIPES = ("crisp", "plain")
 PLAIN_STEP = 1.0  # RMS of a step in pixel values, as in the tutorials
 KEEP = 0.97  # share of a picture's contrast that a crisp step keeps, so that the starting noise fades
-CRISP_STEP = 6.0  # of the first step; the last one is 0.3 of it
+CRISP_STEP = 6.0  # RMS of the first step; the last one is 0.3 of it
+MOST_AT_ONCE = 8  # batches in memory
 # Colours of natural images vary mostly together, in brightness: the square root of their covariance, scaled to
 # norm 1 (Olah et al., Feature Visualization, 2017, from their published code).
 COLOUR = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]], np.float32)
-# (images (b, s, s, 3), filters (b,)) -> objectives (b,), gradients (b, s, s, 3)
-Objective = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 class Ascent(NamedTuple):
@@ -45,6 +45,42 @@ class Ascent(NamedTuple):
         """(n,), mean activation for the picture."""
         return self.objectives[:, -1]
 
+    def label(self) -> list[str]:
+        """Write a line for each picture: its filter, and the mean activation before and after."""
+        rows = zip(self.filters, self.before, self.after, self.is_dead, strict=True)
+        return [
+            f"{index}: dead" if is_dead else f"{index}: {round_activation(before)} → {round_activation(after)}"
+            for index, before, after, is_dead in rows
+        ]
+
+    def describe(self, n_filters: int) -> dict[str, Any]:
+        """Give the figures for JSON; `n_filters` is the number of filters of the whole layer."""
+        rows = zip(self.filters, self.objectives, self.is_dead, strict=True)
+        return {
+            "n_filters": n_filters,
+            "n_dead": int(self.is_dead.sum()),
+            "filters": [
+                {
+                    "filter": int(index),
+                    "before": float(objectives[0]),
+                    "after": float(objectives[-1]),
+                    "dead": bool(is_dead),
+                    "objectives": [float(f"{value:.4g}") for value in objectives],
+                }
+                for index, objectives, is_dead in rows
+            ],
+        }
+
+
+def round_activation(value: float) -> str:
+    """Round to two significant digits, or to a whole number, without zeros that only fill: 0.00012 is 1.2e-4."""
+    if value == 0:
+        return "0"
+    if abs(value) < 0.001:
+        mantissa, power = f"{value:.1e}".split("e")
+        return f"{mantissa}e{int(power)}"
+    return f"{value:.0f}" if abs(value) >= 9.95 else f"{value:#.2g}"
+
 
 def ascend_filters(
     model: keras.Model,
@@ -58,12 +94,13 @@ def ascend_filters(
     batch_size: int = 4,
     at_once: int = 1,
 ) -> Ascent:
-    """Pictures that maximise the mean activation of filters, from grey noise; many filters in one batch.
+    """Maximise the mean activation of filters over pictures, from grey noise; many filters in one batch.
 
-    The same filter gives the same picture in any company. `plain` is the tutorials' recipe: gradient over its RMS,
-    constant step (Chollet, Deep Learning with Python, 2017, listings 5.32-5.39). `crisp` climbs in a decorrelated
-    space (Olah et al. 2017): the gradient's frequencies weighed as in natural images, its colours too; each step on a
-    picture rolled round at random, so that it has no edges; and it climbs past rectifiers that are silent.
+    A filter's picture does not depend on the filters beside it. `plain` is the tutorials' recipe: the gradient over
+    its RMS, in constant steps (Chollet, Deep Learning with Python, 2017, listings 5.32-5.39). `crisp` climbs in a
+    decorrelated space (Olah et al. 2017): it weighs the gradient's frequencies and colours as in natural images. It
+    rolls the picture around at random before each step, so that the picture has no edges. It also climbs where a
+    rectifier is silent.
 
     Args:
         model: any functional Keras model with one input of pixels 0..255; the layer must need no fixed input size.
@@ -75,7 +112,7 @@ def ascend_filters(
         recipe: crisp or plain.
         batch_size: filters per batch, at least 1; few fit the cache, and more are slower.
         at_once: batches that climb at the same time, at least 1, to the same bits; best with one thread for an
-            operation (`cvd.runtime.threads.set_threads`). Each takes memory for itself.
+            operation (`cvd.machine.threads.set_threads`). Each takes memory for itself.
 
     Raises:
         InputError: the layer, a filter, the size or the recipe does not fit, or there are no filters.
@@ -90,68 +127,31 @@ def ascend_filters(
     if wrong:
         raise InputError(f"filter {wrong[0]} is not in layer {layer!r}: it has filters 0 to {n_filters - 1}")
     is_crisp = recipe == "crisp"
-    objective = make_objective(make_responder(cut), rectified=not is_crisp)
-    climb = _make_climb(objective, size_px, filter_spectrum(size_px) if is_crisp else None)
     shifts = _draw_shifts(size_px, steps, seed) if is_crisp else np.zeros((steps + 1, 2), np.int32)
     sizes = CRISP_STEP * np.geomspace(1, 0.3, steps) if is_crisp else np.full(steps, PLAIN_STEP)
     sizes = np.append(sizes, 0).astype(np.float32)
+    spectrum = filter_spectrum(size_px) if is_crisp else None
+    # One graph for batches of any size: the same arithmetic, whichever batch comes first.
+    pixels, numbers = tf.TensorSpec((None, size_px, size_px, 3)), tf.TensorSpec((None,))
+    signature = [pixels, tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, 2), tf.int32), numbers]
+    climb = tf.function(partial(_climb, make_responder(cut), spectrum), input_signature=signature)
 
     def ascend(start: int) -> Ascent:
-        chosen = np.asarray(filters[start : start + batch_size], np.int64)
-        noise = tf.constant(draw_noise(chosen, size_px, seed))
-        pictures, objectives, largest = (each.numpy() for each in climb(noise, tf.constant(chosen), shifts, sizes))
-        return Ascent(chosen, pictures, objectives, (largest == 0) | (is_crisp & (objectives[:, -1] == 0)))
+        batch = np.asarray(filters[start : start + batch_size], np.int64)
+        noise = tf.constant(draw_noise(batch, size_px, seed))
+        pictures, objectives, steepest = (part.numpy() for part in climb(noise, tf.constant(batch), shifts, sizes))
+        return Ascent(batch, pictures, objectives, (steepest == 0) | (is_crisp & (objectives[:, -1] == 0)))
 
     with ThreadPoolExecutor(at_once) as pool:
-        parts = list(pool.map(ascend, range(0, len(filters), batch_size)))
-    return Ascent(*(np.concatenate(fields) for fields in zip(*parts, strict=True)))
-
-
-def make_objective(respond: Respond, *, rectified: bool) -> Objective:
-    """Mean activation of a filter for each picture, and its gradient by the picture's pixels.
-
-    Args:
-        respond: as of `cvd.vis.filters.responses.make_responder`.
-        rectified: whether to climb the activation itself; else what enters the rectifier: where it fires, without an
-            upper bound (ReLU6), and the place nearest to firing as long as a filter is silent, without a gradient.
-    """
-
-    def differentiate(images: tf.Tensor, filters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            bare, activation = respond(images, filters)
-            climbed = _average(activation) if rectified else _average_through(bare)
-        gradients = tape.gradient(climbed, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return _average(activation), gradients
-
-    return differentiate
-
-
-def _average(answers: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(answers, axis=(1, 2))
-
-
-def _average_through(bare: tf.Tensor) -> tf.Tensor:
-    """Mean of what passes a rectifier without an upper bound; of a silent filter, the value nearest to firing."""
-    highest = tf.reduce_max(bare, axis=(1, 2))
-    return tf.where(highest > 0, _average(tf.nn.relu(bare)), highest)
+        batches = list(pool.map(ascend, range(0, len(filters), batch_size)))
+    return Ascent(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
 
 def draw_noise(filters: np.ndarray, size_px: int, seed: int) -> np.ndarray:
-    """Grey noise to start from, (n, size_px, size_px, 3), float32; it depends on seed and filter only."""
+    """Draw grey noise to start from, (n, size_px, size_px, 3), float32; it depends on seed and filter only."""
     shape = (size_px, size_px, 3)
-    return np.stack(
-        [np.random.default_rng([seed, int(each)]).uniform(GREY - NOISE, GREY + NOISE, shape) for each in filters]
-    ).astype(np.float32)
-
-
-def filter_spectrum(size_px: int) -> np.ndarray:
-    """Weights of a picture's frequencies, (size_px, size_px // 2 + 1), float32: 1/f as in natural images."""
-    rows, columns = np.fft.fftfreq(size_px)[:, None], np.fft.rfftfreq(size_px)[None]
-    frequencies = np.hypot(rows, columns)
-    spectrum = 1 / np.maximum(frequencies, 1 / size_px)
-    spectrum[0, 0] /= 2  # else a filter for a plain colour never gets round to its texture
-    return spectrum.astype(np.float32)
+    generators = [np.random.default_rng([seed, int(index)]) for index in filters]
+    return np.stack([rng.uniform(GREY - NOISE, GREY + NOISE, shape) for rng in generators]).astype(np.float32)
 
 
 def _draw_shifts(size_px: int, steps: int, seed: int) -> np.ndarray:
@@ -162,47 +162,87 @@ def _draw_shifts(size_px: int, steps: int, seed: int) -> np.ndarray:
     return shifts
 
 
-def _make_climb(
-    objective: Objective, size_px: int, spectrum: np.ndarray | None
-) -> Callable[..., tuple[tf.Tensor, ...]]:
-    """The whole ascent as one graph: (images, filters, shifts, sizes) -> images, objectives, largest |gradient|.
+def _climb(
+    respond: Respond,
+    spectrum: np.ndarray | None,
+    pictures: tf.Tensor,
+    filters: tf.Tensor,
+    shifts: tf.Tensor,
+    sizes: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Climb from noise to pictures; a last round, of size 0, only looks at the finished pictures.
 
-    The network is in it once: a last round, of size 0, only looks at the finished picture. Batches of any size take the
-    same graph, and so the same arithmetic, whichever comes first.
+    Args:
+        respond: as of `cvd.vis.filters.responses.make_responder`.
+        spectrum: weights of the gradient's frequencies, for the crisp recipe; None for the plain one.
+        pictures: (b, s, s, 3), the noise.
+        filters: (b,).
+        shifts: (rounds, 2), how far the pictures are rolled around in each round.
+        sizes: (rounds,), RMS of each step in pixel values.
+
+    Returns:
+        The pictures (b, s, s, 3), the objectives (b, rounds), and the steepest gradient of a pixel (b,).
     """
-    signature = [
-        tf.TensorSpec((None, size_px, size_px, 3), tf.float32),
-        tf.TensorSpec((None,), tf.int64),
-        tf.TensorSpec((None, 2), tf.int32),
-        tf.TensorSpec((None,), tf.float32),
-    ]
+    n_rounds = tf.shape(sizes)[0]
+    objectives = tf.TensorArray(tf.float32, n_rounds, element_shape=filters.shape)
+    steepest = tf.zeros(tf.shape(filters))
+    for index in tf.range(n_rounds):
+        # Look at the pictures rolled around, and roll the gradient back: (b,) and (b, s, s, 3)
+        rolled = tf.roll(pictures, shifts[index], axis=(1, 2))
+        objective, gradients = differentiate(respond, rolled, filters, rectified=spectrum is None)
+        objectives = objectives.write(index, objective)
+        gradients = tf.roll(gradients, -shifts[index], axis=(1, 2))
+        # Scale by the steepest pixel, so that no square underflows: (b,), then (b, s, s, 3)
+        slope = tf.reduce_max(tf.abs(gradients), axis=(1, 2, 3))
+        steepest = tf.maximum(steepest, slope)
+        direction = gradients / tf.maximum(slope, 1e-30)[:, None, None, None]
+        if spectrum is not None:
+            direction = decorrelate(direction, spectrum)
+        # Let the contrast fade, then step by RMS `size`: (b, s, s, 3), within 0..255
+        faded = pictures if spectrum is None else GREY + KEEP * (pictures - GREY)
+        rms = tf.sqrt(tf.reduce_mean(direction**2, axis=(1, 2, 3), keepdims=True))
+        moved = tf.clip_by_value(faded + sizes[index] * direction / (rms + 1e-8), 0, 255)
+        # tf.where would spread the condition over all pixels, which takes a fifth of a round's time.
+        pictures = tf.raw_ops.Select(condition=sizes[index] > 0, x=moved, y=pictures)
+    return pictures, tf.transpose(objectives.stack()), steepest
 
-    def climb(images: tf.Tensor, filters: tf.Tensor, shifts: tf.Tensor, sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        n_rounds = tf.shape(sizes)[0]
-        objectives = tf.TensorArray(tf.float32, n_rounds, element_shape=filters.shape)
-        largest = tf.zeros(tf.shape(filters))
-        for index in tf.range(n_rounds):
-            value, gradients = objective(tf.roll(images, shifts[index], axis=(1, 2)), filters)
-            objectives = objectives.write(index, value)
-            gradients = tf.roll(gradients, -shifts[index], axis=(1, 2))
-            steepest = tf.reduce_max(tf.abs(gradients), axis=(1, 2, 3))
-            largest = tf.maximum(largest, steepest)
-            direction = gradients / tf.maximum(steepest, 1e-30)[:, None, None, None]
-            if spectrum is not None:
-                direction = decorrelate(direction, spectrum)
-            kept = images if spectrum is None else GREY + KEEP * (images - GREY)
-            rms = tf.sqrt(tf.reduce_mean(direction**2, axis=(1, 2, 3), keepdims=True))
-            moved = tf.clip_by_value(kept + sizes[index] * direction / (rms + 1e-8), 0, 255)
-            # tf.where would spread the condition over all pixels, which takes a fifth of a round's time.
-            images = tf.raw_ops.Select(condition=sizes[index] > 0, x=moved, y=images)
-        return images, tf.transpose(objectives.stack()), largest
 
-    return tf.function(climb, input_signature=signature)
+def differentiate(
+    respond: Respond, pictures: tf.Tensor, filters: tf.Tensor, *, rectified: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Compute each filter's mean activation, (b,), and the gradient to climb, (b, s, s, 3).
+
+    Args:
+        respond: as of `cvd.vis.filters.responses.make_responder`.
+        pictures: (b, s, s, 3).
+        filters: (b,), one for each picture.
+        rectified: True climbs the mean activation itself. False climbs what enters the rectifier: where the filter
+            fires, its mean without an upper bound (ReLU6); where it is silent, the value nearest to firing.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(pictures)
+        bare, activation = respond(pictures, filters)  # (b, h', w') each
+        if rectified:
+            climbed = tf.reduce_mean(activation, axis=(1, 2))
+        else:
+            highest = tf.reduce_max(bare, axis=(1, 2))
+            climbed = tf.where(highest > 0, tf.reduce_mean(tf.nn.relu(bare), axis=(1, 2)), highest)
+    gradients = tape.gradient(climbed, pictures, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return tf.reduce_mean(activation, axis=(1, 2)), gradients
+
+
+def filter_spectrum(size_px: int) -> np.ndarray:
+    """Weigh a picture's frequencies by 1/f, as in natural images: (size_px, size_px // 2 + 1), float32."""
+    rows, columns = np.fft.fftfreq(size_px)[:, None], np.fft.rfftfreq(size_px)[None]
+    spectrum = 1 / np.maximum(np.hypot(rows, columns), 1 / size_px)
+    spectrum[0, 0] /= 2  # else a filter for a plain colour never gets round to its texture
+    return spectrum.astype(np.float32)
 
 
 def decorrelate(gradients: tf.Tensor, spectrum: np.ndarray) -> tf.Tensor:
-    """Gradients (b, s, s, 3) with their colours and frequencies weighed as they are in natural images."""
-    frequencies = tf.signal.rfft2d(tf.transpose(gradients @ tf.constant(COLOUR @ COLOUR.T), (0, 3, 1, 2)))
+    """Weigh the colours and frequencies of gradients (b, s, s, 3) as they are in natural images."""
     side = len(spectrum)
-    weighed = tf.signal.irfft2d(frequencies * tf.constant(spectrum, tf.complex64), fft_length=(side, side))
+    planes = tf.transpose(gradients @ tf.constant(COLOUR @ COLOUR.T), (0, 3, 1, 2))  # (b, 3, s, s)
+    frequencies = tf.signal.rfft2d(planes) * tf.constant(spectrum, tf.complex64)  # (b, 3, s, s // 2 + 1)
+    weighed = tf.signal.irfft2d(frequencies, fft_length=(side, side))  # (b, 3, s, s)
     return tf.transpose(weighed, (0, 2, 3, 1))

@@ -20,16 +20,15 @@ class PixelConvolution(keras.layers.Conv2D):
 
 
 def ease_gradient(model: keras.Model) -> keras.Model:
-    """The same function with a faster gradient by its input: convolutions of pixels replaced, other layers shared."""
-
+    """Replace the convolutions of pixels: the same function and other layers, a faster gradient by the input."""
     replaced = [layer for layer in model.layers if _has_pixels(layer)]
     if not replaced:
         return model
 
-    def copy(layer: keras.Layer) -> keras.Layer:
-        return PixelConvolution.from_config(layer.get_config()) if layer in replaced else layer
-
-    eased = keras.models.clone_model(model, clone_function=copy)
+    eased = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: PixelConvolution.from_config(layer.get_config()) if layer in replaced else layer,
+    )
     for layer in replaced:
         eased.get_layer(layer.name).set_weights(layer.get_weights())
     return eased
@@ -46,7 +45,7 @@ def _has_pixels(layer: keras.Layer) -> bool:
 
 
 def convolve_pixels(inputs: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-    """A convolution of stride 1, (n, h, w, c) to (n, h', w', k); `kernel` is (rows, columns, c, k).
+    """Convolve with stride 1, (n, h, w, c) to (n, h', w', k); `kernel` is (rows, columns, c, k).
 
     Backwards, a product of matrices gives what each tap of the kernel hands to the pixels, plane by plane; the planes
     are shifted and summed. There is no gradient by the kernel.
@@ -54,23 +53,23 @@ def convolve_pixels(inputs: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Te
 
     @tf.custom_gradient
     def convolve(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        def differentiate(upstream: tf.Tensor) -> tf.Tensor:
-            return _spread(upstream, tf.stop_gradient(kernel), inputs, padding)
-
-        return tf.nn.conv2d(inputs, kernel, 1, padding), differentiate
+        outputs = tf.nn.conv2d(inputs, kernel, 1, padding)
+        return outputs, lambda upstream: _spread(upstream, tf.stop_gradient(kernel), inputs, padding)
 
     return convolve(inputs)
 
 
 def _spread(upstream: tf.Tensor, kernel: tf.Tensor, inputs: tf.Tensor, padding: str) -> tf.Tensor:
-    """The gradient by `inputs` of a convolution whose outputs have the gradient `upstream`."""
+    """Compute the gradient by the inputs of a convolution, from the gradient by its outputs."""
     n = tf.shape(upstream)[0]
     height, width, n_filters = upstream.shape[1:]
     rows, columns, n_channels, _ = kernel.shape
     size = rows * columns * n_channels
+    # What each tap hands to each pixel: (n, taps * c, k) @ (n, k, h' * w') -> (n, taps, c, h', w')
     kernels = tf.broadcast_to(tf.reshape(kernel, (size, n_filters)), (n, size, n_filters))
     taps = tf.matmul(kernels, tf.reshape(upstream, (n, height * width, n_filters)), transpose_b=True)
     taps = tf.reshape(taps, (n, rows * columns, n_channels, height, width))
+    # Shift each tap's plane (n, c, h', w') to its place, sum, and put the channels last: (n, h, w, c)
     shifted = [
         tf.pad(plane, [[0, 0], [0, 0], [row, rows - 1 - row], [column, columns - 1 - column]])
         for plane, (row, column) in zip(tf.unstack(taps, axis=1), np.ndindex(rows, columns), strict=True)

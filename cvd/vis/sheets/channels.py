@@ -1,28 +1,121 @@
-"""A single channel of a layer, large, beside the image. Drawing only, no TensorFlow."""
+"""Activations of one image: all sheets of it, all layers in brief, a single channel. Drawing only, no TensorFlow."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import numpy as np
 
+from cvd.vis.explaining.layers import choose_evenly
 from cvd.vis.sheets.drawing import (
     FAINT,
     MARGIN,
     SMALL,
-    TEXT,
-    TITLE,
     Sheet,
     fit_picture,
     look_up_colours,
+    name_file,
+    name_layer_file,
     resize_tile,
-    shorten_text,
+    write_png,
+)
+from cvd.vis.sheets.grids import (
+    draw_channels,
+    index_colours,
+    make_palette,
+    ramp_colours,
+    standardise_channels,
+    write_channels,
 )
 
-SIDE = 360  # longer side of the image and of the channel, px
+N_SHOWN = 10  # channels of a layer on the overview
+N_LAYERS = 12  # layers on the overview
+TILE = 88  # of the overview, px
+SIDE = 360  # longer side of the image and of a single channel, px
 SPACE = 20  # between them, px
 
 
+def write_activations(
+    folder: Path,
+    picture: np.ndarray,
+    activations: Mapping[str, np.ndarray],
+    *,
+    variant: str,
+    path: str,
+    probability: float,
+    channels: Sequence[int] = (),
+) -> None:
+    """Write IMAGE.png with all layers in brief, IMAGE/NN_LAYER.png for each, IMAGE/NN_LAYER_C.png of single channels.
+
+    Args:
+        folder: where they go.
+        picture: (h, w, 3), uint8, the image as the network gets it.
+        activations: of each layer in order, (h', w', k).
+        variant: the network's.
+        path: of the image, as in the manifest.
+        probability: of dog, as the network says.
+        channels: numbers of channels to draw large as well, in layers that have them.
+    """
+    caption = f"{variant}   ·   {path}"
+    for number, (layer, values) in enumerate(activations.items(), start=1):
+        stem = f"{name_file(path)}/{number:02d}_{name_layer_file(layer)}"
+        write_channels(draw_channels(values, layer=layer, caption=caption), folder / f"{stem}.png")
+        for channel in channels:
+            if channel < values.shape[-1]:
+                sheet = draw_channel(picture, values, layer=layer, channel=channel, caption=caption)
+                write_png(sheet, folder / f"{stem}_{channel}.png")
+    caption = f"{path}   ·   P(dog) {probability:.3f}"
+    write_png(draw_overview(picture, activations, title=variant, caption=caption), folder / f"{name_file(path)}.png")
+
+
+def draw_overview(
+    picture: np.ndarray, activations: Mapping[str, np.ndarray], *, title: str, caption: str
+) -> np.ndarray:
+    """Draw a network's layers from shallow to deep on one sheet, a strip of channels for each, beside the image.
+
+    Args:
+        picture: (h, w, 3), uint8, the image as the network gets it.
+        activations: of each layer in order, (h', w', k); at most 12 are drawn, evenly spread by depth.
+        title: variant.
+        caption: image and what the network says of it.
+
+    Returns:
+        (H, W, 3), uint8.
+    """
+    names = [list(activations)[index] for index in choose_evenly(len(activations), N_LAYERS)]
+    side, label, top, pitch = 264, 200, 128, TILE + 10
+    left = MARGIN + side + 32
+    width = left + label + N_SHOWN * (TILE + 4) + MARGIN
+    sheet = Sheet(top + max(len(names) * pitch, side + 150) + MARGIN, width)
+    sheet.write_header(title, caption)
+    layers = f"{len(names)} of {len(activations)} layers"
+    note = f"shallow (top) to deep; {layers}; {N_SHOWN} live channels of each, evenly spread"
+    sheet.write(note, MARGIN, 78, size_px=SMALL, ink=FAINT)
+    shown = fit_picture(picture, side)
+    sheet.lay(shown, MARGIN, top)
+    sheet.lay(make_palette()[ramp_colours(120, 12)], MARGIN, top + shown.shape[0] + 18)
+    sheet.write("−2σ … +2σ of a channel", MARGIN, top + shown.shape[0] + 36, size_px=SMALL, ink=FAINT)
+    for row, name in enumerate(names):
+        _lay_strip(sheet, name, activations[name], left, top + row * pitch, label)
+    return sheet.pixels
+
+
+def _lay_strip(sheet: Sheet, name: str, activations: np.ndarray, x: int, y: int, label: int) -> None:
+    """Lay one layer of the overview: name, shape, share of dead channels, some of the live ones."""
+    height, width, n_channels = activations.shape
+    tiles, is_dead = standardise_channels(activations)
+    sheet.write(name, x, y + 20, bold=True, room=label - 16)
+    sheet.write(f"{height} × {width} × {n_channels}", x, y + 42, size_px=SMALL, ink=FAINT)
+    sheet.write(f"{is_dead.mean():.0%} dead", x, y + 60, size_px=SMALL, ink=FAINT)
+    live, palette, scale = np.flatnonzero(~is_dead), make_palette(), TILE / max(height, width)
+    for column, index in enumerate(choose_evenly(len(live), N_SHOWN)):
+        tile = resize_tile(tiles[live[index]], max(1, round(height * scale)), max(1, round(width * scale)))
+        sheet.lay(palette[index_colours(tile)], x + label + column * (TILE + 4), y)
+
+
 def draw_channel(picture: np.ndarray, activations: np.ndarray, *, layer: str, channel: int, caption: str) -> np.ndarray:
-    """One channel with its own numbers: not standardised, from its smallest to its largest activation.
+    """Draw one channel with its own numbers: not standardised, from its smallest to its largest activation.
 
     Args:
         picture: (h, w, 3), uint8, the image as the network gets it.
@@ -34,20 +127,17 @@ def draw_channel(picture: np.ndarray, activations: np.ndarray, *, layer: str, ch
     Returns:
         (H, W, 3), uint8.
     """
-    values = np.asarray(activations[..., channel], np.float32)
+    values = np.asarray(activations[..., channel], np.float32)  # (h', w')
     low, high = float(values.min()), float(values.max())
     is_dead = high - low <= 1e-6 * max(abs(low), abs(high))
     shown = fit_picture(picture, SIDE)
     height, width = shown.shape[:2]
     colours = look_up_colours("viridis")
     levels = np.zeros_like(values) if is_dead else (values - low) / (high - low)
-    tile = resize_tile(colours[np.rint(levels * 255).astype(np.uint8)], height, width)
+    tile = resize_tile(colours[np.rint(levels * 255).astype(np.uint8)], height, width)  # (height, width, 3)
     top, right = 92, MARGIN + width + SPACE
     sheet = Sheet(top + height + 66, max(2 * MARGIN + 2 * width + SPACE, 560))
-    room = sheet.pixels.shape[1] - 2 * MARGIN
-    title = f"{layer}, channel {channel} of {activations.shape[-1]}"
-    sheet.write(shorten_text(title, room, TITLE, bold=True), MARGIN, 20, size_px=TITLE, bold=True)
-    sheet.write(shorten_text(caption, room, TEXT), MARGIN, 54, ink=FAINT)
+    sheet.write_header(f"{layer}, channel {channel} of {activations.shape[-1]}", caption)
     sheet.lay(shown, MARGIN, top)
     sheet.lay(tile, right, top)
     y = top + height + 10

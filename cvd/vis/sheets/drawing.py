@@ -1,4 +1,4 @@
-"""Type, colours and files: what every picture of the project is drawn with. No TensorFlow."""
+"""Type, colours and files that every picture of the project is drawn with. No TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ MARGIN = 24  # around every sheet, px
 GAP = 2  # between the tiles of a grid, px
 INK, FAINT, PAPER = (28, 28, 30), (110, 110, 115), (255, 255, 255)
 TITLE, TEXT, SMALL = 22, 15, 13  # heights of type, px
+Ink = tuple[int, int, int] | int  # RGB; on a sheet of numbers, such as indices into a palette, one of them
 
 
 @cache
 def load_font(size_px: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib carries: the same type on every machine."""
+    """Load DejaVu Sans, which matplotlib carries: the same type on every machine."""
     import matplotlib
 
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
@@ -25,12 +26,12 @@ def load_font(size_px: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def measure_text(text: str, size_px: int, *, bold: bool = False) -> int:
-    """Width of a line of text in px."""
+    """Measure the width of a line of text, px."""
     return round(load_font(size_px, bold).getlength(text))
 
 
 def shorten_text(text: str, width_px: int, size_px: int, *, bold: bool = False) -> str:
-    """A line of text, cut with an ellipsis where it is wider than there is room."""
+    """Cut a line of text, with an ellipsis, where it is wider than the room."""
     if measure_text(text, size_px, bold=bold) <= width_px:
         return text
     while text and measure_text(text + "…", size_px, bold=bold) > width_px:
@@ -39,10 +40,10 @@ def shorten_text(text: str, width_px: int, size_px: int, *, bold: bool = False) 
 
 
 class Sheet:
-    """A white sheet, RGB, on which pictures are laid and lines written; its size is given once."""
+    """A blank sheet on which pictures are laid and lines written; `paper` says whether it is RGB or one number."""
 
-    def __init__(self, height: int, width: int) -> None:
-        self._image = Image.new("RGB", (width, height), PAPER)
+    def __init__(self, height: int, width: int, *, paper: Ink = PAPER) -> None:
+        self._image = Image.new("RGB" if isinstance(paper, tuple) else "L", (width, height), paper)
         self._pen = ImageDraw.Draw(self._image)
 
     def write(
@@ -53,28 +54,47 @@ class Sheet:
         *,
         size_px: int = TEXT,
         bold: bool = False,
-        ink: tuple[int, int, int] = INK,
+        ink: Ink = INK,
         anchor: str = "la",
+        room: int | None = None,
     ) -> None:
-        """Writes a line of text; `anchor` as in Pillow: la left and top, ra right and top, ma middle, lm, rm."""
+        """Write a line of text.
+
+        Args:
+            text: the line.
+            x: place of the anchor, px.
+            y: likewise.
+            size_px: height of type.
+            bold: or regular.
+            ink: colour.
+            anchor: as in Pillow: la left and top, ra right and top, ma middle, lm, rm.
+            room: width that the line is shortened to, px; None: as wide as it is.
+        """
+        text = text if room is None else shorten_text(text, room, size_px, bold=bold)
         self._pen.text((x, y), text, font=load_font(size_px, bold), fill=ink, anchor=anchor)
 
+    def write_header(self, title: str, caption: str, *, ink: Ink = INK, faint: Ink = FAINT) -> None:
+        """Write a bold title and a caption under it, each as wide as the sheet at most."""
+        room = self._image.width - 2 * MARGIN
+        self.write(title, MARGIN, 20, size_px=TITLE, bold=True, ink=ink, room=room)
+        self.write(caption, MARGIN, 54, ink=faint, room=room)
+
     def lay(self, picture: np.ndarray, x: int, y: int) -> None:
-        """Lays a picture, (h, w, 3) uint8, with its upper left corner at (x, y)."""
+        """Lay a picture, (h, w, 3) or (h, w) uint8, with its upper left corner at (x, y)."""
         self._image.paste(Image.fromarray(np.ascontiguousarray(picture)), (x, y))
 
     def rule(self, x: int, y: int, width: int) -> None:
-        """Draws a thin line to the right."""
+        """Draw a thin line to the right."""
         self._pen.line((x, y, x + width - 1, y), fill=(215, 215, 220))
 
     @property
     def pixels(self) -> np.ndarray:
-        """(h, w, 3), uint8, RGB."""
+        """(h, w, 3) or (h, w), uint8."""
         return np.asarray(self._image)
 
 
 def write_png(image: np.ndarray, path: str | Path) -> None:
-    """Writes (h, w, 3) uint8 RGB or (h, w) grey as PNG; folders are made."""
+    """Write (h, w, 3) uint8 RGB or (h, w) grey as PNG; folders are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -83,20 +103,20 @@ def write_png(image: np.ndarray, path: str | Path) -> None:
 
 
 def look_up_colours(name: str) -> np.ndarray:
-    """The 256 colours of a perceptually uniform map (viridis, inferno, magma), (256, 3) uint8 RGB."""
+    """Look up the 256 colours of a perceptually uniform map (viridis, inferno, magma), (256, 3) uint8 RGB."""
     ramp = np.arange(256, dtype=np.uint8)[None]
     code = {"viridis": cv2.COLORMAP_VIRIDIS, "inferno": cv2.COLORMAP_INFERNO, "magma": cv2.COLORMAP_MAGMA}[name]
     return np.ascontiguousarray(cv2.applyColorMap(ramp, code)[0, :, ::-1])
 
 
 def resize_tile(tile: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture at another size: areas are averaged when it shrinks, enlarged values stay as crisp squares."""
+    """Resize a picture: areas are averaged when it shrinks, enlarged values stay as crisp squares."""
     grows = height >= tile.shape[0]
     return cv2.resize(tile, (width, height), interpolation=cv2.INTER_NEAREST if grows else cv2.INTER_AREA)
 
 
 def fit_picture(picture: np.ndarray, side_px: int) -> np.ndarray:
-    """A picture whose longer side is `side_px`, in its own aspect ratio."""
+    """Resize a picture to a longer side of `side_px`, in its own aspect ratio."""
     height, width = picture.shape[:2]
     scale = side_px / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -104,10 +124,10 @@ def fit_picture(picture: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def name_file(path: str) -> str:
-    """An image's path in the manifest as a file name without its ending: test/cat/cat.3.jpg is test_cat_cat.3."""
+    """Turn an image's path in the manifest into a file name: test/cat/cat.3.jpg is test_cat_cat.3."""
     return name_layer_file(str(Path(path).with_suffix("")))
 
 
 def name_layer_file(layer: str) -> str:
-    """A layer's name as a file name."""
+    """Turn a layer's name into a file name."""
     return layer.replace("/", "_").replace("\\", "_")

@@ -1,14 +1,17 @@
-"""Galleries of images with what networks say of them, each with its heat map. Drawing only, no TensorFlow."""
+"""Galleries of images with what networks say of them, each with its heat map. No TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from cvd.vis.sheets.drawing import FAINT, INK, MARGIN, SMALL, TEXT, TITLE, Sheet, fit_picture, shorten_text
-from cvd.vis.sheets.overlays import Heat, describe_hottest, find_hottest, find_ink, lay_bar, overlay_heat
+from cvd.runtime.vocabulary import LABELS
+from cvd.vis.explaining.geometry import Heat
+from cvd.vis.sheets.drawing import FAINT, INK, MARGIN, SMALL, Sheet, fit_picture, write_png
+from cvd.vis.sheets.overlays import describe_hottest, find_hottest, find_ink, lay_bar, overlay_heat
 
 TILE = 176  # longer side of a picture, px
 SPACE = 14  # between pictures, px
@@ -19,15 +22,39 @@ RIGHT, WRONG = (0, 110, 80), (176, 62, 0)  # as the themes' green and vermilion
 class Exhibit(NamedTuple):
     """An image, and what one network says of it."""
 
-    name: str
+    name: str  # of its file
     image: np.ndarray  # (h, w, 3), uint8, at its own aspect ratio
     label: str  # what it is
     probability: float  # of dog
     heat: Heat  # for what the network says
 
 
+def write_galleries(
+    folder: Path,
+    sections: Mapping[str, Sequence[tuple[str, Sequence[Exhibit]]]],
+    disagreements: Sequence[Sequence[Exhibit]],
+    *,
+    heat: str,
+) -> None:
+    """Write VARIANT.png for each network, and disagreements.png where there are several.
+
+    Args:
+        folder: to write into.
+        sections: of each variant, as for `draw_gallery`.
+        disagreements: as for `draw_disagreements`, variants in the same order.
+        heat: what the heat is.
+    """
+    for name, parts in sections.items():
+        caption = f"Test images; below each, {heat} for what the network says; number: P(dog)"
+        write_png(draw_gallery(parts, variant=name, caption=caption), folder / f"{name}.png")
+    if len(sections) > 1:
+        caption = f"{heat}, each for what that network says; number: P(dog)"
+        sheet = draw_disagreements(disagreements, variants=list(sections), caption=caption)
+        write_png(sheet, folder / "disagreements.png")
+
+
 def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: str, caption: str) -> np.ndarray:
-    """What one network gets wrong, doubts and gets right: images, below each the heat for what it says.
+    """Draw what one network gets wrong, doubts and gets right: images, below each the heat for what it says.
 
     Args:
         sections: heading and images of each; those without images say so.
@@ -41,7 +68,7 @@ def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: 
     block, top = 38 + 2 * (TILE + 6) + 52, 92
     width = 2 * MARGIN + columns * (TILE + SPACE) - SPACE
     sheet = Sheet(top + len(sections) * block + BAR + MARGIN - 12, width)
-    _write_header(sheet, variant, caption, width, ink=find_ink(variant))
+    sheet.write_header(variant, caption, ink=find_ink(variant))
     for number, (heading, exhibits) in enumerate(sections):
         y = top + number * block
         sheet.rule(MARGIN, y, width - 2 * MARGIN)
@@ -60,7 +87,7 @@ def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: 
 
 
 def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[str], caption: str) -> np.ndarray:
-    """Images on which networks disagree, a row for each: the image, then each network's heat for what it says.
+    """Draw images on which networks disagree, a row for each: the image, then each network's heat for what it says.
 
     Args:
         rows: of each image one exhibit for each network, in the order of `variants`.
@@ -73,10 +100,10 @@ def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[
     pitch, top, left = TILE + 56, 126, MARGIN + TILE + SPACE
     width = max(760, left + len(variants) * (TILE + SPACE) - SPACE + MARGIN)
     sheet = Sheet(top + max(1, len(rows)) * pitch + BAR + MARGIN - 12, width)
-    _write_header(sheet, "Where the networks disagree", caption, width)
+    sheet.write_header("Where the networks disagree", caption)
     for column, variant in enumerate(variants):
-        heading = shorten_text(variant, TILE, TEXT, bold=True)
-        sheet.write(heading, left + column * (TILE + SPACE), top - 26, bold=True, ink=find_ink(variant))
+        x = left + column * (TILE + SPACE)
+        sheet.write(variant, x, top - 26, bold=True, ink=find_ink(variant), room=TILE)
     if not rows:
         sheet.write("nowhere: they say the same of every image", MARGIN, top, ink=FAINT)
     for number, exhibits in enumerate(rows):
@@ -84,7 +111,7 @@ def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[
         small = fit_picture(exhibits[0].image, TILE)
         _lay_centred(sheet, small, MARGIN, y)
         sheet.write(f"is a {exhibits[0].label}", MARGIN, y + TILE + 5, size_px=SMALL, ink=INK)
-        sheet.write(shorten_text(exhibits[0].name, TILE, SMALL), MARGIN, y + TILE + 23, size_px=SMALL, ink=FAINT)
+        sheet.write(exhibits[0].name, MARGIN, y + TILE + 23, size_px=SMALL, ink=FAINT, room=TILE)
         for column, exhibit in enumerate(exhibits):
             x = left + column * (TILE + SPACE)
             _lay_centred(sheet, _overlay_own(small, exhibit.heat), x, y)
@@ -94,34 +121,28 @@ def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[
     return sheet.pixels
 
 
-def _write_header(sheet: Sheet, title: str, caption: str, width: int, *, ink: tuple[int, int, int] = INK) -> None:
-    room = width - 2 * MARGIN
-    sheet.write(shorten_text(title, room, TITLE, bold=True), MARGIN, 20, size_px=TITLE, bold=True, ink=ink)
-    sheet.write(shorten_text(caption, room, TEXT), MARGIN, 54, ink=FAINT)
-
-
 def _write_verdict(sheet: Sheet, exhibit: Exhibit, x: int, y: int) -> None:
-    """What the network says, in the colour of right or wrong, and which file it is."""
-    says = "dog" if exhibit.probability > 0.5 else "cat"
+    """Write what the network says, in the colour of right or wrong, and which file it is."""
+    says = LABELS[int(exhibit.probability > 0.5)]
     is_right = says == exhibit.label
     text = f"says {says}, {'right' if is_right else f'is a {exhibit.label}'}"
     sheet.write(text, x, y + 5, size_px=SMALL, bold=not is_right, ink=RIGHT if is_right else WRONG)
     sheet.write(f"{exhibit.probability:.3f}", x + TILE, y + 5, size_px=SMALL, ink=INK, anchor="ra")
-    sheet.write(shorten_text(exhibit.name, TILE, SMALL), x, y + 23, size_px=SMALL, ink=FAINT)
+    sheet.write(exhibit.name, x, y + 23, size_px=SMALL, ink=FAINT, room=TILE)
 
 
 def _overlay_own(image: np.ndarray, heat: Heat) -> np.ndarray:
-    """Heat on an image, on a scale of its own."""
+    """Lay heat on an image, on a scale of its own."""
     return overlay_heat(image, heat.map, largest=find_hottest([heat]))
 
 
 def _lay_own_bar(sheet: Sheet, x: int, y: int, shown: Sequence[Exhibit]) -> None:
-    """The colours of heat: each map has a scale of its own."""
+    """Lay the bar of colours: each map has a scale of its own."""
     high = describe_hottest([exhibit.heat for exhibit in shown], "each map by itself")
     lay_bar(sheet, x, y + 4, 2 * TILE + SPACE, high=high, overlaid=True)
 
 
 def _lay_centred(sheet: Sheet, picture: np.ndarray, x: int, y: int) -> None:
-    """Lays a picture into the middle of a square of TILE."""
+    """Lay a picture into the middle of a square of TILE."""
     height, width = picture.shape[:2]
     sheet.lay(picture, x + (TILE - width) // 2, y + (TILE - height) // 2)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cvd.runtime.errors import InputError
-from cvd.vis.explaining.activations import compute_activations
+from cvd.vis.explaining.graphs import compute_activations
 
 
 @pytest.fixture(scope="module")

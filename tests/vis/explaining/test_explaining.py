@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from PIL import ExifTags, Image
 from cvd.commands import explain as command
 from cvd.models.scratch.plain import build_plain
 from cvd.runtime.errors import InputError
-from cvd.runtime.params.sections import Method
-from cvd.vis.explaining import masking, paths, weighing
+from cvd.runtime.vocabulary import METHODS
+from cvd.vis.explaining import explainers, weighing
 from cvd.vis.explaining import methods as explaining
 from cvd.vis.explaining.graphs import make_scorer
 
@@ -47,7 +46,7 @@ def test_keras_own_networks_are_explained(name: str) -> None:
     assert (maps >= 0).all()
 
 
-@pytest.mark.parametrize("where", ["README.md", "cvd/vis/explaining.py"])
+@pytest.mark.parametrize("where", ["README.md", "cvd/vis/explaining/methods.py"])
 def test_the_documented_examples_run(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / where).read_text(encoding="utf-8")
     if where == "README.md":
@@ -125,7 +124,9 @@ def test_two_signs_are_two_single_calls(plain: keras.Model, method: str) -> None
 
 def test_an_attribution_adds_up_to_the_change_of_the_logit(plain: keras.Model) -> None:
     # Completeness (Sundararajan et al. 2017, proposition 1).
-    differences, gradients = paths.average_gradients(plain, draw_images(), start=20.0, steps=200)
+    explainer = explainers.IntegratedGradients(plain)
+    explainer.start, explainer.steps = 20.0, 200
+    differences, gradients = explainer.gather(draw_images(), np.zeros(3, np.int64))["pixels"]
     score = make_scorer(plain)
     change = score(draw_images())[:, 0] - score(np.full((1, SIDE, SIDE, 3), 20.0))[0, 0]
     np.testing.assert_allclose((differences * gradients).sum(axis=(1, 2, 3)), change, rtol=2e-2)
@@ -148,7 +149,8 @@ def test_masks_let_through_what_a_channel_answers_to() -> None:
     convolution.set_weights([np.array([1, 0, 0], np.float32).reshape(1, 1, 3, 1), np.zeros(1, np.float32)])
     image = np.full((1, 6, 6, 3), 60, np.uint8)
     image[0, :3, :3, 0] = 240
-    activations, probabilities = masking.score_masked(model, image, layer="conv")
+    explainer = explainers.ScoreCam(model, ["conv"])
+    activations, probabilities = explainer.gather(image.astype(np.float32), np.zeros(1, np.int64))["conv"]
     np.testing.assert_allclose(activations[..., 0], image[..., 0])
     np.testing.assert_allclose(probabilities[0, 0], 1 / (1 + np.exp(-240 * 9 / 36)), rtol=1e-5)
 
@@ -168,7 +170,7 @@ def test_convolutions_inside_another_model() -> None:
 
 
 def test_the_same_methods_everywhere() -> None:
-    assert tuple(explaining.METHODS) == typing.get_args(Method) == command.METHODS
+    assert tuple(explaining.METHODS) == METHODS == command.METHODS
 
 
 def test_a_method_by_pixels_is_at_no_layer() -> None:

@@ -12,8 +12,7 @@ import tensorflow as tf
 from classifiers import BUILDERS, LAYERS, build, draw_images
 
 from cvd.vis.explaining import weighing
-from cvd.vis.explaining.gradcam import take_gradients
-from cvd.vis.explaining.methods import explain_images
+from cvd.vis.explaining.methods import explain_images, make_explainer
 
 MAPS = np.load(Path(__file__).with_name("xplique_maps.npz"))
 PLACES = [(name, layer) for name in BUILDERS for layer in LAYERS[name]]
@@ -37,7 +36,7 @@ def assert_same(maps: np.ndarray, expected: np.ndarray) -> None:
 
 def weigh_as_peer(name: str, layer: str, sign: int, **peculiarity: bool) -> np.ndarray:
     """Grad-CAM++ with what a library does otherwise than the paper."""
-    _, evidence = take_gradients(build_once(name), draw_images(), layers=[layer])
+    evidence = make_explainer(build_once(name), [layer]).gather(draw_images(), np.zeros(3, np.int64))
     activations, gradients = evidence[layer]
     return weighing.combine_grad_cam_plus_plus(activations, sign * gradients, **peculiarity)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cvd.runtime.errors import InputError
-from cvd.vis.explaining import gradcam, weighing
+from cvd.vis.explaining import explainers, weighing
 from cvd.vis.explaining import methods as explaining
 from cvd.vis.explaining.graphs import compute_probabilities, load_classifier, predict_probabilities
 
@@ -92,17 +92,21 @@ def test_signs_per_image_are_those_of_single_calls(plain: keras.Model, images: n
     assert not np.allclose(mixed[0], explaining.explain_images(plain, images, layer="conv2", sign=-1)[0])
 
 
+def gather(plain: keras.Model, images: np.ndarray, **settings: int) -> dict[str, explainers.Evidence]:
+    explainer = explainers.GradCam(plain, ["conv1", "conv2"], **settings)
+    return explainer.gather(images, np.zeros(len(images), np.int64))
+
+
 def test_batches_change_nothing(plain: keras.Model, images: np.ndarray) -> None:
-    logits, evidence = gradcam.make_differentiator(plain, ["conv1", "conv2"], batch_size=2)(images, 0)
-    whole, others = gradcam.take_gradients(plain, images, layers=["conv1", "conv2"])
-    np.testing.assert_allclose(logits, whole, rtol=1e-4)
-    np.testing.assert_allclose(evidence["conv1"].gradients, others["conv1"].gradients, rtol=1e-3, atol=1e-8)
+    parts, whole = gather(plain, images, batch_size=2), gather(plain, images)
+    for layer in ("conv1", "conv2"):
+        np.testing.assert_allclose(parts[layer][0], whole[layer][0], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(parts[layer][1], whole[layer][1], rtol=1e-3, atol=1e-8)
 
 
 def test_gradients_are_those_of_finite_differences(plain: keras.Model, images: np.ndarray) -> None:
-    _, evidence = gradcam.take_gradients(plain, images[:1], layers=["conv2"])
     tail = keras.Model(plain.get_layer("conv2").output, plain.output)
-    activations, gradients = evidence["conv2"]
+    activations, gradients = gather(plain, images[:1])["conv2"]
     direction = np.random.default_rng(1).normal(size=activations.shape).astype(np.float32)
     step = 1e-3
     rise = tail(activations + step * direction) - tail(activations - step * direction)

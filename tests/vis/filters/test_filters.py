@@ -37,15 +37,14 @@ def model() -> keras.Model:
 @pytest.mark.parametrize("rectified", [True, False])
 def test_the_gradient_is_that_of_finite_differences(model: keras.Model, rectified: bool) -> None:
     respond = make_responder(cut_filters(model, "conv2", size_px=SIDE))
-    objective = filters.make_objective(respond, rectified=True)
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32)
     chosen = tf.constant([1, 3], tf.int64)
-    values, gradients = filters.make_objective(respond, rectified=rectified)(tf.constant(images), chosen)
+    values, gradients = filters.differentiate(respond, tf.constant(images), chosen, rectified=rectified)
     direction = gradients.numpy() / np.abs(gradients).max()
     step = 0.5
-    above, _ = objective(tf.constant(images + step * direction), chosen)
-    below, _ = objective(tf.constant(images - step * direction), chosen)
+    above, _ = filters.differentiate(respond, tf.constant(images + step * direction), chosen, rectified=True)
+    below, _ = filters.differentiate(respond, tf.constant(images - step * direction), chosen, rectified=True)
     assert (values > 0).numpy().all()  # both fire, so that the two objectives are the same
     numeric = (above - below).numpy() / (2 * step)
     np.testing.assert_allclose((gradients * direction).numpy().sum(axis=(1, 2, 3)), numeric, rtol=2e-2)
@@ -155,3 +154,14 @@ def test_wrong_input_is_named(model: keras.Model) -> None:
         filters.ascend_filters(model, **{**settings, "layer": "conv3"})
     with pytest.raises(InputError, match="size_px is 4"):
         filters.ascend_filters(model, **{**settings, "size_px": 4})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"), (0.00004321, "4.3e-5"), (0.0003, "3.0e-4"), (-0.00052, "-5.2e-4"), (0.0123, "0.012"), (0.5, "0.50"),
+        (1.26, "1.3"), (9.6, "9.6"), (9.99, "10"), (45.6, "46"), (1234.5, "1234"),
+    ],
+)  # fmt: skip
+def test_activations_keep_two_significant_digits(value: float, text: str) -> None:
+    assert filters.round_activation(value) == text

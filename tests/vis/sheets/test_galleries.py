@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from cvd.vis.explaining.geometry import Heat
 from cvd.vis.sheets.channels import draw_channel
 from cvd.vis.sheets.drawing import MARGIN
 from cvd.vis.sheets.galleries import SPACE, TILE, Exhibit, draw_disagreements, draw_gallery
-from cvd.vis.sheets.overlays import Heat, overlay_heat
+from cvd.vis.sheets.overlays import overlay_heat
 
 
 def make_exhibit(shape: tuple[int, int], probability: float = 0.9) -> Exhibit:

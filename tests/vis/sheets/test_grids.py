@@ -1,12 +1,13 @@
 """Grids: standardisation, no channel dropped, dead ones hatched."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cvd.vis.sheets import grids
+from cvd.vis.sheets import channels, grids
 
 
 def test_channels_are_standardised_each_by_itself() -> None:
@@ -72,9 +73,19 @@ def test_an_overview_shows_at_most_twelve_layers() -> None:
     rng = np.random.default_rng(0)
     activations = {f"conv{i}": rng.normal(size=(8, 8, 3)) for i in range(30)}
     activations["conv0"][:] = 0
-    sheet = grids.draw_overview(np.zeros((20, 30, 3), np.uint8), activations, title="baseline", caption="cat.3.jpg")
+    sheet = channels.draw_overview(np.zeros((20, 30, 3), np.uint8), activations, title="baseline", caption="cat.3.jpg")
     assert sheet.dtype == np.uint8
-    assert sheet.shape[0] < 14 * (grids.TILE + 10) + 130
+    assert sheet.shape[0] < 14 * (channels.TILE + 10) + 130
+
+
+def test_an_image_has_a_sheet_for_each_layer_and_each_channel_asked_for(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    activations = {"conv1": rng.normal(size=(8, 8, 3)), "block/conv2": rng.normal(size=(4, 4, 9))}
+    settings: dict[str, Any] = {"variant": "baseline", "path": "test/cat/cat.3.jpg", "probability": 0.2}
+    channels.write_activations(tmp_path, np.zeros((20, 30, 3), np.uint8), activations, **settings, channels=[0, 7])
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    names = ["01_conv1", "01_conv1_0", "02_block_conv2", "02_block_conv2_0", "02_block_conv2_7"]
+    assert written == ["test_cat_cat.3.png", *(f"test_cat_cat.3/{name}.png" for name in names)]
 
 
 def test_pictures_of_filters_are_laid_in_rows() -> None:

@@ -5,6 +5,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from cvd.vis.explaining.geometry import Heat, View, upsample_map
 from cvd.vis.sheets import drawing, galleries, overlays
 
 
@@ -16,11 +17,11 @@ def photo() -> np.ndarray:
 def test_an_upsampled_map_lies_on_the_whole_image() -> None:
     heat = np.zeros((4, 4), np.float32)
     heat[0, 3] = 2
-    big = overlays.upsample_map(heat, 40, 80)
+    big = upsample_map(heat, 40, 80)
     assert big.shape == (40, 80)
     assert (big >= 0).all()
     assert big[0, -1] == 2
-    np.testing.assert_allclose(overlays.upsample_map(np.full((3, 3), 5.0), 10, 7), 5)
+    np.testing.assert_allclose(upsample_map(np.full((3, 3), 5.0), 10, 7), 5)
 
 
 def test_a_map_is_shown_over_its_maximum_and_an_empty_one_stays_empty() -> None:
@@ -60,8 +61,8 @@ def record_scales(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[f
 def test_the_classes_of_a_layer_share_their_scale(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     draw, scales = overlays.overlay_heat, record_scales(monkeypatch, overlays)
     sizes = {("early", "dog"): 3.0, ("early", "cat"): 0.5, ("late", "dog"): 0.0098, ("late", "cat"): 0.856}
-    heats = [overlays.Heat(f"{layer} {name}", layer, np.full((3, 3), size)) for (layer, name), size in sizes.items()]
-    overlays.draw_comparison(photo, [overlays.Row("baseline", [], heats)], title="t", caption="c")
+    heats = [Heat(f"{layer} {name}", layer, np.full((3, 3), size)) for (layer, name), size in sizes.items()]
+    overlays.draw_comparison(photo, [View("baseline", 0.5, heats)], title="t", caption="c")
     assert scales[:4] == [3.0, 3.0, 0.856, 0.856]
     cold = draw(photo, np.zeros((3, 3)))
     faint = draw(photo, np.full((3, 3), 0.0098), largest=0.856)
@@ -71,13 +72,13 @@ def test_the_classes_of_a_layer_share_their_scale(photo: np.ndarray, monkeypatch
 @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (900, 20), (40, 40)])
 def test_any_photo_can_be_drawn(shape: tuple[int, int]) -> None:
     image = np.full((*shape, 3), 255, np.uint8)
-    heats = [overlays.Heat("dog", "conv4", np.zeros((3, 3))), overlays.Heat("cat", "conv4", np.ones((3, 3)))]
-    row = overlays.Row("baseline", ["P(dog) 0.500", "says cat"], heats)
+    heats = [Heat("dog", "conv4", np.zeros((3, 3))), Heat("cat", "conv4", np.ones((3, 3)))]
+    row = View("baseline", 0.5, heats)
     for sheet in (
         overlays.draw_comparison(image, [row, row], title="x" * 300, caption="caption"),
         overlays.draw_heat(image, heats[0], title="cat.3.jpg", caption="baseline"),
         overlays.draw_heat(image, heats[1], title="cat.3.jpg", caption="baseline"),
-        overlays.draw_photos([("a.jpg", image, heats), ("b.jpg", image, heats[:1])], title="t", caption="c"),
+        overlays.draw_photo("a.jpg", image, heats, title="t", caption="c"),
     ):
         assert sheet.dtype == np.uint8
         assert sheet.shape[2] == 3
@@ -104,8 +105,8 @@ def test_long_lines_are_cut() -> None:
 def test_a_map_of_pixels_is_not_darkened_by_its_few_largest() -> None:
     heat = np.linspace(0, 1, 10_001)[:-1].reshape(100, 100)
     heat[0, 0] = 1000
-    assert overlays.find_hottest([overlays.Heat("dog", "conv4", heat)]) == 1000
-    (dog, lonely, empty) = (overlays.Heat("dog", "pixels", each) for each in (heat, np.zeros((20, 20)), np.zeros(4)))
+    assert overlays.find_hottest([Heat("dog", "conv4", heat)]) == 1000
+    (dog, lonely, empty) = (Heat("dog", "pixels", each) for each in (heat, np.zeros((20, 20)), np.zeros(4)))
     assert overlays.find_hottest([dog]) == pytest.approx(0.99, abs=1e-4)
     assert overlays.find_hottest([empty]) == overlays.find_hottest([empty, lonely]) == 0
     lonely.map[3, 3] = 5
@@ -113,7 +114,7 @@ def test_a_map_of_pixels_is_not_darkened_by_its_few_largest() -> None:
 
 
 def test_a_class_with_a_pixel_or_two_does_not_darken_the_other(photo: np.ndarray) -> None:
-    dog, cat = (overlays.Heat(name, "pixels", np.zeros((20, 20))) for name in ("dog", "cat"))
+    dog, cat = (Heat(name, "pixels", np.zeros((20, 20))) for name in ("dog", "cat"))
     dog.map[:10] = 1
     cat.map[3, 3] = 1000
     assert overlays.find_hottest([dog, cat]) == 1
@@ -138,13 +139,11 @@ def test_every_sheet_of_heat_has_the_same_scale_and_its_bar_says_which(
     monkeypatch.setattr(module, "lay_bar", lambda *args, high, overlaid: bars.append(high))
     values = np.linspace(0, 1, 10_001)[:-1].reshape(100, 100)
     values[0, 0] = 1000
-    heat = overlays.Heat("dog", layer, values)
+    heat = Heat("dog", layer, values)
     exhibit = galleries.Exhibit("dog.1.jpg", photo, "dog", 0.9, heat)
     {
-        "comparison": lambda: overlays.draw_comparison(
-            photo, [overlays.Row("baseline", [], [heat])], title="t", caption="c"
-        ),
-        "photos": lambda: overlays.draw_photos([("a.jpg", photo, [heat])], title="t", caption="c"),
+        "comparison": lambda: overlays.draw_comparison(photo, [View("baseline", 0.5, [heat])], title="t", caption="c"),
+        "photos": lambda: overlays.draw_photo("a.jpg", photo, [heat], title="t", caption="c"),
         "gallery": lambda: galleries.draw_gallery([("Hits", [exhibit])], variant="baseline", caption="c"),
         "disagreements": lambda: galleries.draw_disagreements([[exhibit]], variants=["baseline"], caption="c"),
     }[kind]()
