@@ -1,20 +1,22 @@
-"""`cvd runs`: MLflow's runs of an experiment."""
+"""`cvd runs` and `cvd sync`: MLflow's runs listed, and completed from the project's files."""
 
 import argparse
 import contextlib
 
 from cvd.runtime.errors import InputError
-from cvd.tracking import find_root, list_runs, store_uri
+from cvd.runtime.params.loading import load_params
+from cvd.runtime.project import find_root, store_uri
+from cvd.tracking import list_runs, sync_workspace
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What may be typed after `cvd runs`."""
+    """Declare what may be typed after `cvd runs`."""
     parser.add_argument("experiment", nargs="?", help="DVC's name of it, as in `dvc exp show`, or workspace")
     parser.add_argument("--page", action="store_true", help="only the page in MLflow's UI that shows them")
 
 
 def print_runs(args: argparse.Namespace) -> int:
-    """Prints a table of runs and the page that shows them in MLflow's UI.
+    """Print a table of runs and the page that shows them in MLflow's UI.
 
     Raises:
         InputError: there is no such experiment, or it has no runs.
@@ -32,4 +34,19 @@ def print_runs(args: argparse.Namespace) -> int:
         raise InputError(f"experiment {args.experiment!r} is not known: there are {known}")
     address = server if server.startswith("http") else "`make ui`, then http://127.0.0.1:5000"
     print(listing.page if args.page else f"{listing.format_table()}\n\nTheir curves: {address}{listing.page}")
+    return 0
+
+
+def add_options_of_sync(_: argparse.ArgumentParser) -> None:
+    """Declare nothing: `cvd sync` stands alone."""
+
+
+def sync_results(_: argparse.Namespace) -> int:
+    """Complete MLflow from the project's files."""
+    with contextlib.chdir(find_root()):
+        lines = sync_workspace(load_params().model_dump(mode="json"))
+        place = store_uri()
+    if lines is None:
+        return 1
+    print(*(lines or [f"MLflow at {place} has everything that is here"]), sep="\n")
     return 0

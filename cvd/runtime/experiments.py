@@ -1,22 +1,55 @@
-"""The results that DVC's experiments left in git, each with what it was made from. No DVC is loaded."""
+"""DVC's experiments and their dvc.lock, read from git: models, metrics, and what these were made from."""
 
+import contextlib
 import hashlib
+import io
 import json
+import os
 import re
-import subprocess
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cvd.runtime.errors import InputError
+from cvd.runtime.project import ask_git
 
+WORKSPACE = "workspace"  # the experiment of what runs outside of `dvc exp run`
 LOCK = "dvc.lock"
-_EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
-_CODE = ("cvd/", "stages/")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a lock takes a second without libyaml
+CODE = ("cvd/", "stages/")  # dependencies that are code, not data
+_REF = re.compile(r"refs/exps/(?P<two>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38})/(?P<name>.+)")
+_BLOCK = "variants."
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
+
+Stages = dict[str, dict[str, Any]]
+"""The entries of a dvc.lock, by the stage's name."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment. `ref` is what git calls it: "" for the files of the working folder."""
+
+    name: str
+    ref: str
+
+    def describe_code(self) -> dict[str, str]:
+        """Tags that name the commit of its code; {} for the working folder."""
+        commit = ask_git("rev-parse", self.ref) if self.ref else ""
+        if not commit:
+            return {}
+        parts = _REF.fullmatch(self.ref)
+        baseline = parts["two"] + parts["rest"] if parts else commit
+        tags = {"git.commit": commit, "mlflow.source.git.commit": commit, "git.dirty": "false"}
+        return tags | {"dvc.baseline_rev": baseline}
+
+
+@dataclass(frozen=True)
+class LockedModel:
+    """A trained model as a dvc.lock names it; `params` are those of its training, by dotted name."""
+
+    md5: str
+    params: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -24,7 +57,7 @@ class Outcome:
     """One variant's metrics in one experiment, and what dvc.lock says that they were made from.
 
     Attributes:
-        experiment: its name; `workspace` for the files as they lie here, `HEAD` for what is committed.
+        experiment: its name; `workspace` for the files of the working folder, `HEAD` for what is committed.
         variant: its name.
         seed: of the training.
         settings: every other parameter of the training, as `name: value`.
@@ -42,101 +75,150 @@ class Outcome:
     metrics: Mapping[str, Any]
 
 
+def name_experiment() -> str:
+    """DVC's name of the experiment that runs this process; `workspace` outside of `dvc exp run`."""
+    return os.environ.get("DVC_EXP_NAME") or WORKSPACE
+
+
+def list_experiments(root: Path | None = None) -> list[Experiment]:
+    """DVC's experiments in the repository of `root` or the working folder, newest first."""
+    refs = ask_git("for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/exps", root=root).splitlines()
+    return [Experiment(parts["name"], ref) for ref in refs if (parts := _REF.fullmatch(ref))]
+
+
+def find_experiment(variant: str, md5: str) -> Experiment:
+    """The experiment that made a model: this process' own, else by dvc.lock HEAD (the workspace) or the newest."""
+    if os.environ.get("DVC_EXP_NAME"):
+        return Experiment(name_experiment(), "")
+    for experiment in (Experiment(WORKSPACE, "HEAD"), *list_experiments()):
+        model = read_lock(experiment.ref).get(variant)
+        if model is not None and model.md5 == md5:
+            return experiment
+    return Experiment(WORKSPACE, "")
+
+
+def name_applied() -> str:
+    """The experiment whose results the working folder holds: its dvc.lock is the same; else the workspace."""
+    lock = ask_git("hash-object", LOCK)
+    if not lock or lock == ask_git("rev-parse", f"HEAD:./{LOCK}"):
+        return WORKSPACE
+    alike = (other.name for other in list_experiments() if ask_git("rev-parse", f"{other.ref}:./{LOCK}") == lock)
+    return next(alike, WORKSPACE)
+
+
+def read_lock(ref: str = "") -> dict[str, LockedModel]:
+    """The models that a dvc.lock names, by variant: that of the working folder, or of a commit."""
+    models = {}
+    for stage in _read_stages(ref).values():
+        for path, md5 in _list_digests(stage, "outs").items():
+            variant = Path(path).stem
+            if Path(path).suffix == ".keras" and md5:
+                models[variant] = LockedModel(md5, _read_params(stage, variant))
+    return models
+
+
+def list_stale(variant: str) -> list[Path]:
+    """Outputs in the working folder that were made of another model of this variant than the one that is there."""
+    stages = _read_stages("").values()
+    made = {path: md5 for stage in stages for path, md5 in _list_digests(stage, "outs").items()}
+    stale = []
+    for stage in stages:
+        deps = _list_digests(stage, "deps")
+        if any(made.get(dep, deps[dep]) != deps[dep] for dep in deps if Path(dep).name.split(".")[0] == variant):
+            stale += [Path(path) for path in _list_digests(stage, "outs")]
+    return stale
+
+
 def read_outcomes(root: Path) -> list[Outcome]:
-    """Of the workspace, of the commit that it is on, then of the experiments in git, newest first.
+    """Read the outcomes of the workspace, of the commit that it is on, then of the experiments in git, newest first.
 
-    What an experiment did not bring up to date (`dvc exp run -S seed=2 evaluate@baseline` leaves the other variants at
-    the old seed) is told apart by dvc.lock: only metrics are taken whose digests match what training and evaluation
-    recorded there, with the parameters recorded there, whatever params.yaml says.
+    An experiment need not bring all variants up to date: `dvc exp run -S seed=2 evaluate@baseline` leaves the others at
+    the old seed. So metrics count only where their digests match what training and evaluation recorded in dvc.lock,
+    with the parameters recorded there, whatever params.yaml says.
     """
-    found = _read_files({"workspace": lambda names: {name: _read(root / name) for name in names}})
-    names = _list_experiments(root)
-    return found + _read_files({name: _Revision(root, revision) for name, revision in names.items()})
-
-
-def _read(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
-
-
-def _list_experiments(root: Path) -> dict[str, str]:
-    """{name: commit}: HEAD, then the experiments, newest first; none where there is no repository with a commit."""
-    try:
-        head = _run_git(root, "rev-parse", "--verify", "-q", "HEAD").decode().strip()
-        text = _run_git(root, "for-each-ref", "--sort=-creatordate", "--format=%(refname) %(objectname)", "refs/exps")
-    except InputError:
-        return {}
-    rows = [line.split() for line in text.decode().splitlines()]
-    return {"HEAD": head} | {found["name"]: commit for name, commit in rows if (found := _EXPERIMENT.fullmatch(name))}
-
-
-def _run_git(root: Path, *arguments: str, given: bytes = b"") -> bytes:
-    try:
-        return subprocess.run(["git", *arguments], cwd=root, input=given, capture_output=True, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise InputError(f"git {arguments[0]} failed in {root}: experiments live in a git repository") from error
-
-
-@dataclass(frozen=True)
-class _Revision:
-    """Reads files of a commit: names -> {name: content or None}."""
-
-    root: Path
-    revision: str
-
-    def __call__(self, names: Iterable[str]) -> dict[str, bytes | None]:
-        names = list(names)
-        given = "".join(f"{self.revision}:{name}\n" for name in names).encode()
-        answer = _run_git(self.root, "cat-file", "--batch", given=given)
-        found: dict[str, bytes | None] = {}
-        for name in names:
-            head, _, answer = answer.partition(b"\n")
-            found[name] = None
-            if not head.endswith(b" missing"):
-                size = int(head.split()[-1])
-                found[name], answer = answer[:size], answer[size + 1 :]
-        return found
-
-
-def _read_files(sources: Mapping[str, Any]) -> list[Outcome]:
+    experiments = [Experiment(WORKSPACE, ""), Experiment("HEAD", "HEAD"), *list_experiments(root)]
+    texts = _read_files(root, [(experiment.ref, LOCK) for experiment in experiments])
+    locks = {experiment: _parse_lock(texts.get((experiment.ref, LOCK))) for experiment in experiments}
+    evaluated = [
+        (experiment, stage.partition("@")[2])
+        for experiment, stages in locks.items()
+        for stage in stages
+        if stage.startswith("evaluate@")
+    ]
+    contents = _read_files(root, [(experiment.ref, f"metrics/{variant}.json") for experiment, variant in evaluated])
     outcomes = []
-    for experiment, read in sources.items():
-        text = read([LOCK])[LOCK]
-        stages = (yaml.load(text, _Loader) or {}).get("stages") or {} if text else {}
-        variants = {name.partition("@")[2]: entry for name, entry in stages.items() if name.startswith("evaluate@")}
-        paths = {variant: f"metrics/{variant}.json" for variant in variants}
-        contents = read(paths.values())
-        for variant, path in paths.items():
-            outcome = _join(experiment, variant, stages, contents[path])
-            if outcome:
-                outcomes.append(outcome)
+    for experiment, variant in evaluated:
+        content = contents.get((experiment.ref, f"metrics/{variant}.json"))
+        outcome = _join(experiment.name, variant, locks[experiment], content)
+        outcomes += [outcome] if outcome else []
     return outcomes
 
 
-def _join(experiment: str, variant: str, stages: Mapping[str, Any], content: bytes | None) -> Outcome | None:
+def _join(experiment: str, variant: str, stages: Stages, content: bytes | None) -> Outcome | None:
     """None where the metrics are absent or not of the training that the lock describes."""
     training, evaluation = stages.get(f"train@{variant}"), stages[f"evaluate@{variant}"]
     if content is None or training is None:
         return None
     model = f"models/{variant}.keras"
-    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if _digests(evaluation, "outs").get(f"metrics/{variant}.json") != digest:
+    if _list_digests(evaluation, "outs").get(f"metrics/{variant}.json") != _hash(content):
         return None
-    if _digests(evaluation, "deps").get(model) != _digests(training, "outs").get(model, ""):
+    if _list_digests(evaluation, "deps").get(model) != _list_digests(training, "outs").get(model, ""):
         return None
-    settings = dict(training["params"]["params.yaml"])
-    read = _digests(training, "deps")
-    data = {path: digest for path, digest in read.items() if not path.startswith(_CODE)}
-    code = {path: digest for path, digest in read.items() if path.startswith(_CODE)}
-    return Outcome(
-        experiment,
-        variant,
-        settings.pop("seed"),
-        settings,
-        data,
-        hashlib.md5(json.dumps(code, sort_keys=True).encode(), usedforsecurity=False).hexdigest(),
-        json.loads(content),
-    )
+    settings, deps = _read_params(training, variant), _list_digests(training, "deps")
+    data = {path: md5 for path, md5 in deps.items() if not path.startswith(CODE)}
+    code = {path: md5 for path, md5 in deps.items() if path.startswith(CODE)}
+    code_digest = _hash(json.dumps(code, sort_keys=True).encode())
+    return Outcome(experiment, variant, settings.pop("seed"), settings, data, code_digest, json.loads(content))
 
 
-def _digests(entry: Mapping[str, Any], kind: str) -> dict[str, str]:
-    return {each["path"]: each.get("md5", "") for each in entry.get(kind, ())}
+def _hash(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _read_files(root: Path, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+    """Read files by (revision, path) in one call of git; the revision "" is the folder; missing files are left out."""
+    contents = {
+        place: (root / place[1]).read_bytes() for place in places if not place[0] and (root / place[1]).is_file()
+    }
+    committed = [place for place in places if place[0]]
+    if committed:
+        names = "".join(f"{ref}:./{path}\n" for ref, path in committed)
+        answer = io.BytesIO(ask_git("cat-file", "--batch", root=root, given=names).encode(errors="surrogateescape"))
+        for place in committed:
+            *_, size = answer.readline().split() or [b"missing"]  # COMMIT blob SIZE, or NAME missing
+            if size != b"missing":
+                contents[place] = answer.read(int(size))
+                answer.readline()
+    return contents
+
+
+def _read_stages(ref: str) -> Stages:
+    return _parse_lock(_read_files(Path(), [(ref, LOCK)]).get((ref, LOCK)))
+
+
+def _parse_lock(content: bytes | None) -> Stages:
+    """The stages of a dvc.lock; {} where there is none, or a half-merged one."""
+    with contextlib.suppress(yaml.YAMLError, AttributeError):
+        return dict((yaml.load(content or b"", _Loader) or {}).get("stages") or {})
+    return {}
+
+
+def _read_params(stage: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    """A stage's parameters by dotted name. Of the blocks of `variants` only the variant's own, with `like` resolved."""
+    params = dict(stage.get("params", {}).get("params.yaml", {}))
+    blocks = {name.removeprefix(_BLOCK): params.pop(name) for name in list(params) if name.startswith(_BLOCK)}
+    if variant in blocks:
+        params[_BLOCK + variant] = _resolve(variant, blocks)
+    return params
+
+
+def _resolve(variant: str, blocks: dict[str, Any]) -> dict[str, Any]:
+    """A block over the keys of the one that it is `like`, as far as the lock names that."""
+    block = blocks.pop(variant, {})
+    whole = _resolve(block["like"], blocks) if "like" in block else {}
+    return whole | {key: value for key, value in block.items() if key != "like"}
+
+
+def _list_digests(stage: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """{path: md5} of a stage's `deps` or `outs`."""
+    return {entry["path"]: entry.get("md5", "") for entry in stage.get(kind, ())}

@@ -1,15 +1,17 @@
-"""Where the MLflow store is: found from anywhere, temporary copies of experiments included."""
+"""Where the project, its state and its MLflow store are, from anywhere in it, and what git says of it."""
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 EXPERIMENT = "dogs-vs-cats"
 SQLITE = "sqlite:///"
+OUTPUTS = ("metrics", "plots", "predictions", "models", "data", "dvc.lock")  # stages write these: they are no code
 
 
 def find_root() -> Path:
-    """The repository that owns the store: $DVC_ROOT (the parent's, in temporary copies), or the nearest with .dvc."""
+    """The project that owns the store: $DVC_ROOT (in a temporary copy the parent's), or the nearest with .dvc."""
     if given := os.environ.get("DVC_ROOT"):
         return Path(given).resolve()
     here = Path.cwd().resolve()
@@ -33,7 +35,7 @@ def default_uri() -> str:
 
 
 def show_uri(uri: str) -> str:
-    """An address, or a text with addresses, without users and passwords."""
+    """Remove users and passwords from the addresses in a text."""
     return re.sub(r"//[^/@\s]*@", "//", uri)
 
 
@@ -43,12 +45,39 @@ def experiment_name() -> str:
 
 
 def state_folder() -> Path:
-    """`.cvd/` at the root, git-ignored: locks, and what could not be sent."""
+    """`.cvd/` at the root, git-ignored: locks, and runs that MLflow still lacks."""
     folder = find_root() / ".cvd"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def is_local(uri: str) -> bool:
-    """Whether the store is a file here; a server can be slow, whether it speaks HTTP or SQL."""
+    """True where the store is a file here; a server can be slow, whether it speaks HTTP or SQL."""
     return uri.startswith("sqlite:") or "://" not in uri or uri.startswith("file:")
+
+
+def ask_git(*arguments: str, root: Path | None = None, given: str = "") -> str:
+    """Run git and return its answer, without the last newline; "" without git or a repository, or when git refuses.
+
+    Args:
+        arguments: the command and its options.
+        root: the folder to run in; None: the working folder.
+        given: what git reads from its standard input.
+
+    Returns:
+        Text. `.encode(errors="surrogateescape")` gives back the very bytes.
+    """
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, input=given.encode(), capture_output=True, check=True, timeout=20
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode(errors="surrogateescape").removesuffix("\n")
+
+
+def ask_changes() -> str:
+    """List the tracked files of code that differ from the commit, as `git status --porcelain` prints them."""
+    return ask_git(
+        "status", "--porcelain", "--untracked-files=no", "--", ".", *(f":(exclude){name}" for name in OUTPUTS)
+    )

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -49,14 +49,16 @@ def lock_stage(name: str) -> Iterator[None]:
         yield
 
 
-def run_stage(work: Callable[[], None], name: str) -> None:
+def run_stage(work: Callable[[], None], name: str, *, holds_lock: bool = True) -> None:
     """Run a stage's work under its lock; exit with 0, 2 for bad input, 130 for Ctrl-C, 143 for `kill`.
 
     Args:
         work: the stage, its arguments parsed and bound.
         name: the stage's name, for the lock, when DVC does not give one.
+        holds_lock: False for a process that writes nothing, because it only helps another one that does.
     """
-    with end_in_one_line("nothing half-written is left"), lock_stage(os.environ.get("DVC_STAGE", name)):
+    lock = lock_stage(os.environ.get("DVC_STAGE", name)) if holds_lock else nullcontext()
+    with end_in_one_line("nothing half-written is left" if holds_lock else "the other processes end as well"), lock:
         work()
 
 

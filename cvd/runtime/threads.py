@@ -60,25 +60,30 @@ def map_ahead(
     n_ahead: int,
     n_threads: int | None = None,
     initializer: Callable[[], None] | None = None,
+    weigh: Callable[[T], int] = lambda item: 1,
 ) -> Iterator[R]:
     """Yield `work(item)` of each item, in order, computed on threads ahead of the reader.
 
     Args:
         work: called once for each item.
         items: read in the caller's thread, `n_ahead` of them before their result is asked for.
-        n_ahead: how many results may wait, which bounds the memory.
+        n_ahead: how many items may wait, or their weight together, which bounds the memory.
         n_threads: how many threads; None: one for each core.
         initializer: called once in each thread, such as `give_way`.
+        weigh: gives an item's weight, at least 1, where large ones count more.
 
     Raises:
         Exception: what `work` raised for the item whose turn it is.
     """
     with ThreadPoolExecutor(n_threads or count_cores(), initializer=initializer) as pool:
         waiting: deque[Future[R]] = deque()
+        weights: deque[int] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(work, item))
-                if len(waiting) > n_ahead:
+                weights.append(weigh(item))
+                while sum(weights) > n_ahead:
+                    weights.popleft()
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from cvd.runtime.files import hash_file
+from cvd.tracking.records import MODEL_HASH, MODEL_MD5
 from cvd.tracking.store import Store
 
-MODEL_HASH = "model.sha256"
-MODEL_MD5 = "model.md5"  # as dvc.lock names it
 MODEL_NAME = "model"  # mlflow.keras.load_model("runs:/RUN_ID/model")
 
 
 class _SavedModel:
-    """Stands for a model that is saved already: MLflow's Keras flavour calls only `save`."""
+    """Stand for a model that is saved already: MLflow's Keras flavour calls only `save`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,8 +42,8 @@ def describe_interface(shape: tuple[int, ...]) -> dict[str, str]:
     }
 
 
-def log_model(store: Store, run_id: str, model_path: str | Path, example: "np.ndarray | None" = None) -> None:
-    """Logs a `.keras` file, byte by byte, as the run's model.
+def log_model(store: Store, run_id: str, model_path: Path) -> None:
+    """Log a `.keras` file, byte by byte, as the run's model, with grey pixels as an example of its input.
 
     The file is copied, not loaded, so that this takes a fraction of a second and the logged model is the file.
 
@@ -52,28 +51,25 @@ def log_model(store: Store, run_id: str, model_path: str | Path, example: "np.nd
         store: the open store.
         run_id: the run that trained it.
         model_path: the `.keras` file; pixels or features -> (n, 1) logits.
-        example: (n, ...) an input as example, its first row is kept; None: grey pixels.
     """
     import mlflow.keras
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model, ModelSignature
     from mlflow.types.schema import Schema, TensorSpec
 
-    if example is None:
-        example = np.full((1, *read_input_shape(model_path)), 128.0)
-    example = np.asarray(example, np.float32)[:1]
+    example = np.full((1, *read_input_shape(model_path)), 128, np.float32)
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
         Schema([TensorSpec(np.dtype(np.float32), (-1, 1))]),
     )
     notes = describe_interface(example.shape[1:])
-    tags = {"variant": Path(model_path).stem, MODEL_HASH: hash_file(model_path)} | notes
+    tags = {"variant": model_path.stem, MODEL_HASH: hash_file(model_path)} | notes
     logged = store.client.create_logged_model(
         store.experiment_id, name=MODEL_NAME, source_run_id=run_id, model_type="keras", tags=tags
     )
     with tempfile.TemporaryDirectory() as folder:
         mlflow.keras.save_model(
-            _SavedModel(Path(model_path)),
+            _SavedModel(model_path),
             folder,
             mlflow_model=Model(
                 artifact_path=logged.artifact_location,

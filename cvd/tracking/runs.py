@@ -1,23 +1,23 @@
-"""What is done to runs of an open store: make, find, fill, end."""
+"""What is done to runs of an open store, and the one path that completes a run from its record."""
 
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cvd.runtime.dvc_files import WORKSPACE
+from cvd.runtime.experiments import WORKSPACE
+from cvd.tracking import folders
 from cvd.tracking.model import log_model
-from cvd.tracking.run_records import (
-    Record,
+from cvd.tracking.records import (
+    FIGURES,
+    FILES,
+    MODEL_HASH,
+    RunRecord,
     arrange_files,
     complete_epoch,
-    digest_files,
-    digest_of,
     is_dead,
-    name_digest,
-    name_metrics,
     now_ms,
 )
 from cvd.tracking.store import Store, lock_store
@@ -52,20 +52,19 @@ def find_training(runs: "Sequence[Run]") -> "Run | None":
 
 
 def join_group(store: Store, run: "Run", experiment: str) -> None:
-    """Lets a run stand with those of an experiment that uses its model untouched: in the tag `groups`, newest first."""
+    """Add an experiment that uses a run's model untouched to the run's tag `groups`, newest first."""
     with lock_store():  # experiments run at once
         names = store.client.get_run(run.info.run_id).data.tags.get(GROUPS, "").split()
         if experiment not in names:
-            kept = [experiment, *names][:MOST_GROUPS]
-            store.client.set_tag(run.info.run_id, GROUPS, format_groups(kept))
+            store.client.set_tag(run.info.run_id, GROUPS, _format_groups([experiment, *names][:MOST_GROUPS]))
 
 
-def format_groups(names: Sequence[str]) -> str:
+def _format_groups(names: Sequence[str]) -> str:
     """Names between blanks, so that `tags.groups LIKE "% NAME %"` finds whole ones."""
     return f" {' '.join(names)} "
 
 
-def describe_run(record: Record) -> str:
+def _describe_run(record: RunRecord) -> str:
     """The run's description: how to get from it to the experiment, and where its pictures are."""
     baseline = f"commit `{record.tags.get('dvc.baseline_rev', 'unknown')[:7]}`"
     name = record.experiment
@@ -75,24 +74,22 @@ def describe_run(record: Record) -> str:
     return f"{origin}\n\nCurves: *Model metrics*. Pictures: *Artifacts*, in `evaluation`, `filters`, `gradcam`."
 
 
-def start_run(store: Store, record: Record) -> str:
-    """Makes the record's run, with its tags, parameters and data set; returns its id and keeps it in the record."""
-    client = store.client
-    tags = record.tags | {"variant": record.variant, "kind": record.kind, GROUPS: format_groups([record.experiment])}
-    tags |= {"mlflow.note.content": describe_run(record)} | choose_colour(record.variant, record.experiment)
-    run = client.create_run(store.experiment_id, start_time=record.start_ms, tags=tags, run_name=record.name)
+def start_run(store: Store, record: RunRecord) -> str:
+    """Make the record's run, with its tags, parameters and data set; return its id and keep it in the record."""
+    tags = record.tags | {"variant": record.variant, "kind": record.kind, GROUPS: _format_groups([record.experiment])}
+    tags |= {"mlflow.note.content": _describe_run(record)} | choose_colour(record.variant, record.experiment)
+    run = store.client.create_run(store.experiment_id, start_time=record.start_ms, tags=tags, run_name=record.name)
     record.run_id = run.info.run_id
     _log_inputs(store, record)
     return record.run_id
 
 
-def _log_inputs(store: Store, record: Record) -> None:
-    """Parameters, a hundred in one request, and data sets."""
+def _log_inputs(store: Store, record: RunRecord) -> None:
+    """Parameters, at most a hundred, and data sets."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
     params = [Param(name, value) for name, value in record.params.items()]
-    for first in range(0, len(params), 100):
-        store.client.log_batch(str(record.run_id), params=params[first : first + 100], synchronous=True)
+    store.client.log_batch(str(record.run_id), params=params, synchronous=True)
     sets = []
     for name, digest in record.data.items():
         source = json.dumps({"uri": record.tags.get(f"data.{name}.uri", name)})
@@ -103,7 +100,7 @@ def _log_inputs(store: Store, record: Record) -> None:
 
 
 def log_epochs(store: Store, run_id: str, epochs: Sequence[tuple[int, int, Mapping[str, float]]]) -> None:
-    """Curves: each epoch's metrics at step = epoch."""
+    """Log curves: each epoch's metrics at step = epoch."""
     from mlflow.entities import Metric
 
     points = [
@@ -120,30 +117,40 @@ def find_steps(store: Store, run_id: str) -> set[int]:
     return {point.step for point in store.client.get_metric_history(run_id, "loss")}
 
 
-def has_model(store: Store, run_id: str) -> bool:
-    """Whether a run has a whole model."""
-    outputs = store.client.get_run(run_id).outputs
-    return bool(outputs and outputs.model_outputs)
-
-
 def log_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
-    """Sets tags, all in one request."""
+    """Set tags, all in one request."""
     from mlflow.entities import RunTag
 
     store.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()], synchronous=True)
 
 
 def end_run(store: Store, run_id: str, status: str, end_ms: int | None = None) -> None:
-    """Ends a run: FINISHED, FAILED or KILLED."""
+    """End a run: FINISHED, FAILED or KILLED."""
     store.client.set_terminated(run_id, status=status, end_time=end_ms or now_ms())
 
 
-def send_record(store: Store, record: Record) -> str:
-    """Brings a whole record into its run, made if missing; what is there already is not sent again.
+def mark_dead_runs(store: Store) -> list[str]:
+    """End runs whose process is gone (killed, or the machine restarted) as KILLED; return their names."""
+    dead = [run for run in find_runs(store, {}, running=True) if is_dead(run.data.tags)]
+    for run in dead:
+        store.client.set_tag(run.info.run_id, "process.lost", "true")
+        end_run(store, run.info.run_id, "KILLED")
+    return [str(run.info.run_name) for run in dead]
+
+
+def complete_run(store: Store, record: RunRecord) -> list[str]:
+    """Bring a record into the run where it belongs, made if missing; nothing that is there is sent again.
+
+    A training has a run of its own. An evaluation goes to the run of its model in its experiment. Where there is none,
+    but a training in another experiment, that one joins the experiment's group if it has all of this already; otherwise
+    a run of kind `evaluation` is made, whose tag `source_run_id` points to the training.
 
     Returns:
-        the run's id.
+        What was sent, in words.
     """
+    if record.kind == "evaluation":
+        _find_home(store, record)
+        return fill_run(store, record) if record.run_id else []
     if record.run_id is None and (key := record.tags.get("run_key")):
         record.run_id = next((run.info.run_id for run in find_runs(store, {"run_key": key})), None)
     if record.run_id is None:
@@ -152,56 +159,65 @@ def send_record(store: Store, record: Record) -> str:
         log_tags(store, record.run_id, record.tags | {"kind": record.kind})
         if not store.client.get_run(record.run_id).data.params:
             _log_inputs(store, record)
-    run_id = str(record.run_id)
-    sent = find_steps(store, run_id)
-    log_epochs(store, run_id, [entry for entry in record.epochs if entry[0] not in sent])
-    if record.model is not None and not has_model(store, run_id):
+    words = fill_run(store, record)
+    end_run(store, str(record.run_id), record.status, record.end_ms)
+    return words
+
+
+def _find_home(store: Store, record: RunRecord) -> None:
+    """Set the record's run, made if need be; None where there is nothing to do."""
+    model = {"variant": record.variant, MODEL_HASH: record.tags[MODEL_HASH]}
+    runs = find_runs(store, model)
+    if find_training(runs) is None:  # it may wait to be sent, since the server was down
+        for folder, other in folders.list_kept():
+            if other.kind == "training" and model.items() <= {"variant": other.variant, **other.tags}.items():
+                complete_run(store, other)
+                folders.drop(folder)
+        runs = find_runs(store, model)
+    source = find_training(runs)
+    home = next((run for run in runs if run.data.tags.get("dvc.exp_name") == record.experiment), None)
+    if home is not None:
+        record.run_id = home.info.run_id
+    elif source is not None and (record.only_own or record.digest_results().items() <= source.data.tags.items()):
+        join_group(store, source, record.experiment)
+    elif not record.only_own:
+        if source is not None:  # its parameters too, so that tables compare
+            record.tags["source_run_id"] = source.info.run_id
+            record.params = dict(source.data.params)
+        end_run(store, start_run(store, record), "FINISHED")
+
+
+def fill_run(store: Store, record: RunRecord) -> list[str]:
+    """Log what the record's run lacks of epochs, model, figures and files; return that in words."""
+    from mlflow.entities import Metric, RunTag
+
+    run, run_id, words = store.client.get_run(record.run_id), str(record.run_id), []
+    sent = find_steps(store, run_id) if record.epochs else set()
+    if missing := [entry for entry in record.epochs if entry[0] not in sent]:
+        log_epochs(store, run_id, missing)
+        words.append(f"{len(missing)} epochs")
+    if record.model is not None and not (run.outputs and run.outputs.model_outputs):
         log_model(store, run_id, record.model)
-    for folder, files in record.files.items():
-        log_files(store, run_id, files, folder)
-    end_run(store, run_id, record.status if record.status != "RUNNING" else "KILLED", record.end_ms)
-    return run_id
+        words.append("model")
+    lacking = {tag: digest for tag, digest in record.digest_results().items() if run.data.tags.get(tag) != digest}
+    for folder, figures in record.metrics.items():
+        if (tag := FIGURES.format(folder)) in lacking:
+            points = [Metric(name, value, now_ms(), 0) for name, value in figures.items()]
+            store.client.log_batch(run_id, metrics=points, tags=[RunTag(tag, lacking[tag])], synchronous=True)
+            words.append(f"figures of {folder}")
+    for folder, paths in record.files.items():
+        if (tag := FILES.format(folder)) in lacking:
+            _upload(store, run_id, paths, folder)
+            log_tags(store, run_id, {tag: lacking[tag]})
+            words.append(f"{len(paths)} files of {folder}")
+    return words
 
 
-def mark_dead_runs(store: Store) -> list[str]:
-    """Ends runs whose process is gone (killed, or the machine restarted) as KILLED; returns their names."""
-    names = []
-    for run in find_runs(store, {}, running=True):
-        if is_dead(run.data.tags):
-            store.client.set_tag(run.info.run_id, "process.lost", "true")
-            end_run(store, run.info.run_id, "KILLED")
-            names.append(run.info.run_name)
-    return names
-
-
-def log_files(store: Store, run_id: str, files: Sequence[str | Path], folder: str) -> bool:
-    """Uploads files into a folder of the run's artifacts; False when these very files are there already."""
-    tag, digest = f"files.{folder}", digest_files(files)
-    if store.client.get_run(run_id).data.tags.get(tag) == digest:
-        return False
+def _upload(store: Store, run_id: str, paths: Sequence[Path], folder: str) -> None:
+    """Into a folder of the run's artifacts, all in one call."""
     with tempfile.TemporaryDirectory() as staged:
-        for name, path in arrange_files(files).items():
+        for name, path in arrange_files(paths).items():
             target = Path(staged, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         store.client.log_artifacts(run_id, staged, artifact_path=folder)
-    log_tags(store, run_id, {tag: digest})
-    return True
-
-
-def log_results(store: Store, run_id: str, metrics: Mapping[str, Any], folder: str) -> bool:
-    """Logs a stage's final figures, nested ones joined by "/" (`test/accuracy`); False when they are there already."""
-    from mlflow.entities import Metric
-
-    figures = name_metrics(metrics)
-    if not figures:
-        return False
-    digest = digest_of(figures)
-    if store.client.get_run(run_id).data.tags.get(name_digest(folder)) == digest:
-        return False
-    moment = now_ms()
-    store.client.log_batch(
-        run_id, metrics=[Metric(name, value, moment, 0) for name, value in figures.items()], synchronous=True
-    )
-    log_tags(store, run_id, {name_digest(folder): digest})
-    return True

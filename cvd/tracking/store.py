@@ -2,8 +2,9 @@
 
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from cvd.runtime.files import replace_file
 from cvd.runtime.locks import hold_lock
 from cvd.runtime.project import SQLITE, default_uri, experiment_name, find_root, is_local, state_folder, store_uri
-from cvd.tracking.folders import follow_artifacts
 from cvd.tracking.view import describe_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+LOCK_S = 5.0  # how long to wait for a database that another process writes to
 
 
 @dataclass(frozen=True)
@@ -27,38 +29,41 @@ class Store:
     root: Path
 
 
-def configure_mlflow() -> None:
-    """Telemetry off, few retries, no chatter. Before mlflow's first import."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised, too
+# Telemetry off, no chatter.
+ALWAYS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+# Few retries, unless the user wants more.
+BY_DEFAULT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+}
 
 
 def load_mlflow() -> None:
-    """Imports mlflow, quiet."""
-    configure_mlflow()
+    """Import mlflow, which reads the environment then, and keep it quiet: its errors are raised, too."""
+    os.environ.update(BY_DEFAULT | os.environ | ALWAYS)
     import mlflow  # noqa: F401
 
-    configure_mlflow()  # its import sets levels of its own
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager
 def lock_store() -> Iterator[None]:
-    """One process at a time makes the database and the experiment: MLflow's own start-up races."""
+    """Let one process at a time make the database and the experiment: MLflow's start-up races with itself."""
     with hold_lock(state_folder() / "mlflow.lock"):
         yield
 
 
 def open_store() -> Store:
-    """Opens the store and its experiment, making both when missing.
+    """Open the store and its experiment, and make both where they are missing.
 
     Raises:
         Exception: whatever mlflow or the database says.
@@ -73,6 +78,27 @@ def open_store() -> Store:
         elif uri == default_uri():
             follow_artifacts(path, (root / "mlartifacts").as_uri(), experiment_name())
         return _open_experiment(uri, root)
+
+
+def follow_artifacts(database: Path, place: str, experiment: str) -> None:
+    """Let a database that was moved or copied with its folder find the artifacts beside it: MLflow keeps full paths.
+
+    Args:
+        database: the sqlite file.
+        place: the address of the artifacts' folder now.
+        experiment: whose artifacts they are.
+    """
+    columns = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
+    with closing(sqlite3.connect(database, timeout=LOCK_S)) as connection, connection:
+        query = "SELECT artifact_location FROM experiments WHERE name = ?"
+        old = next((row[0] for row in connection.execute(query, (experiment,))), None)
+        if old is None or old == place or not old.endswith("/mlartifacts"):
+            return
+        for table, column in columns:
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?",
+                (place, len(old) + 1, len(old) + 1, f"{old}/"),
+            )
 
 
 def _open_experiment(uri: str, root: Path) -> Store:
@@ -94,7 +120,7 @@ def _open_experiment(uri: str, root: Path) -> Store:
 
 
 def _create_database(path: Path) -> None:
-    """Makes MLflow's tables, whole or not at all, and without a disk flush for each: some 2 s instead of 4 to 20."""
+    """Make MLflow's tables, whole or not at all, and without a disk flush for each: some 2 s instead of 4 to 20."""
     from mlflow import MlflowClient
     from sqlalchemy import event
     from sqlalchemy.engine import Engine

@@ -1,44 +1,39 @@
-"""Completing MLflow from files: what DVC restored without running code, and what could not be sent."""
+"""`cvd sync` completes MLflow from files; `cvd runs` lists what it has, and the address where its UI shows the same."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvd.runtime.dvc_files import list_experiments, list_stale, name_applied, read_lock
+from cvd.runtime.experiments import list_experiments, list_stale, name_applied, read_lock
 from cvd.runtime.files import hash_file
 from cvd.runtime.locks import hold_lock
 from cvd.runtime.project import state_folder
-from cvd.tracking import outbox
-from cvd.tracking.additions import send_addition
+from cvd.tracking import folders
 from cvd.tracking.gate import GATE
-from cvd.tracking.model import MODEL_HASH, MODEL_MD5, log_model
-from cvd.tracking.outbox import Addition
-from cvd.tracking.run_records import Record, describe_origin, digest_files, digest_of, name_digest, now_ms
+from cvd.tracking.records import FILES, MODEL_HASH, MODEL_MD5, RunRecord, describe_origin, now_ms
 from cvd.tracking.runs import (
     GROUPS,
+    complete_run,
+    fill_run,
     find_runs,
-    find_steps,
     find_training,
-    has_model,
     join_group,
-    log_epochs,
-    log_files,
-    log_results,
     log_tags,
     mark_dead_runs,
-    send_record,
 )
 from cvd.tracking.store import Store
-from cvd.tracking.workspace import find_figures, find_results, read_epochs, read_record
+from cvd.tracking.view import KEY, describe_view, name_view
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SHARED = "comparison"  # made of all variants: another one's training changes it
+HEADINGS = ("run", "what", "test", "gap", "status", "run id")
 
 
 def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
-    """Brings into MLflow what the working folder holds and MLflow lacks; a second time there is nothing to do.
+    """Bring into MLflow what the working folder holds and MLflow lacks; a second time there is nothing to do.
 
     What is kept in `.cvd/unsent/` is sent first. Then each `models/VARIANT.keras` gets its training run, with curves
     from its history, model, figures and pictures, unless a run with this very model has them. Last, each of DVC's
@@ -49,6 +44,9 @@ def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
 
     Returns:
         One line for each thing sent; None when MLflow could not be used (one warning line said so).
+
+    Raises:
+        InputError: a file of the working folder is damaged.
     """
     with hold_lock(state_folder() / "sync.lock"):
         return GATE.attempt(lambda store: list(_sync(store, params)), patient=True)
@@ -57,87 +55,129 @@ def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
 def _sync(store: Store, params: Mapping[str, Any]) -> Iterator[str]:
     for name in mark_dead_runs(store):
         yield f"{name}: its process is gone, marked KILLED"
-    for folder, item in outbox.list_kept():
-        if isinstance(item, Record):
-            send_record(store, item)
-        else:
-            send_addition(store, item)
-        outbox.drop(folder)
-        yield f"{item.name}: sent what was kept of {getattr(item, 'folder', 'the training') or 'the figures'}"
+    for folder, record in folders.list_kept():
+        complete_run(store, record)
+        folders.drop(folder)
+        yield f"{record.name}: sent what was kept of {record.title}"
     for model_path in sorted(Path("models").glob("*.keras")):
         yield from _sync_variant(store, model_path, params)
     yield from _sync_groups(store)
 
 
 def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any]) -> Iterator[str]:
-    variant = model_path.stem
-    digest = hash_file(model_path)
-    runs = find_runs(store, {"variant": variant, MODEL_HASH: digest})
+    runs = find_runs(store, {"variant": model_path.stem, MODEL_HASH: hash_file(model_path)})
     run = find_training(runs)
     if run is None:
-        orphan = next((run for run in runs if "source_run_id" not in run.data.tags), None)
-        record = read_record(model_path, params)
-        if orphan is not None:
+        record = folders.read_record(model_path, params)
+        orphan = next((other for other in runs if "source_run_id" not in other.data.tags), None)
+        if orphan is not None:  # an evaluation came first
             record.run_id, record.tags = orphan.info.run_id, {"restored": "true"}
-        run = store.client.get_run(send_record(store, record))
+        complete_run(store, record)
+        run = store.client.get_run(record.run_id)
         yield f"{run.info.run_name}: made from its files, {len(record.epochs)} epochs"
         runs = [run, *(other for other in runs if other.info.run_id != run.info.run_id)]
     else:
-        sent = find_steps(store, run.info.run_id)
-        if missing := [entry for entry in read_epochs(model_path) if entry[0] not in sent]:
-            log_epochs(store, run.info.run_id, missing)
-            yield f"{run.info.run_name}: {len(missing)} epochs"
-    if not has_model(store, run.info.run_id):
-        log_model(store, run.info.run_id, model_path)
-        yield f"{run.info.run_name}: model"
-    elif MODEL_MD5 not in run.data.tags:
-        log_tags(store, run.info.run_id, {MODEL_MD5: hash_file(model_path, "md5")})
-    yield from _sync_results(store, run, runs, variant)
+        record = RunRecord(model_path.stem, "", "training", 0, run_id=run.info.run_id, model=model_path)
+        record.epochs = folders.read_epochs(model_path)
+        yield from (f"{run.info.run_name}: {what}" for what in fill_run(store, record))
+        if MODEL_MD5 not in run.data.tags:
+            log_tags(store, run.info.run_id, {MODEL_MD5: hash_file(model_path, "md5")})
+    yield from _sync_results(store, run, runs)
 
 
-def _sync_results(store: Store, run: "Run", runs: "list[Run]", variant: str) -> Iterator[str]:
+def _sync_results(store: Store, run: "Run", runs: "list[Run]") -> Iterator[str]:
     """Figures and files, each unless one of the model's runs has it unchanged.
 
     Where the training's run has others, these go to a run of the experiment that made them.
     """
-    applied = name_applied()
-    has_own = applied == run.data.tags.get("dvc.exp_name")
-    stale = list_stale(variant)
-    all_files, all_figures = find_results(variant, stale), find_figures(variant, stale)
-    for folder in all_files | all_figures:
-        if folder == SHARED and (run.data.tags.get("restored") != "true" or f"files.{SHARED}" in run.data.tags):
+    tags, applied = run.data.tags, name_applied()
+    for folder, files, metrics in folders.read_results(tags["variant"], list_stale(tags["variant"])):
+        if folder == SHARED and (tags.get("restored") != "true" or FILES.format(SHARED) in tags):
             continue  # not this run's: its own experiment's comparison may be another
-        files, metrics = all_files.get(folder, []), all_figures.get(folder, {})
-        tags = {f"files.{folder}": digest_files(files)} if files else {}
-        tags |= {name_digest(folder): digest_of(metrics)} if metrics else {}
-        known = {tag: {other.data.tags.get(tag) for other in runs} for tag in tags}
-        missing = {tag for tag in tags if tag not in run.data.tags or tags[tag] not in known[tag]}
-        if not missing:
-            continue
-        what = [f"{len(files)} files"] * bool(files) + ["figures"] * (name_digest(folder) in missing)
-        yield f"{run.info.run_name}: {' and '.join(what)} of {folder}"
-        if has_own or not missing & run.data.tags.keys():
-            log_results(store, run.info.run_id, metrics, folder)
-            if files:
-                log_files(store, run.info.run_id, files, folder)
-        else:
-            model = run.data.tags[MODEL_HASH]
-            origin = describe_origin() | {"dvc.exp_name": applied, "group": applied}
-            send_addition(store, Addition(variant, model, applied, now_ms(), origin, metrics, folder, files=files))
+        record = RunRecord(tags["variant"], tags.get("dvc.exp_name", applied), "evaluation", now_ms())
+        record.files, record.metrics = {folder: files} if files else {}, {folder: metrics} if metrics else {}
+        digests = record.digest_results()
+        known = {tag for tag, digest in digests.items() if digest in {other.data.tags.get(tag) for other in runs}}
+        missing = {tag for tag in digests if tag not in tags or tag not in known}
+        if missing & tags.keys():
+            record.experiment = applied
+        origin = {"dvc.exp_name": record.experiment, "group": record.experiment}
+        record.tags = describe_origin() | origin | {MODEL_HASH: tags[MODEL_HASH]}
+        if missing and (words := complete_run(store, record)):
+            yield f"{run.info.run_name}: {' and '.join(words)}"
 
 
 def _sync_groups(store: Store) -> Iterator[str]:
     """Untouched variants, and experiments that DVC restored from its cache, by the models that dvc.lock names."""
-    trained, runs = {}, find_runs(store, {"kind": "training"})
-    for run in reversed(runs):  # the newest of a model counts
-        trained[run.data.tags.get("variant"), run.data.tags.get(MODEL_MD5)] = run
+    runs = find_runs(store, {"kind": "training"})
+    by_model = {(run.data.tags.get("variant"), run.data.tags.get(MODEL_MD5)): run for run in reversed(runs)}
+    trained = {(run.data.tags.get("variant"), run.data.tags.get("dvc.exp_name")) for run in runs}
     for experiment in list_experiments():
-        models = read_lock(experiment.ref).items()
-        found = [run for variant, model in models if (run := trained.get((variant, model.md5))) is not None]
-        own = {(each.data.tags.get("variant"), each.data.tags.get("dvc.exp_name")) for each in runs}
-        found = [run for run in found if (run.data.tags.get("variant"), experiment.name) not in own]
-        joining = [run for run in found if experiment.name not in run.data.tags.get(GROUPS, "").split()]
-        for run in joining:
-            join_group(store, run, experiment.name)
+        joining = []
+        for variant, model in read_lock(experiment.ref).items():
+            run = by_model.get((variant, model.md5))  # the newest of a model
+            groups = run.data.tags.get(GROUPS, "").split() if run else []
+            if run is not None and (variant, experiment.name) not in trained and experiment.name not in groups:
+                join_group(store, run, experiment.name)
+                joining.append(str(run.info.run_name))
         if joining:
-            yield f"{experiment.name}: {', '.join(run.info.run_name for run in joining)} joined its group"
+            yield f"{experiment.name}: {', '.join(joining)} joined its group"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Rows under HEADINGS, newest first; the experiments that there are; the UI's page, without its server."""
+
+    rows: list[tuple[str, ...]]
+    experiments: list[str]
+    page: str
+
+    def format_table(self) -> str:
+        """Columns of even width."""
+        widths = [max(map(len, column)) for column in zip(HEADINGS, *self.rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (HEADINGS, *self.rows)]
+        return "\n".join(lines)
+
+
+def list_runs(experiment: str | None = None) -> Listing | None:
+    """The runs of a DVC experiment, those of variants that it left untouched included, or all.
+
+    Returns:
+        None when MLflow could not be used (one warning line said so).
+    """
+    return GATE.attempt(lambda store: _list_runs(store, experiment), patient=True)
+
+
+def _list_runs(store: Store, experiment: str | None) -> Listing:
+    mark_dead_runs(store)
+    runs = find_runs(store, {})
+    names = {run.data.tags.get("dvc.exp_name", "") for run in runs} | {other.name for other in list_experiments()}
+    key = KEY
+    if experiment is not None and (runs := _choose(runs, experiment)):
+        for run in runs:
+            join_group(store, run, experiment)
+        key, tag = name_view(experiment)
+        store.client.set_experiment_tag(store.experiment_id, tag, describe_view(experiment))
+    page = f"/#/experiments/{store.experiment_id}/runs?compareRunsMode=CHART&viewStateShareKey={key}"
+    return Listing([_describe(run, experiment) for run in runs], sorted(names - {""}), page)
+
+
+def _choose(runs: "Sequence[Run]", experiment: str) -> "list[Run]":
+    """By tags, and by the models that the experiment's dvc.lock names: DVC may have restored it, running no code."""
+    members = [run for run in runs if experiment in run.data.tags.get(GROUPS, "").split()]
+    variants = {run.data.tags.get("variant") for run in members}
+    ref = next((other.ref for other in list_experiments() if other.name == experiment), None)
+    for variant, model in (read_lock(ref) if ref else {}).items():
+        alike = {"variant": variant, MODEL_MD5: model.md5}.items()
+        members += [run for run in runs if alike <= run.data.tags.items()][:1] if variant not in variants else []
+    return members
+
+
+def _describe(run: "Run", experiment: str | None) -> tuple[str, ...]:
+    tags, metrics = run.data.tags, run.data.metrics
+    what = {"training": "trained", "evaluation": "evaluated"}.get(tags.get("kind", ""), "")
+    if experiment not in (None, tags.get("dvc.exp_name")):
+        what = "reused"
+    test, gap = metrics.get("test/accuracy"), metrics.get("overfitting/accuracy_gap")
+    figures = ("" if test is None else f"{test:.4f}", "" if gap is None else f"{gap:+.4f}")
+    return (str(run.info.run_name), what, *figures, str(run.info.status), str(run.info.run_id))

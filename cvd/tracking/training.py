@@ -1,142 +1,142 @@
-"""A training's run, live."""
+"""What stages tell MLflow: a training live, and what later stages add to its run."""
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cvd.runtime.dvc_files import name_experiment
+from cvd.runtime.experiments import name_experiment
 from cvd.runtime.files import hash_file
 from cvd.runtime.project import is_local, store_uri
-from cvd.tracking import outbox
+from cvd.tracking import folders
 from cvd.tracking.gate import GATE
-from cvd.tracking.model import MODEL_HASH, log_model
-from cvd.tracking.run_records import (
-    Record,
+from cvd.tracking.records import (
+    MODEL_HASH,
+    RunRecord,
     describe_origin,
     describe_process,
-    digest_of,
+    describe_training,
+    name_metrics,
     name_params,
     now_ms,
 )
-from cvd.tracking.runs import (
-    end_run,
-    find_runs,
-    find_steps,
-    log_epochs,
-    log_files,
-    log_tags,
-    mark_dead_runs,
-    start_run,
-)
+from cvd.tracking.runs import complete_run, find_runs, find_steps, log_epochs, log_tags, mark_dead_runs, start_run
 from cvd.tracking.store import Store
 
 SHARE = 0.01  # of the time may go into sending epochs: quick ones are sent several at once
 LAG = 0.1  # of the time so far is between two sendings to a server: its budget is to last for a training of days
 
 
+def send_or_keep(record: RunRecord) -> None:
+    """Complete the record's run; what cannot be sent waits for `cvd sync`."""
+    if GATE.attempt(lambda store: complete_run(store, record)) is None:
+        folders.keep(record)
+
+
+def add_to_run(
+    *,
+    variant: str,
+    model_path: str | Path,
+    metrics: Mapping[str, Any] | None = None,
+    files: Sequence[str | Path] = (),
+    folder: str = "",
+    only_own: bool = False,
+) -> None:
+    """Add figures and files to the newest run that trained this very model, as `complete_run` says.
+
+    Args:
+        variant: the model's variant.
+        model_path: its `.keras` file; the run is found by its hash.
+        metrics: final figures, nested or flat; `{"test": {"accuracy": 0.7}}` becomes `test/accuracy`.
+        files: files for the run's artifacts; names are relative to their common parent.
+        folder: folder of the artifacts, usually the stage's name.
+        only_own: skip it when the model has no run in this experiment: for what changes with other variants.
+    """
+    record = RunRecord(variant, name_experiment(), "evaluation", now_ms(), only_own=only_own)
+    record.tags = describe_origin() | {"dvc.stage": os.environ.get("DVC_STAGE", "evaluate")}
+    record.tags[MODEL_HASH] = hash_file(model_path)
+    if figures := name_metrics(metrics or {}):
+        record.metrics[folder] = figures
+    if files:
+        record.files[folder] = [Path(path) for path in files]
+    send_or_keep(record)
+
+
 class TrainingRun:
     """A run that never fails the training; made by `track_training`.
 
-    One thread talks to MLflow, in the order of the calls, while the caller's goes on training: MLflow's import alone
-    takes seconds. `finish` waits for it.
+    One thread talks to MLflow while the caller's goes on training: MLflow's import alone takes seconds. Epochs that it
+    sends meanwhile are a preview. `finish` completes the run from the record, and waits for that.
     """
 
-    def __init__(self, record: Record, resume_key: str | None) -> None:
+    def __init__(self, record: RunRecord) -> None:
         import keras  # noqa: F401 - now, in this thread: two that load what it shares with mlflow at once can deadlock
 
         self.record = record
         self._sent: set[int] = set()
-        self._is_complete = True
         self._began = time.monotonic()
         self._next_send = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tracking")
-        self._attempt(lambda store: self._sent.update(_begin(store, record, resume_key)))
+        self._thread.submit(GATE.attempt, lambda store: self._sent.update(_begin(store, record)))
         self._sending: Future[None] | None = None
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Metrics after an epoch (1-based), plus `gap_accuracy` and `gap_loss`."""
+        """Log metrics after an epoch (1-based), plus `gap_accuracy` and `gap_loss`."""
         self.record.epochs.append((epoch, now_ms(), dict(metrics)))
         is_idle = self._sending is None or self._sending.done()
         if is_idle and time.monotonic() >= self._next_send:
             self._sending = self._thread.submit(self._send_epochs)
 
-    def log_model(self, model_path: str | Path, example: np.ndarray | None = None) -> None:
-        """The saved model, with signature and an input example (n, ...) of which the first is kept."""
+    def log_model(self, model_path: str | Path) -> None:
+        """Log the saved model, with signature and an input example."""
         self.record.model = Path(model_path).absolute()
-        self.set_tags({MODEL_HASH: hash_file(model_path)})
-        self._attempt(lambda store: log_model(store, self.run_id, model_path, example))
+        self.record.tags[MODEL_HASH] = hash_file(model_path)
 
     def log_files(self, paths: Sequence[str | Path], folder: str) -> None:
-        """Files into a folder of the run's artifacts."""
+        """Log files into a folder of the run's artifacts."""
         self.record.files[folder] = [Path(path).absolute() for path in paths]
-        self._attempt(lambda store: log_files(store, self.run_id, paths, folder))
-
-    def set_tags(self, tags: Mapping[str, object]) -> None:
-        """Further tags, for instance precision and device once they are known."""
-        texts = {name: str(value) for name, value in tags.items()}
-        self.record.tags |= texts
-        self._attempt(lambda store: log_tags(store, self.run_id, texts))
 
     @property
     def run_id(self) -> str:
         """MLflow's id; empty until the run is made, or when it could not be."""
         return self.record.run_id or ""
 
-    def wait(self) -> None:
-        """Until all that was asked for is done, or given up."""
-        self._thread.submit(lambda: None).result()
-
     def finish(self, status: str) -> None:
-        """Ends the run: FINISHED, FAILED or KILLED. What could not be sent is kept for `cvd sync`."""
+        """End the run: FINISHED, FAILED or KILLED."""
         self.record.status, self.record.end_ms = status, now_ms()
-        self._thread.submit(self._send_epochs)
-        self._attempt(lambda store: end_run(store, self.run_id, status, self.record.end_ms))
+        self._thread.submit(send_or_keep, self.record).result()
         self._thread.shutdown()
-        if not self._is_complete:
-            outbox.keep(self.record)
-
-    def _attempt(self, work: Callable[[Store], object]) -> None:
-        self._thread.submit(self._do, work)
-
-    def _do(self, work: Callable[[Store], object]) -> bool:
-        """In the thread, as all below."""
-        done = GATE.attempt(lambda store: (work(store),)) is not None
-        self._is_complete &= done
-        return done
 
     def _send_epochs(self) -> None:
+        """In the thread."""
         waiting = [entry for entry in self.record.epochs if entry[0] not in self._sent]
-        if not waiting:
-            return
         begin = time.monotonic()
-        if self._do(lambda store: log_epochs(store, self.run_id, waiting)):
-            self._sent |= {epoch for epoch, _, _ in waiting}
+        if waiting:
+            GATE.attempt(lambda store: log_epochs(store, self.run_id, waiting))
+            self._sent |= {epoch for epoch, _, _ in waiting}  # or lost: then `finish` sends them
         end = time.monotonic()
         lag = 0.0 if is_local(store_uri()) else LAG * (end - self._began)
         self._next_send = end + max((end - begin) / SHARE, lag)
 
 
-def _begin(store: Store, record: Record, resume_key: str | None) -> set[int]:
-    """Marks dead runs, then goes on in the interrupted run of the same key, or makes a new one.
+def _begin(store: Store, record: RunRecord) -> set[int]:
+    """Mark dead runs, then go on in the interrupted run of the same key, or make a new one.
 
     Returns:
-        the epochs that the run has: a resumed training tells of them again.
+        The epochs that the run has: a resumed training tells of them again.
     """
     mark_dead_runs(store)
-    if resume_key is not None:
-        record.tags["resume_key"] = resume_key
+    if resume_key := record.tags.get("resume_key"):
         runs = find_runs(store, {"resume_key": resume_key, "variant": record.variant})
         interrupted = next((run for run in runs if run.info.status in ("FAILED", "KILLED")), None)
         if interrupted is not None:
             record.run_id = interrupted.info.run_id
+            record.tags |= {"resumed": "true", "process.lost": "false"}
             store.client.update_run(record.run_id, status="RUNNING", name=record.name)
-            log_tags(store, record.run_id, record.tags | {"resumed": "true", "process.lost": "false"})
+            log_tags(store, record.run_id, record.tags)
             return find_steps(store, record.run_id)
     start_run(store, record)
     return set()
@@ -158,24 +158,19 @@ def track_training(
     Args:
         variant: its name.
         stage: for the tag `dvc.stage`, when DVC does not give one.
-        params: the parameters, nested or flat; those of other variants and of exports are left out.
+        params: the parameters, nested; those of other variants and of exports are left out.
         data: digests of the data read, by name: {"manifest": "3f..."}.
         precision: float32 or mixed_bfloat16.
         processor: what computes, for people.
         resume_key: same code, data and parameters: an interrupted run with this key is gone on with.
     """
-    kept = name_params(params, variant)
-    record = Record(variant, name_experiment(), "training", now_ms(), params=kept, data=dict(data))
+    settings = name_params(params, variant)
+    record = RunRecord(variant, name_experiment(), "training", now_ms(), params=settings, data=dict(data))
     record.tags = describe_origin() | describe_process()
-    record.tags |= {f"data.{name}": digest for name, digest in data.items()}
-    record.tags |= {
-        "dvc.stage": os.environ.get("DVC_STAGE", stage),
-        "params.digest": digest_of(kept),
-        "mlflow.source.name": f"stages.{stage.split('@')[0]}",
-        "run_key": f"{record.tags['process.host']}-{os.getpid()}-{record.start_ms}",
-    }
-    record.tags |= {name: text for name, text in (("precision", precision), ("processor", processor)) if text}
-    run = TrainingRun(record, resume_key)
+    record.tags |= describe_training(settings, data, precision=precision, processor=processor, resume_key=resume_key)
+    record.tags["dvc.stage"] = os.environ.get("DVC_STAGE", stage)
+    record.tags["run_key"] = f"{record.tags['process.host']}-{os.getpid()}-{record.start_ms}"
+    run = TrainingRun(record)
     try:
         yield run
     except BaseException as error:

@@ -11,7 +11,8 @@ import re
 import zlib
 from typing import Any
 
-from cvd.runtime.dvc_files import WORKSPACE
+from cvd.runtime.experiments import WORKSPACE
+from cvd.runtime.vocabulary import HUES, SHADES
 
 DESCRIPTION = """\
 **Start with *Views*, "Over-fitting" (top right), then the chart icon**: the curves with their gaps, then the figures.
@@ -43,8 +44,21 @@ COLUMNS = (
 CURVES = (("accuracy", "val_accuracy"), ("loss", "val_loss"), ("gap_accuracy",), ("gap_loss",))
 FIGURES = ("test/accuracy", "overfitting/accuracy_gap", "validation/accuracy", "train/accuracy")
 OTHERS = ("learning_rate", "images_per_second")
+LINES = {  # how the UI draws curves
+    "xAxisKey": "step",
+    "selectedXAxisMetricKey": "",
+    "xAxisScaleType": "linear",
+    "yAxisKey": "metric",
+    "yAxisExpressions": [],
+    "scaleType": "linear",
+    "range": {},
+    "lineSmoothness": 0,
+    "ignoreOutliers": False,
+    "useGlobalXaxisKey": True,
+    "useGlobalLineSmoothing": True,
+}
 COLOUR = "mlflow.runColor"  # a run's tag; the UI's own choice gives two variants the same colour now and then
-COLOURS = {"baseline": "#bd4b00", "augmented": "#0067a5", "tfrecord": "#a8527f", "transfer": "#007d5c"}
+COLOURS = {name: SHADES[HUES[name]] for name in ("baseline", "augmented", "tfrecord", "transfer")}
 N_SHADES = 8
 
 
@@ -67,9 +81,8 @@ def choose_colour(variant: str, experiment: str) -> dict[str, str]:
         return {COLOUR: base} if base else {}
     hue, _, saturation = colorsys.rgb_to_hls(*(int(base[place : place + 2], 16) / 255 for place in (1, 3, 5)))
     lightness = 0.2 + 0.55 * (zlib.crc32(experiment.encode()) % N_SHADES) / (N_SHADES - 1)
-    return {
-        COLOUR: "#" + "".join(f"{round(255 * each):02x}" for each in colorsys.hls_to_rgb(hue, lightness, saturation))
-    }
+    shade = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return {COLOUR: "#" + "".join(f"{round(255 * channel):02x}" for channel in shade)}
 
 
 def name_view(experiment: str) -> tuple[str, str]:
@@ -96,9 +109,9 @@ def describe_view(experiment: str | None = None) -> str:
         "selectedColumns": list(COLUMNS),
         "runsHiddenMode": "FIRST_10_RUNS",
         "compareRunCharts": [
-            *(_draw_lines(metrics, "section-0") for metrics in CURVES),
-            *(_draw_bars(metric, "section-1") for metric in FIGURES),
-            *(_draw_lines((metric,), "section-2") for metric in OTHERS),
+            *(_draw("LINE", metrics, "section-0") for metrics in CURVES),
+            *(_draw("BAR", (metric,), "section-1") for metric in FIGURES),
+            *(_draw("LINE", (metric,), "section-2") for metric in OTHERS),
         ],
         "compareRunSections": [
             {"uuid": f"section-{place}", "name": name, "display": True, "isReordered": True, "deleted": False}
@@ -116,27 +129,6 @@ def describe_view(experiment: str | None = None) -> str:
     return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
 
 
-def _draw_lines(metrics: tuple[str, ...], section: str) -> dict[str, Any]:
-    return _draw("LINE", metrics, section) | {
-        "selectedMetricKeys": list(metrics),
-        "lineSmoothness": 0,
-        "xAxisScaleType": "linear",
-        "scaleType": "linear",
-        "range": {},
-        "xAxisKey": "step",
-        "selectedXAxisMetricKey": "",
-        "yAxisKey": "metric",
-        "yAxisExpressions": [],
-        "ignoreOutliers": False,
-        "useGlobalXaxisKey": True,
-        "useGlobalLineSmoothing": True,
-    }
-
-
-def _draw_bars(metric: str, section: str) -> dict[str, Any]:
-    return _draw("BAR", (metric,), section)
-
-
 def _draw(kind: str, metrics: tuple[str, ...], section: str) -> dict[str, Any]:
     return {
         "uuid": f"chart-{'-'.join(metrics).replace('/', '-')}",
@@ -147,4 +139,4 @@ def _draw(kind: str, metrics: tuple[str, ...], section: str) -> dict[str, Any]:
         "isGenerated": False,
         "displayName": " and ".join(metrics),
         "metricKey": metrics[0],
-    }
+    } | (LINES | {"selectedMetricKeys": list(metrics)} if kind == "LINE" else {})

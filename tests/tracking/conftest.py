@@ -9,9 +9,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for tracking_samples, whatever pytest's import mode
 
 from cvd.runtime.startup import start_tensorflow
-from cvd.tracking import additions, listing, store, sync
 from cvd.tracking import gate as gates
-from cvd.tracking import run_records as records
+from cvd.tracking import records, store, sync
 from cvd.tracking import training as live
 
 VARIABLES = (
@@ -49,7 +48,7 @@ def gate(place: Path, monkeypatch: pytest.MonkeyPatch) -> gates.Gate:
     """A gate as a new process has it, onto the shared store."""
     gate = gates.Gate()
     gate._store = gates.GATE._store
-    for module in (gates, live, additions, listing, sync):
+    for module in (gates, live, sync):
         monkeypatch.setattr(module, "GATE", gate)
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -6,8 +6,7 @@ import pytest
 from tracking_samples import save_model, train
 
 from cvd import tracking
-from cvd.tracking import run_records as records
-from cvd.tracking import runs, store
+from cvd.tracking import records, runs, store
 
 
 def test_additions_go_to_the_newest_run_of_the_very_model(place: Path, opened: store.Store, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from tracking_samples import EPOCH, PARAMS, save_model, train
 
 from cvd import tracking
 from cvd.runtime.files import hash_file
+from cvd.tracking import folders, runs, store
 from cvd.tracking import gate as gates
-from cvd.tracking import outbox, probes, runs, store
 
 
 def test_dead_server_costs_little_and_the_run_is_sent_later(
@@ -72,6 +72,11 @@ def test_slow_store_does_not_hold_up_the_training(opened: store.Store, monkeypat
     assert [point.step for point in opened.client.get_metric_history(run.run_id, "loss")] == [1, 2, 3]
 
 
+def wait_for(run: tracking.TrainingRun) -> None:
+    """Until all that was asked for so far is done, or given up."""
+    run._thread.submit(lambda: None).result()
+
+
 def test_server_that_dies_in_between_keeps_the_run_whole(
     opened: store.Store, gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
@@ -80,12 +85,12 @@ def test_server_that_dies_in_between_keeps_the_run_whole(
 
     with tracking.track_training(variant="baseline", stage="train", params=PARAMS, data={}) as run:
         run.log_epoch(1, EPOCH)
-        run.wait()
+        wait_for(run)
         with monkeypatch.context() as patch:
             patch.setattr(type(opened.client), "log_batch", refuse)
             run._next_send = 0.0
             run.log_epoch(2, EPOCH)
-            run.wait()
+            wait_for(run)
         run.log_epoch(3, EPOCH)
     assert opened.client.get_run(run.run_id).info.status == "RUNNING"
     gate.is_open = True
@@ -97,7 +102,7 @@ def test_server_that_dies_in_between_keeps_the_run_whole(
 def test_server_that_hangs_is_given_up_and_left_alone(
     gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(probes, "PROBE_S", 0.3)
+    monkeypatch.setattr(gates, "PROBE_S", 0.3)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -123,7 +128,7 @@ def test_slow_calls_end_with_the_budget(
     assert gate.attempt(lambda _: 1) is None
     over.set()
     assert "too slow" in capfd.readouterr().err
-    probes.held_file().unlink()
+    gates.held_file().unlink()
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
@@ -199,7 +204,7 @@ def test_slow_server_is_left_after_its_budget(
         model = go_through_stages(place, seed=40)
         assert time.perf_counter() - begin < 6
         server.shutdown()
-    probes.held_file().unlink(missing_ok=True)
+    gates.held_file().unlink(missing_ok=True)
     check_sent_later(gate, opened, model, monkeypatch)
 
 
@@ -251,7 +256,7 @@ def test_store_that_cannot_be_written_costs_little(
 def test_locked_database_is_given_up(
     gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(probes, "LOCK_S", 0.2)
+    monkeypatch.setattr(gates, "LOCK_S", 0.2)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/x.db")
     gate._store = None
     with closing(sqlite3.connect(tmp_path / "x.db")) as other:
@@ -267,7 +272,7 @@ def test_full_disk_loses_nothing_but_what_it_says(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr(outbox, "_link", refuse)
+    monkeypatch.setattr(folders, "_link", refuse)
     gate._store = None
     train(model=save_model(place / "models/baseline.keras", seed=60))
     assert "workspace/baseline cannot be kept: No space left on device" in capfd.readouterr().err

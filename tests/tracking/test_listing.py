@@ -13,10 +13,9 @@ import yaml
 from tracking_samples import PARAMS, save_model, train, write_workspace
 
 from cvd import cli, tracking
-from cvd.runtime import dvc_files as experiments
+from cvd.runtime import experiments
 from cvd.runtime.files import hash_file
-from cvd.tracking import run_records as records
-from cvd.tracking import runs, store, view
+from cvd.tracking import records, runs, store, view
 
 BASELINE = "ab" + "c" * 38
 

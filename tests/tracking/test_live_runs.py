@@ -13,8 +13,7 @@ from tracking_samples import EPOCH, PARAMS, ROOT, save_model, train
 
 from cvd import tracking
 from cvd.runtime.files import hash_file
-from cvd.tracking import run_records as records
-from cvd.tracking import runs, store, view
+from cvd.tracking import records, runs, store, view
 from cvd.vis.charts.themes import choose_colours
 
 
@@ -94,9 +93,9 @@ def test_run_of_a_dead_process_is_marked_at_the_next_start(opened: store.Store) 
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
     tags = records.describe_process() | {"process.pid": str(process.pid)}
-    dead = runs.start_run(opened, records.Record("baseline", "workspace", "training", 1, tags=tags))
+    dead = runs.start_run(opened, records.RunRecord("baseline", "workspace", "training", 1, tags=tags))
     alive = runs.start_run(
-        opened, records.Record("baseline", "workspace", "training", 1, tags=records.describe_process())
+        opened, records.RunRecord("baseline", "workspace", "training", 1, tags=records.describe_process())
     )
     train()
     assert opened.client.get_run(dead).info.status == "KILLED"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tracking_samples import save_model, train
 
-from cvd import tracking
+from cvd.runtime.project import store_uri
 from cvd.tracking import model as models
 from cvd.tracking import store
 
@@ -25,7 +25,7 @@ def test_logged_model_is_the_file_and_loads(place: Path, opened: store.Store) ->
     assert time.perf_counter() - begin < 5
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
     expected = keras.models.load_model(model).predict(pixels, verbose=0)
-    mlflow.set_tracking_uri(tracking.store_uri())
+    mlflow.set_tracking_uri(store_uri())
     uri = f"runs:/{run_id}/model"
     assert np.array_equal(mlflow.keras.load_model(uri).predict(pixels, verbose=0), expected)
     loaded = mlflow.pyfunc.load_model(uri)

@@ -16,6 +16,7 @@ from tracking_samples import EPOCH, PARAMS, save_model, train, write_workspace
 
 from cvd import tracking
 from cvd.runtime.files import hash_file
+from cvd.runtime.project import store_uri
 from cvd.tracking import gate as gates
 from cvd.tracking import runs, store
 
@@ -97,7 +98,7 @@ def test_train_evaluate_and_sync_as_with_a_file(
     assert run.inputs.dataset_inputs[0].dataset.name == "manifest"
     assert [each.path for each in opened.client.list_artifacts(run_id, "evaluation")] == ["evaluation/augmented.keras"]
     assert sorted(each.name for each in project.iterdir()) == [".cvd", ".dvc", "models"]
-    mlflow.set_tracking_uri(tracking.store_uri())
+    mlflow.set_tracking_uri(store_uri())
     pixels = np.full((2, 8, 8, 3), 100, np.float32)
     loaded = mlflow.keras.load_model(f"runs:/{run_id}/model")
     assert loaded.predict(pixels, verbose=0).shape == (2, 1)

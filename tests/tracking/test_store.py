@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tracking_samples import ROOT, save_model, train
 
-from cvd import tracking
+from cvd.runtime.project import find_root, store_uri
 from cvd.tracking import store, view
 from cvd.tracking.gate import Gate
 
@@ -22,12 +22,12 @@ def test_root_is_dvc_root_or_the_nearest_with_dvc(tmp_path: Path, monkeypatch: p
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(inner)
-    assert tracking.store_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    assert store_uri() == f"sqlite:///{tmp_path}/mlflow.db"
     # A temporary copy of `dvc exp run --temp` has a .dvc of its own.
     monkeypatch.setenv("DVC_ROOT", str(tmp_path.parent))
-    assert tracking.find_root() == tmp_path.parent
+    assert find_root() == tmp_path.parent
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    assert tracking.store_uri() == "http://127.0.0.1:1"
+    assert store_uri() == "http://127.0.0.1:1"
 
 
 def test_stores_opened_at_once_make_one_experiment_quietly(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_relative_addresses_count_from_the_root(
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
     monkeypatch.chdir(tmp_path / "copy")
-    assert tracking.store_uri() == expected.format(root=tmp_path / "root")
+    assert store_uri() == expected.format(root=tmp_path / "root")
 
 
 def test_own_database_and_experiment_are_made(gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_moved_and_copied_folders_keep_their_artifacts(
     assert there is not None
     assert Path(there.client.get_run(run_id).info.artifact_uri.removeprefix("file://")).is_relative_to(new)
     assert there.client.get_experiment(there.experiment_id).artifact_location == (new / "mlartifacts").as_uri()
-    mlflow.set_tracking_uri(tracking.store_uri())
+    mlflow.set_tracking_uri(store_uri())
     (place / "mlartifacts").rename(place / "away")
     try:
         pixels = np.zeros((1, 8, 8, 3), np.float32)

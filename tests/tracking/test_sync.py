@@ -7,6 +7,7 @@ import pytest
 from tracking_samples import EPOCH, EXPLANATIONS, PARAMS, write_workspace
 
 from cvd import tracking
+from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file
 from cvd.tracking import runs, store
 
@@ -99,6 +100,41 @@ def test_sync_brings_explanations_to_a_run_that_has_all_else(opened: store.Store
     Path("dvc.lock").write_text(json.dumps(lock))
     path.write_text(text)
     assert tracking.sync_workspace(PARAMS) == []  # measured on another model than the one that is here
+
+
+def test_damaged_file_is_named(opened: store.Store, workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_workspace(workspace, "baseline", seed=10)
+    Path("metrics/baseline.json").write_text("{")
+    with pytest.raises(InputError, match=r"metrics/baseline\.json is damaged"):
+        tracking.sync_workspace(PARAMS)
+    assert not capfd.readouterr().err, "MLflow can be used"
+
+
+def test_what_earlier_versions_could_not_send_is_sent(opened: store.Store, workspace: Path, place: Path) -> None:
+    origin = {"variant": "baseline", "experiment": "old-oak", "start_ms": 1}
+    training = origin | {
+        "kind": "training",
+        "status": "FINISHED",
+        "tags": {"run_key": "old"},
+        "epochs": [[1, 2, EPOCH]],
+    }
+    addition = origin | {"start_ms": 2, "model": "ab" * 32, "metrics": {"test/accuracy": 0.5}, "folder": "evaluation"}
+    addition |= {"tags": {"dvc.exp_name": "old-oak"}, "only_own": False}
+    for name, fields in (("a", {"Record": training}), ("b", {"Addition": addition})):
+        (place / f".cvd/unsent/{name}/files").mkdir(parents=True)
+        (place / f".cvd/unsent/{name}/fields.json").write_text(json.dumps(fields))
+    (place / ".cvd/unsent/b/files/baseline.csv").write_text("path\n")
+    assert tracking.sync_workspace(PARAMS) == [
+        "old-oak/baseline: sent what was kept of the training",
+        "old-oak/baseline: sent what was kept of evaluation",
+    ]
+    (trained,) = runs.find_runs(opened, {"run_key": "old"})
+    assert trained.data.metrics["accuracy"] == EPOCH["accuracy"]
+    (evaluated,) = runs.find_runs(opened, {"model.sha256": "ab" * 32})
+    assert evaluated.data.metrics == {"test/accuracy": 0.5}
+    assert [entry.path for entry in opened.client.list_artifacts(evaluated.info.run_id, "evaluation")] == [
+        "evaluation/baseline.csv"
+    ]
 
 
 def test_sync_completes_an_evaluation_that_came_first(opened: store.Store, workspace: Path) -> None:

@@ -5,8 +5,7 @@ import pytest
 from tracking_samples import EPOCH, PARAMS, ROOT
 
 from cvd.runtime.params.loading import load_params
-from cvd.tracking import run_records as records
-from cvd.tracking import runs, store
+from cvd.tracking import records, runs, store
 
 
 def test_params_of_other_variants_and_exports_are_left_out() -> None:
@@ -49,8 +48,9 @@ def test_metrics_are_numbers_joined_by_slashes() -> None:
 def test_metrics_have_names_that_mlflow_takes(opened: store.Store) -> None:
     names = records.name_metrics({"gradcam++": {"share": 0.5}, "odd name; (or so)": 1})
     assert names == {"gradcamplusplus/share": 0.5, "odd name_ _or so_": 1.0}
-    run_id = runs.start_run(opened, records.Record("baseline", "workspace", "training", 1))
-    runs.log_results(opened, run_id, names, "explanations")
+    record = records.RunRecord("baseline", "workspace", "training", 1, metrics={"explanations": names})
+    run_id = runs.start_run(opened, record)
+    runs.fill_run(opened, record)
     assert opened.client.get_run(run_id).data.metrics == names
     runs.end_run(opened, run_id, "FINISHED")
 
