@@ -82,11 +82,11 @@ def make_ours(images: np.ndarray) -> dict[str, Callable[[], int]]:
     """The warp alone on one thread, in the pipeline on all, and the same matrices through TensorFlow's fused op."""
     import tensorflow as tf
 
-    from cvd.data.examples.augmentation import augment_images, sample_affine
+    from cvd.data.examples.augmentation import Augmentation, augment_images, sample_affine
     from cvd.data.examples.pipeline import make_training_dataset
     from cvd.data.examples.reading import Examples
 
-    n = len(images)
+    n, augmentation = len(images), Augmentation(seed=1, **RANGES)
     examples = Examples(
         [str(k) for k in range(n)],
         np.zeros(n, np.int64),
@@ -96,10 +96,10 @@ def make_ours(images: np.ndarray) -> dict[str, Callable[[], int]]:
     )
 
     def augment(batch: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
-        return augment_images(batch, seed=1, epoch=epoch, indices=indices, **RANGES)
+        return augment_images(batch, augmentation, epoch=epoch, indices=indices)
 
     def fuse(batch: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
-        draws = [sample_affine(seed=1, epoch=epoch, index=int(k), height=SIZE, width=SIZE, **RANGES) for k in indices]
+        draws = [sample_affine(augmentation, epoch=epoch, index=int(k), height=SIZE, width=SIZE) for k in indices]
         matrices = np.stack([np.append(draw.matrix.ravel(), (0, 0)) for draw in draws]).astype(np.float32)
         return tf.raw_ops.ImageProjectiveTransformV3(
             images=batch,

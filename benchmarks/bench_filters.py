@@ -54,12 +54,10 @@ def main() -> None:
 
 
 def climb_with_ours(args: argparse.Namespace, recipe: str, turn: Turn) -> None:
-    from stages.filters import MOST_AT_ONCE
+    from cvd.vis.filters.ascent import MOST_AT_ONCE, ascend_filters
 
     at_once = min(count_cores(), MOST_AT_ONCE)
     set_threads(1, across=at_once)
-
-    from cvd.vis.filters.ascent import ascend_filters
 
     model = build_network()
 

@@ -67,8 +67,8 @@ def make_contenders(
     model: "keras.Model", layer: str, images: np.ndarray, signs: tuple[int, ...]
 ) -> dict[str, Callable[[], int]]:
     """Ours and the peer's, each giving maps at the image's size for each sign."""
+    from cvd.vis.explaining.geometry import upsample_map
     from cvd.vis.explaining.methods import make_explainer
-    from cvd.vis.sheets.overlays import upsample_map
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # third-party: it imports SciPy's old names

@@ -7,10 +7,8 @@ validation. Peak memory is all of the process, libraries too. The exponent is th
 """
 
 import argparse
-import os
 import tempfile
 import time
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,8 @@ import yaml
 
 from benchmarks.contest import Figures, Goal, print_conditions, print_goals, print_table, run_apart
 from benchmarks.workload import ROOT, SIDE_PX, SIZE, hush, load_project, train_variant, write_archive
+from cvd.runtime.files import replace_folder
+from cvd.runtime.params.loading import load_params
 
 Results = dict[str, list[Figures]]
 
@@ -52,35 +52,38 @@ def lay_out_project(folder: Path, n: int) -> None:
 
 def split_archive(folder: Path) -> Figures:
     """The split stage's work."""
-    from stages.split import split
+    from cvd.data.intake import placement
 
-    os.chdir(folder)
-    data = Path("data")
+    data = folder / "data"
+    sizes = load_params(folder / "params.yaml").split.model_dump()
     start = time.perf_counter()
     with hush():
-        split(
-            Namespace(
-                archive=data / "raw.zip",
-                images=data / "images",
-                manifest=data / "manifest.csv",
-                quarantine=data / "quarantine.csv",
-                masks=data / "masks.zip",
-                summary=data / "data.json",
-                sheets=data / "sheets",
-            )
+        placement.split_archive(
+            data / "raw.zip",
+            images=data / "images",
+            manifest=data / "manifest.csv",
+            quarantine=data / "quarantine.csv",
+            masks=data / "masks.zip",
+            summary=data / "data.json",
+            sheets=data / "sheets",
+            **sizes,
         )
     return {"seconds": time.perf_counter() - start}
 
 
 def write_shards(folder: Path) -> Figures:
     """The shard stage's work."""
-    import cvd.data.examples.shard_writer  # noqa: F401, so that TensorFlow is loaded
-    from stages.shard import shard_images
+    from cvd.data.examples import shard_writer
+    from cvd.data.images.manifest import read_manifest
 
-    os.chdir(folder)
+    data, params = folder / "data", load_params(folder / "params.yaml")
+    size_px, encoding, size_mb = params.image.size_px, params.shard.encoding, params.shard.size_mb
     start = time.perf_counter()
-    with hush():
-        shard_images(Path("data/images"), Path("data/manifest.csv"), Path("data/shards"))
+    with replace_folder(data / "shards") as shards:
+        manifest = read_manifest(data / "manifest.csv")
+        shard_writer.write_shards(
+            data / "images", manifest, shards, size_px=size_px, encoding=encoding, size_mb=size_mb
+        )
     return {"seconds": time.perf_counter() - start}
 
 

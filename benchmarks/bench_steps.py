@@ -125,10 +125,11 @@ class StepWork:
         import tensorflow as tf
 
         from cvd.data.examples.pipeline import READY, make_training_dataset
-        from stages.train import choose_augmentation
+        from cvd.training.plan import choose_augment
 
         params = load_project()
-        augment = choose_augmentation(params, params.variants[variant])
+        block, ranges = params.variants[variant].model_dump(), params.augment.model_dump()
+        augment = choose_augment(block, ranges, seed=params.seed)
         batches = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=1_000_000, augment=augment)
         self.model = model
         self._step = step

@@ -122,26 +122,29 @@ def load_project() -> Params:
 def train_variant(
     name: str, train: "Examples", validation: "Examples", *, epochs: int, on_epoch: "OnEpoch | None" = None
 ) -> "Training":
-    """A variant's training as the train stage runs it, its state on disk and all, for so many epochs, silently."""
-    from cvd.training.fitting import train_model
-    from stages.train import choose_augmentation, choose_network, choose_precision
+    """Train a variant as the train stage does, with its state on disk, for so many epochs, silently."""
+    from cvd.models.networks.head import build_head
+    from cvd.training.fitting import SETTINGS, train_model
+    from cvd.training.plan import choose_augment, choose_builder, choose_precision
 
     params = load_project()
-    variant = params.variants[name]
+    variant = params.variants[name].model_dump()
     set_threads(params.train.threads)
+    if variant["network"] == "backbone":
+        build: Any = partial(build_head, n_features=train.shape[0], dropout=variant["dropout"])
+    else:
+        build = partial(choose_builder(variant, size_px=train.shape[0]), for_training=True)
+    settings = {key: variant[key] for key in SETTINGS} | {"epochs": epochs}
     with tempfile.TemporaryDirectory() as state, hush():
         return train_model(
-            choose_network(variant, train),
+            lambda dtype: build(dtype=dtype),
             train,
             validation,
-            epochs=epochs,
+            **settings,
             batch_size=params.train.batch_size,
-            optimizer=variant.optimizer,
-            learning_rate=variant.learning_rate,
-            keep=variant.keep,
-            precision=choose_precision(params, variant),
+            precision=choose_precision(variant, params.train.precision),
             seed=params.seed,
-            augment=choose_augmentation(params, variant),
+            augment=choose_augment(variant, params.augment.model_dump(), seed=params.seed),
             state_folder=Path(state),
             on_epoch=on_epoch,
         )

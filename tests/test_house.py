@@ -1,30 +1,50 @@
-"""Who may import whom, and that dvc.yaml names every module that a stage runs."""
+"""The rules of the house (docs/architecture.md): who imports whom, and what each stage depends on."""
 
 import ast
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
+from cvd.training.identity import CODE
+
+from cvd.runtime.params.graph import place_variant
+from cvd.runtime.params.loading import load_params
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for folder in ("cvd", "stages") for path in (ROOT / folder).rglob("*.py"))
+FOLDERS = sorted({path.parent for path in MODULES})
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py"))
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-MORE = yaml.safe_load((ROOT / "more.yaml").read_text())
-NETWORKS = {ROOT / item["network"] for graph in (DVC["vars"][0]["graph"], MORE["optional"]) for item in graph.values()}
+VARS = DVC["vars"][0]
+
+FRAME = ("cvd/runtime", "cvd/tracking")
+DOORS = ("cvd/commands", "cvd/web", "cvd/cli.py")  # for people: no stage depends on them
+LENT = {f"cvd/runtime/{name}.py" for name in ("errors", "files", "locks", "threads", "vocabulary")}  # to work folders
+NUMERIC = ("cvd/vis/explaining", "cvd/vis/filters", "cvd/evaluation")
+DRAWING = ("cvd/vis/sheets", "cvd/vis/charts")
+LIGHT = ("cvd/runtime", "cvd/tracking", "cvd/evaluation", "cvd/report", "cvd/data/intake", "cvd/data/archives",
+         "cvd/data/images", "cvd/data/drawn", "cvd/data/sources", "cvd/vis/charts", "cvd/vis/sheets",
+         "cvd/commands", "cvd/web")  # fmt: skip
 
 
-def module_file(name: str) -> Path | None:
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def is_in(path: Path, *folders: str) -> bool:
+    return any(name_of(path) == folder or name_of(path).startswith(f"{folder}/") for folder in folders)
+
+
+def find_module(name: str) -> Path | None:
     """The project's file of a dotted name, or None for other libraries."""
     path = ROOT.joinpath(*name.split("."))
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.is_file():
-            return file
-    return None
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-def imported_names(file: Path, *, top_only: bool = False) -> set[str]:
+@cache
+def imported_names(file: Path, *, top_only: bool = False) -> frozenset[str]:
     tree = ast.parse(file.read_text())
     names: set[str] = set()
     for node in tree.body if top_only else ast.walk(tree):
@@ -33,86 +53,115 @@ def imported_names(file: Path, *, top_only: bool = False) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{file}: relative import"
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
-
-
-def started_stages(file: Path) -> set[str]:
-    """Stages that a stage starts as processes of their own: it depends on their code as if it imported it."""
-    calls = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call))
-    names = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "run_stage_apart"]
-    return {f"stages.{name.value}" for name in names if isinstance(name, ast.Constant)}
+    return frozenset(names)
 
 
 @cache
-def project_imports(file: Path) -> frozenset[Path]:
-    """Files of the project that a file imports, directly or by way of others, itself included."""
-    seen, todo = set(), [file]
+def imported_modules(file: Path) -> frozenset[Path]:
+    """Modules of the project that a file imports itself, packages without code left out."""
+    modules = {module for name in imported_names(file) if (module := find_module(name))}
+    return frozenset(module for module in modules if len(ast.parse(module.read_text()).body) > 1)
+
+
+@cache
+def reached_modules(file: Path) -> frozenset[Path]:
+    """Modules of the project that a file imports, directly or by way of others, itself included."""
+    reached, todo = set(), [file]
     while todo:
         current = todo.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        todo += [found for name in imported_names(current) | started_stages(current) if (found := module_file(name))]
-    return frozenset(seen)
+        if current not in reached:
+            reached.add(current)
+            todo += imported_modules(current)
+    return frozenset(reached)
 
 
-def area(file: Path) -> str:
-    parts = file.relative_to(ROOT).parts
-    return ".".join(parts[:2]) if parts[0] == "cvd" and len(parts) > 2 else parts[0]
+def stage_entry(stage: str) -> dict[str, list[str]]:
+    entry: dict[str, list[str]] = DVC["stages"][stage]
+    return entry.get("do", entry)  # type: ignore[call-overload, no-any-return]
 
 
-def stage_deps(stage: str) -> set[Path]:
-    entry = DVC["stages"][stage]
-    entry = entry.get("do", entry)
-    return {ROOT / dep for dep in entry["deps"] if "$" not in dep}
+def code_dependencies(stage: str) -> set[str]:
+    return {dep for dep in stage_entry(stage)["deps"] if dep.startswith(("cvd/", "stages/"))}
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_rooms_keep_their_doors(file: Path) -> None:
-    names = imported_names(file)
-    if area(file) != "stages":
-        assert not {name for name in names if name.split(".")[0] == "stages"}, "cvd imports a stage"
-    else:
-        others = {name for name in names if name.startswith("stages.")}
-        assert not others, "a stage imports another"
-    rooms = {"cvd.vis", "cvd.data", "cvd.models"}
-    if area(file) in rooms:
-        for other in rooms - {area(file)}:
-            assert not {name for name in names if name == other or name.startswith(other + ".")}, f"imports {other}"
-    if area(file) not in ("stages", "cvd.commands") and file.name != "cli.py":
-        own = {"cvd.runtime.params", "cvd.runtime.params.sections"}
-        assert file.stem in ("params", "sections") or not own & names, "only stages and the CLI read params"
-        if file.parent.name != "tracking" and file.name != "tracking.py":
-            assert "cvd.tracking" not in names, "only stages and the CLI touch tracking"
-    if "mlflow" in {name.split(".")[0] for name in names}:
-        assert "tracking" in file.relative_to(ROOT).as_posix(), "only tracking imports mlflow"
+def work_folders(files: frozenset[Path]) -> set[str]:
+    return {name_of(file.parent) for file in files if is_in(file, "cvd") and not is_in(file, *FRAME)}
 
 
-LIGHT_FOLDERS = ["cvd/evaluation", "cvd/report", "cvd/data/drawn"]
-NO_TENSORFLOW = [
-    *sorted(str(file.relative_to(ROOT)) for folder in LIGHT_FOLDERS for file in (ROOT / folder).glob("*.py")),
-    "cvd/params.py", "cvd/data/split.py", "cvd/data/manifest.py", "cvd/data/decode.py", "cvd/data/intake.py",
-    "cvd/photos.py", "cvd/vis/charts.py", "cvd/vis/diagnostics.py", "cvd/vis/drawing.py", "cvd/vis/forests.py",
-    "cvd/vis/grids.py", "cvd/vis/overlays.py", "cvd/vis/previews.py", "cvd/vis/sizes.py", "cvd/vis/themes.py",
-    "cvd/commands/compare.py", "cvd/data/subset.py", "cvd/web/app.py", "cvd/web/server.py",
-    "stages/download.py", "stages/split.py", "stages/compare.py", "stages/report.py", "stages/augmentations.py",
-]  # fmt: skip
+ids = [name_of(file) for file in MODULES]
 
 
-@pytest.mark.parametrize("name", NO_TENSORFLOW)
-def test_light_modules_load_no_tensorflow(name: str) -> None:
-    heavy = {
-        str(file.relative_to(ROOT))
-        for file in project_imports(ROOT / name)
-        if {"tensorflow", "keras"} & {each.split(".")[0] for each in imported_names(file, top_only=True)}
-    }
-    assert not heavy
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_depends_on_its_script_and_the_work_folders_that_it_imports(stage: str) -> None:
+    """Rule 1, in both directions. A network from scratch depends on its folder by the graph's `network`."""
+    needed = work_folders(reached_modules(ROOT / "stages" / f"{stage}.py"))
+    by_graph = {"cvd/models/scratch"} if stage == "train" else set()
+    said = code_dependencies(stage) - {f"stages/{stage}.py"}
+    assert f"stages/{stage}.py" in code_dependencies(stage)
+    covering = {folder: {dep for dep in said if folder == dep or folder.startswith(f"{dep}/")} for folder in needed}
+    assert not {folder for folder, deps in covering.items() if not deps} - by_graph, "imported, no dependency"
+    assert not said - {dep for deps in covering.values() for dep in deps}, "dependency, not imported"
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_graph_of_each_variant_names_what_its_block_needs() -> None:
+    params = load_params(ROOT / "params.yaml")
+    for name, entry in (VARS["networks"] | VARS["graph"]).items():
+        assert place_variant(params, name).__dict__ == entry, name
+
+
+@pytest.mark.parametrize("file", MODULES, ids=ids)
+def test_frame_imports_no_work_and_work_little_of_the_frame(file: Path) -> None:
+    """Rule 2, and that nobody goes in by the doors for people but these themselves."""
+    imports = imported_modules(file)
+    if is_in(file, *FRAME):
+        assert not {name_of(each) for each in imports if not is_in(each, *FRAME)}, "frame imports work"
+    elif is_in(file, "cvd") and not is_in(file, *DOORS):
+        taken = {name_of(each) for each in imports if is_in(each, *FRAME)}
+        assert not taken - LENT, "work imports more of the frame than is lent to it"
+    if not is_in(file, *DOORS):
+        assert not {name_of(each) for each in imports if is_in(each, *DOORS)}
+
+
+def test_folders_import_one_another_in_one_direction() -> None:
+    arrows = {(file.parent, other.parent) for file in MODULES for other in imported_modules(file)}
+    backwards = {(name_of(one), name_of(two)) for one, two in arrows if one != two and (two, one) in arrows}
+    assert not backwards
+
+
+def test_parameters_have_no_defaults_and_are_what_the_file_says() -> None:
+    """Rule 3: what is loaded, dumped again, is the YAML, with `like` resolved."""
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = load_params(ROOT / "params.yaml")
+    dumped = params.model_dump(mode="json")
+    for name, block in raw["variants"].items():
+        line = [raw["variants"][each] for each in reversed(params.trace(name))]
+        whole = {key: value for each in line for key, value in each.items() if key != "like"}
+        assert dumped["variants"][name] == whole, name
+        assert "like" in block or name in VARS["graph"] or name in VARS["networks"]
+    assert {**dumped, "variants": None} == {**raw, "variants": None}
+
+
+def test_identity_of_a_training_is_keyed_by_the_train_stages_folders() -> None:
+    """Rule 4: one list."""
+    folders = {dep for dep in code_dependencies("train") if dep.startswith("cvd/")}
+    assert set(CODE) == folders | {"cvd/models/scratch"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_folder_says_what_it_is_and_holds_nine_modules_at_most(folder: Path) -> None:
+    """Rule 5."""
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+    assert text is not None
+    assert text.splitlines()[0].endswith((".", ":"))
+    n_modules = len(list(folder.glob("[!_]*.py")))
+    assert n_modules <= 9 or name_of(folder) in ("cvd/data/drawn", "stages")
+
+
+@pytest.mark.parametrize("file", MODULES, ids=ids)
 def test_modules_and_functions_fit_on_few_screens(file: Path) -> None:
+    """Rule 5. A stage with more lines has library in it."""
     text = file.read_text()
-    assert len(text.splitlines()) <= 250
+    assert len(text.splitlines()) <= (80 if is_in(file, "stages") else 250)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
@@ -120,50 +169,81 @@ def test_modules_and_functions_fit_on_few_screens(file: Path) -> None:
             assert n_lines <= 40, f"{node.name} has {n_lines} lines of code"
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage_deps_cover_the_modules_it_imports(stage: str) -> None:
-    imports = project_imports(ROOT / "stages" / f"{stage}.py")
-    needed = {file for file in imports if file.name != "__init__.py" or len(ast.parse(file.read_text()).body) > 1}
-    deps = stage_deps(stage)
-    folders = tuple(dep for dep in deps if dep.is_dir())
-    missing = {file for file in needed - deps if not any(folder in file.parents for folder in folders)}
-    optional = NETWORKS if stage in ("train", "sizes") else set()  # each variant depends on its own
-    assert not {str(file.relative_to(ROOT)) for file in missing - optional}
+@pytest.mark.parametrize("file", MODULES, ids=ids)
+def test_numerics_draw_nothing_and_doors_stay_shut(file: Path) -> None:
+    """Rule 6."""
+    names, imports = imported_names(file), imported_modules(file)
+    if is_in(file, *NUMERIC):
+        assert not {name_of(each) for each in imports if is_in(each, *DRAWING)}
+        assert "matplotlib" not in {name.split(".")[0] for name in names}
+    if "mlflow" in {name.split(".")[0] for name in names}:
+        assert is_in(file, "cvd/tracking")
+    if not is_in(file, "stages", "cvd/commands", "cvd/runtime/params"):
+        assert not {name_of(each) for each in imports if is_in(each, "cvd/runtime/params")}
+    if not is_in(file, "stages", "cvd/commands", "cvd/tracking"):
+        assert not {name_of(each) for each in imports if is_in(each, "cvd/tracking")}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage_deps_name_no_module_it_does_not_import(stage: str) -> None:
-    code = {dep for dep in stage_deps(stage) if dep.suffix == ".py"}
-    assert not {str(file.relative_to(ROOT)) for file in code - project_imports(ROOT / "stages" / f"{stage}.py")}
+def test_nobody_imports_a_stage() -> None:
+    """Rule 7: what tests and benchmarks need is in cvd."""
+    files = [path for folder in ("cvd", "stages", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    guilty = {name_of(file) for file in files if any(name.split(".")[0] == "stages" for name in imported_names(file))}
+    assert not guilty
 
 
-def test_networks_of_the_graph_are_there() -> None:
-    outs = {f"models/{name}.keras" for name in DVC["vars"][0]["graph"]} | {"models/backbone"}
-    for network in NETWORKS:
-        assert network.is_file() or network.relative_to(ROOT).as_posix() in outs, network
+@pytest.mark.parametrize("file", MODULES, ids=ids)
+def test_nothing_works_at_import(file: Path) -> None:
+    """Rule 8: a module's top holds imports, definitions and constants."""
+    for node in ast.parse(file.read_text()).body:
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_guard = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "__name__ == '__main__'")
+        plain = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+        assert isinstance(node, plain) or is_text or is_guard, f"line {node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in MODULES if is_in(file, *LIGHT) and name_of(file) != "cvd/web/answers.py"], ids=name_of
+)
+def test_light_folders_load_no_tensorflow(file: Path) -> None:
+    """Rule 8."""
+    reached, todo = set(), [file]
+    while todo:
+        current = todo.pop()
+        if current not in reached:
+            reached.add(current)
+            names = imported_names(current, top_only=True)
+            todo += [module for name in names if (module := find_module(name))]
+            assert not {"tensorflow", "keras"} & {name.split(".")[0] for name in names}, name_of(current)
 
 
 def test_every_stage_has_a_script_and_a_description() -> None:
     assert set(DVC["stages"]) == set(STAGES)
-    for name, entry in DVC["stages"].items():
-        assert entry.get("do", entry)["desc"], name
-        assert f"python -m stages.{name} " in entry.get("do", entry)["cmd"]
+    for name in STAGES:
+        assert stage_entry(name)["desc"], name
+        assert f"python -m stages.{name} " in stage_entry(name)["cmd"]
 
 
 def test_every_parameter_is_commented() -> None:
-    lines = (ROOT / "params.yaml").read_text().splitlines()
-    variant_keys: set[str] = set()
+    """The first block of a network explains its keys; a section's `layers`, `seed` and `size_px` say themselves."""
+    explained = {"layers", "like", "seed", "size_px"}
     in_variants = False
-    for line in lines:
-        if not line.startswith((" ", "#")) and line:
+    for line in (ROOT / "params.yaml").read_text().splitlines():
+        if line and not line.startswith((" ", "#")):
             in_variants = line.startswith("variants:")
         key, _, rest = line.partition(":")
         if line.lstrip().startswith("#") or not rest.split("#")[0].strip():
             continue
-        # The blocks after the first repeat its keys; the first one explains them.
-        if in_variants and key.strip() in variant_keys:
-            continue
-        if in_variants:
-            variant_keys.add(key.strip())
-        repeated = key.strip() in ("layers", "seed", "size_px")
-        assert "#" in line or repeated, f"params.yaml says nothing about: {line.strip()}"
+        is_block = in_variants and line.startswith("  ") and line[2] != " "
+        if in_variants and not is_block and "#" in line:
+            explained.add(key.strip())
+        assert is_block or "#" in line or key.strip() in explained, f"params.yaml says nothing about: {line.strip()}"
+
+
+def test_limits_of_the_files_that_people_read_first() -> None:
+    limits = {"dvc.yaml": 430, "params.yaml": 200}
+    for name, limit in limits.items():
+        assert len((ROOT / name).read_text().splitlines()) <= limit, name
+    codes = {stage: code_dependencies(stage) for stage in STAGES}
+    assert sum(len(deps) for deps in codes.values()) <= 90
+    for stage, dep in product(STAGES, FRAME):
+        assert not {each for each in codes[stage] if each.startswith(dep)}
