@@ -32,7 +32,7 @@ from benchmarks.contest import (
     take_turns,
 )
 from benchmarks.pytorch import train_with_pytorch
-from benchmarks.workload import BATCH, EVERYTHING, SIDE_PX, SIZE, hush, load_project, train_variant, write_folder
+from benchmarks.workload import BATCH, SIDE_PX, SIZE, hold, hush, load_project, train_variant, write_folder
 
 TUTORIAL, TUTORIAL_AUGMENTED, PYTORCH = "tutorial", "tutorial, augmented", "PyTorch, bfloat16"
 
@@ -116,9 +116,7 @@ def train_ours(folder: Path, manifest: pd.DataFrame, epochs: int, variant: str, 
         clock.note_rate(metrics["images_per_second"])
         clock.end_epoch()
 
-    train, validation = (
-        read_files(folder, manifest, split, size_px=SIZE, memory_bytes=EVERYTHING) for split in ("train", "validation")
-    )
+    train, validation = (hold(read_files(folder, manifest, split, size_px=SIZE)) for split in ("train", "validation"))
     train_variant(variant, train, validation, epochs=epochs, on_epoch=end_epoch)
     clock.hand_in(turn)
 

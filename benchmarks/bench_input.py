@@ -16,12 +16,12 @@ import pandas as pd
 from benchmarks.contest import Goal, Series, divide, print_conditions, print_goals, print_rates, time_contenders
 from benchmarks.workload import (
     BATCH,
-    EVERYTHING,
     SIDE_PX,
     SIZE,
     count_images,
     count_in_graph,
     drop_page_cache,
+    hold,
     hush,
     write_both_shards,
     write_folder,
@@ -88,21 +88,21 @@ def make_ours(folder: Path, manifest: pd.DataFrame) -> dict[str, Callable[[], in
     from cvd.data.examples.reading import Examples, read_files, read_shards
 
     write_both_shards(folder, manifest)
-    kept = read_shards(folder / "raw", "train", memory_bytes=EVERYTHING)
+    kept = hold(read_shards(folder / "raw", "train"))
 
     def read(examples: Examples) -> int:
         return count_in_graph(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=1))
 
-    def from_files(memory_bytes: int) -> Examples:
-        return read_files(folder / "images", manifest, "train", size_px=SIZE, memory_bytes=memory_bytes)
+    def from_files() -> Examples:
+        return read_files(folder / "images", manifest, "train", size_px=SIZE)
 
     return {
-        "files, streamed": lambda: read(from_files(0)),
-        "shards jpeg, streamed": lambda: read(read_shards(folder / "jpeg", "train", memory_bytes=0)),
-        RAW: lambda: read(read_shards(folder / "raw", "train", memory_bytes=0)),
+        "files, streamed": lambda: read(from_files()),
+        "shards jpeg, streamed": lambda: read(read_shards(folder / "jpeg", "train")),
+        RAW: lambda: read(read_shards(folder / "raw", "train")),
         "shards raw, bytes alone": lambda: read_bytes(folder / "raw", len(manifest)),
-        "files, into memory": lambda: read(from_files(EVERYTHING)),
-        "shards raw, into memory": lambda: read(read_shards(folder / "raw", "train", memory_bytes=EVERYTHING)),
+        "files, into memory": lambda: read(hold(from_files())),
+        "shards raw, into memory": lambda: read(hold(read_shards(folder / "raw", "train"))),
         "in memory, later passes": lambda: read(kept),
     }
 

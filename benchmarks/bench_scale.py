@@ -93,9 +93,7 @@ def train_epoch(folder: Path) -> Figures:
     from cvd.data.examples.reading import read_shards
 
     start = time.perf_counter()
-    train, validation = (
-        read_shards(folder / "data/shards", split, memory_bytes=0) for split in ("train", "validation")
-    )
+    train, validation = (read_shards(folder / "data/shards", split) for split in ("train", "validation"))
     train_variant("tfrecord", train, validation, epochs=1)
     return {"seconds": time.perf_counter() - start}
 

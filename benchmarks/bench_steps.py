@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.contest import Goal, Series, divide, format_median, print_conditions, print_goals, print_table
 from benchmarks.workload import (
     BATCH,
-    EVERYTHING,
     SIDE_PX,
     SIZE,
+    hold,
     load_project,
     train_variant,
     write_both_shards,
@@ -77,17 +77,16 @@ def make_cases(folder: Path, n: int) -> dict[str, tuple[str, Any]]:
 
     manifest = write_folder(folder / "images", {"train": n})
     write_both_shards(folder, manifest)
-    kept, streamed = (
-        read_files(folder / "images", manifest, "train", size_px=SIZE, memory_bytes=size) for size in (EVERYTHING, 0)
-    )
+    streamed = read_files(folder / "images", manifest, "train", size_px=SIZE)
+    kept = hold(streamed)
     return {
         "baseline": ("baseline", kept),
         "augmented": ("augmented", kept),
-        "tfrecord": ("tfrecord", read_shards(folder / "raw", "train", memory_bytes=EVERYTHING)),
+        "tfrecord": ("tfrecord", hold(read_shards(folder / "raw", "train"))),
         "baseline, files streamed": ("baseline", streamed),
         "augmented, files streamed": ("augmented", streamed),
-        "tfrecord, raw shards streamed": ("tfrecord", read_shards(folder / "raw", "train", memory_bytes=0)),
-        "tfrecord, jpeg shards streamed": ("tfrecord", read_shards(folder / "jpeg", "train", memory_bytes=0)),
+        "tfrecord, raw shards streamed": ("tfrecord", read_shards(folder / "raw", "train")),
+        "tfrecord, jpeg shards streamed": ("tfrecord", read_shards(folder / "jpeg", "train")),
     }
 
 

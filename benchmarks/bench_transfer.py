@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from benchmarks.contest import Goal, Series, divide, format_median, print_conditions, print_goals, print_table
-from benchmarks.workload import EVERYTHING, SIDE_PX, load_project, train_variant, write_folder
+from benchmarks.workload import SIDE_PX, hold, load_project, train_variant, write_folder
 from cvd.machine import threads
 from cvd.runtime.startup import start_tensorflow
 
@@ -76,7 +76,7 @@ def compute_once(backbone: "keras.Model", folder: Path, manifest: pd.DataFrame, 
     extract, size_px = make_extractor(backbone), backbone.input_shape[1]
     features = []
     for split in SPLITS:
-        images = read_files(folder, manifest, split, size_px=size_px, memory_bytes=0)
+        images = read_files(folder, manifest, split, size_px=size_px)
         found = compute_features(extract, images.fetch, n_images=len(images), threads=load_project().train.threads)
         features.append(Examples(images.paths, images.labels, found.__getitem__, found.shape[1:], np.dtype(np.float32)))
     middle = time.perf_counter()
@@ -96,9 +96,7 @@ def compute_every_time(backbone: "keras.Model", folder: Path, manifest: pd.DataF
     model = keras.Model(backbone.inputs[0], logits)
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True), metrics=["accuracy"])
     size_px = backbone.input_shape[1]
-    train, validation = (
-        read_files(folder, manifest, each, size_px=size_px, memory_bytes=EVERYTHING) for each in SPLITS
-    )
+    train, validation = (hold(read_files(folder, manifest, each, size_px=size_px)) for each in SPLITS)
     everything = [
         (each.fetch(np.arange(len(each))), each.labels.astype("float32")[:, None]) for each in (train, validation)
     ]

@@ -22,12 +22,11 @@ from cvd.runtime.threads import count_cores
 
 if TYPE_CHECKING:
     from cvd.data.examples.reading import Examples
-    from cvd.training.fitting import OnEpoch, Training
+    from cvd.training.course import OnEpoch, Training
 
 ROOT = Path(__file__).parent.parent
 SIZE, BATCH = 150, 20  # as in params.yaml and in the tutorials
 SIDE_PX = 200  # of the image files
-EVERYTHING = 10**12  # bytes of memory: all is kept
 LABELS = ("cat", "dog")
 
 
@@ -95,6 +94,13 @@ def write_archive(path: Path, n: int) -> None:
             archive.writestr(f"{label}/{name}", jpeg)
 
 
+def hold(examples: "Examples") -> "Examples":
+    """The examples, all of them kept in memory."""
+    from cvd.data.examples.shares import hold_part
+
+    return hold_part(examples, range(len(examples)), memory_bytes=10**12)
+
+
 def count_images(batches: Iterable[Any]) -> int:
     """Reads all batches of (images, labels); how many images they held."""
     return sum(len(images) for images, _ in batches)
@@ -124,7 +130,7 @@ def train_variant(
 ) -> "Training":
     """Train a variant as the train stage does, with its state on disk, for so many epochs, silently."""
     from cvd.models.networks.head import build_head
-    from cvd.training.fitting import SETTINGS, train_model
+    from cvd.training.fitting import train_model
     from cvd.training.plan import choose_augment, choose_builder, choose_precision
 
     params = load_project()
@@ -134,13 +140,12 @@ def train_variant(
         build: Any = partial(build_head, n_features=train.shape[0], dropout=variant["dropout"])
     else:
         build = partial(choose_builder(variant, size_px=train.shape[0]), for_training=True)
-    settings = {key: variant[key] for key in SETTINGS} | {"epochs": epochs}
     with tempfile.TemporaryDirectory() as state, hush():
         return train_model(
             lambda dtype: build(dtype=dtype),
             train,
             validation,
-            **settings,
+            {**variant, "epochs": epochs},
             batch_size=params.train.batch_size,
             precision=choose_precision(variant, params.train.precision),
             seed=params.seed,

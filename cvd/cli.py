@@ -16,7 +16,7 @@ COMMANDS = (  # its name; the module in cvd.commands; there what declares its op
     ("serve", "serve", "add_options", "serve_page", "a page: drop a photo, see what every variant makes of it"),
     ("compare", "compare", "add_options", "print_comparison", "variants, or seeds, side by side: Markdown to paste"),
     ("worker", "worker", "add_options", "work_along", "train along with a chief on another machine, as TF_CONFIG says"),
-    ("sync", "runs", "add_options_of_sync", "sync_results", "bring results that MLflow lacks into it"),
+    ("sync", "runs", "", "sync_results", "bring results that MLflow lacks into it"),
     ("runs", "runs", "add_options", "print_runs", "MLflow's runs of an experiment, or all"),
 )
 
@@ -27,19 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments)
     try:
         code = args.work(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # `cvd predict ... | head`
         _drop_output()
         code = 141
-    except OSError as error:
+    except (InputError, OSError) as error:
         fault = describe_fault(error, "the output")
         if fault is None:
             raise
-        if error.errno in DISK_FULL:
+        if getattr(error, "errno", None) in DISK_FULL:
             _drop_output()
         print(f"error: {fault}", file=sys.stderr)
         code = 2
@@ -56,7 +53,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
         command = commands.add_parser(name, help=summary)
         if name == typed:  # no other command's libraries are loaded
             module = import_module(f"cvd.commands.{place}")
-            getattr(module, options)(command)
+            if options:
+                getattr(module, options)(command)
             command.set_defaults(work=getattr(module, work))
     return parser.parse_args(arguments)
 

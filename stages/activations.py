@@ -25,12 +25,13 @@ def draw_activations(args: Namespace) -> None:
 
     from cvd.data.images.manifest import choose_images, read_manifest
     from cvd.data.images.pixels import load_image
-    from cvd.vis.explaining.graphs import compute_activations, input_side, load_classifier, predict_probabilities
+    from cvd.models.networks.saving import load_network
+    from cvd.vis.explaining.graphs import compute_activations, compute_probabilities, input_side, make_scorer
     from cvd.vis.explaining.layers import choose_activation_layers
     from cvd.vis.sheets.channels import write_activations
 
     paths = choose_images(read_manifest(args.manifest), settings.images)
-    model = load_classifier(args.model)
+    model = load_network(args.model)
     layers = choose_activation_layers(model, settings.layers)
     images = np.stack([load_image(args.images / path, input_side(model)) for path in paths])  # (n, s, s, 3)
     activations = compute_activations(model, images, layers=layers)
@@ -39,17 +40,12 @@ def draw_activations(args: Namespace) -> None:
         raise InputError(
             f"activations.channels names {unknown[0]}: the widest layer has channels 0 to {max(sizes) - 1}"
         )
-    probabilities = predict_probabilities(model, images)[:, 0]
+    p_dog = compute_probabilities(make_scorer(model)(images))[:, 0]
     with replace_folder(args.out) as folder:
-        for index, path in enumerate(tqdm(paths, desc=f"drawing {args.variant}", unit="image")):
+        for i, path in enumerate(tqdm(paths, desc=f"drawing {args.variant}", unit="image")):
+            values = {layer: answers[i] for layer, answers in activations.items()}
             write_activations(
-                folder,
-                images[index],
-                {layer: values[index] for layer, values in activations.items()},
-                variant=args.variant,
-                path=path,
-                probability=probabilities[index],
-                channels=channels,
+                folder, images[i], values, variant=args.variant, path=path, probability=p_dog[i], channels=channels
             )
     print(f"{args.variant}: {len(layers)} layers, {sum(sizes):,} channels, {len(paths)} images")
     add_to_run(variant=args.variant, model_path=args.model, files=sorted(args.out.glob("*.png")), folder="activations")

@@ -1,7 +1,6 @@
 """Compare: all variants on the same test images, in numbers, words and figures."""
 
 import argparse
-from pathlib import Path
 
 from cvd import tracking
 from cvd.evaluation.comparison import compare_variants, summarise_timing
@@ -61,14 +60,10 @@ def work(args: argparse.Namespace) -> None:
     write_json(comparison, args.comparison)
     write_json(timings, args.timings)
     print(*comparison["verdict"], *sentences, sep="\n")
-    track(args.models, [path for name in LOGGED if (path := args.plots / name).is_file()], names)
-
-
-def track(models: Path, figures: list[Path], names: list[str]) -> None:
-    """Add the figures of all variants to the runs that this experiment has of its own."""
+    files = [path for name in LOGGED if (path := args.plots / name).is_file()]
     for name in names:
-        if (model := models / f"{name}.keras").is_file():  # figures can be compared without the models
-            tracking.add_to_run(variant=name, model_path=model, files=figures, folder="comparison", only_own=True)
+        if (model := args.models / f"{name}.keras").is_file():  # figures can be compared without the models
+            tracking.add_to_run(variant=name, model_path=model, files=files, folder="comparison", only_own=True)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ def measure_explanations(args: Namespace) -> None:
     from cvd.data.images.manifest import choose_images, read_manifest
     from cvd.data.images.pixels import decode_image, resize_image
     from cvd.machine.threads import set_threads
+    from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.figures import check_explanations, read_masks
-    from cvd.vis.explaining.graphs import input_side, load_classifier
+    from cvd.vis.explaining.graphs import input_side
 
     set_threads(params.train.threads)
     tf.config.experimental.enable_op_determinism()
@@ -38,7 +39,7 @@ def measure_explanations(args: Namespace) -> None:
     masks = read_masks(args.masks, paths)
     figures: dict[str, Any] = {}
     for variant in variants:
-        model = load_classifier(args.models / f"{variant}.keras")
+        model = load_network(args.models / f"{variant}.keras")
         figures[variant] = check_explanations(
             model,
             [resize_image(image, input_side(model)) for image in images],

@@ -3,6 +3,8 @@
 import json
 from argparse import Namespace
 
+from tqdm import tqdm
+
 from cvd.runtime.files import replace_folder
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
@@ -21,10 +23,8 @@ def draw_filters(args: Namespace) -> None:
     settings = params.filters
     start_tensorflow()
 
-    from tqdm import tqdm
-
     from cvd.machine.threads import set_threads
-    from cvd.vis.explaining.graphs import load_classifier
+    from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.layers import choose_evenly, choose_filter_layers
     from cvd.vis.filters.ascent import MOST_AT_ONCE, ascend_filters
     from cvd.vis.sheets.drawing import name_layer_file, write_png
@@ -32,7 +32,7 @@ def draw_filters(args: Namespace) -> None:
 
     at_once = min(count_cores(), MOST_AT_ONCE)
     set_threads(1, across=at_once)  # batches side by side are faster than an operation on several threads
-    model = load_classifier(args.model)
+    model = load_network(args.model)
     layers = choose_filter_layers(model, settings.layers)
     figures = {}
     with replace_folder(args.out) as folder:
@@ -49,12 +49,9 @@ def draw_filters(args: Namespace) -> None:
                 at_once=at_once,
             )
             figures[layer] = ascent.describe(n_filters)
-            n_shown, n_dead = len(ascent.filters), ascent.is_dead.sum()
             recipe = f"{args.variant}   ·   {settings.recipe}, {settings.steps} steps"
-            rise = "under each: filter, its mean activation before → after"
-            caption = f"{recipe}   ·   {rise}   ·   {n_dead} of {n_shown} dead"
-            title = f"{layer}   {n_shown} of {n_filters} filters"
-            sheet = draw_pictures(ascent.pictures, ascent.label(), ascent.is_dead, title=title, caption=caption)
+            shown = ascent.pictures, ascent.label(), ascent.is_dead
+            sheet = draw_pictures(*shown, layer=layer, n_filters=n_filters, recipe=recipe)
             write_png(sheet, folder / f"{name_layer_file(layer)}.png")
         (folder / "objectives.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     n_dead = sum(figure["n_dead"] for figure in figures.values())

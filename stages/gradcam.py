@@ -31,7 +31,7 @@ def draw_gradcam(args: Namespace) -> None:
     variants = choose_networks(params, settings.variants, args.models)
     start_tensorflow()
 
-    from cvd.vis.explaining.graphs import load_classifier
+    from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.views import Viewer
 
     photos = {name: limit_size(photo) for name, photo in read_own_photos(args.photos).items()}
@@ -39,7 +39,7 @@ def draw_gradcam(args: Namespace) -> None:
     images = {path: limit_size(decode_image(args.images / path)) for path in paths}
     views = {}
     for variant in tqdm(variants, desc="explaining", unit="variant"):
-        model = load_classifier(args.models / f"{variant}.keras")
+        model = load_network(args.models / f"{variant}.keras")
         viewer = Viewer(variant, model, settings.layers, method=settings.method)
         views[variant] = viewer.view(np.stack([resize_image(image, viewer.size_px) for image in images.values()]))
     with replace_folder(args.out) as folder:

@@ -7,7 +7,6 @@ from cvd.runtime.params.graph import choose_networks
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
-from cvd.runtime.vocabulary import LABELS
 from cvd.tracking import add_to_run
 
 
@@ -27,10 +26,10 @@ def show_mistakes(args: Namespace) -> None:
     from cvd.data.images.pixels import decode_image, resize_image
     from cvd.evaluation.measures import read_predictions, select_test
     from cvd.evaluation.mistakes import KINDS, choose_disagreements, choose_telling
-    from cvd.vis.explaining.graphs import load_classifier
+    from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.methods import METHODS
     from cvd.vis.explaining.views import Viewer
-    from cvd.vis.sheets.galleries import Exhibit, write_galleries
+    from cvd.vis.sheets.galleries import make_exhibits, write_galleries
     from cvd.vis.sheets.overlays import limit_size
 
     tests = {name: select_test(read_predictions(args.predictions / f"{name}.csv")) for name in variants}
@@ -39,18 +38,13 @@ def show_mistakes(args: Namespace) -> None:
     images: dict[str, np.ndarray] = {}
     exhibits = {}
     for name in variants:
-        viewer = Viewer(name, load_classifier(args.models / f"{name}.keras"), method=method, only_last=True)
+        viewer = Viewer(name, load_network(args.models / f"{name}.keras"), method=method, only_last=True)
         paths = list(dict.fromkeys([*(path for rows in telling[name].values() for path in rows["path"]), *divided]))
         images |= {path: limit_size(decode_image(args.images / path)) for path in paths if path not in images}
         rows = tests[name].set_index("path").loc[paths]
         signs = np.where(rows["logit"] > 0, 1, -1)  # each map explains the class that the network names
         pictures = np.stack([resize_image(images[path], viewer.size_px) for path in paths])
-        exhibits[name] = {
-            path: Exhibit(path.rsplit("/", 1)[-1], images[path], LABELS[label], probability, heat)
-            for path, label, probability, (heat,) in zip(
-                paths, rows["label"], rows["probability"], viewer.explain(pictures, [signs]), strict=True
-            )
-        }
+        exhibits[name] = make_exhibits(rows, images, viewer.explain(pictures, [signs]))
     sections = {
         name: [(KINDS[kind], [exhibits[name][path] for path in rows["path"]]) for kind, rows in telling[name].items()]
         for name in variants

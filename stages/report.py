@@ -20,26 +20,18 @@ def main() -> None:
 
 def work(args: argparse.Namespace) -> None:
     params = load_params()
+    code = describe_code(ask_git("rev-parse", "HEAD"), ask_git("show", "-s", "--format=%cs", "HEAD"), ask_changes())
     page = render_report(
         read_results(args.metrics, args.plots, args.quarantine),
         manifest=read_manifest(args.manifest),
         plots=args.plots,
-        provenance={"code": ask_code(), "versions": list_versions(), "machine": describe_machine()},
+        provenance={"code": code, "versions": list_versions(), "machine": describe_machine()},
         params=params.model_dump(),
         params_text=Path("params.yaml").read_text(encoding="utf-8"),
     )
     with replace_file(args.report) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"{args.report}: {len(page.encode()) / 1e6:.1f} MB, open it in a browser")
-
-
-def ask_code() -> dict[str, str]:
-    """Ask git which code runs here."""
-    return describe_code(
-        commit=ask_git("rev-parse", "HEAD"),
-        date=ask_git("show", "-s", "--format=%cs", "HEAD"),
-        status=ask_changes(),
-    )
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from pathlib import Path
 from cvd import tracking
 from cvd.machine.hardware import describe_device
 from cvd.machine.threads import set_threads
+from cvd.runtime.files import digest_files
 from cvd.runtime.params.graph import Entry, check_entry, describe_configuration
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
 from cvd.training.distributed.cluster import has_other_chief
-from cvd.training.identity import digest_files, digest_inputs, make_key
+from cvd.training.identity import digest_inputs, make_key
 
 SCRIPT = Path(__file__)
 KEYS = [field.name for field in fields(Entry)]

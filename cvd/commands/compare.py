@@ -2,24 +2,20 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cvd.commands.networks import order_names
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json, render_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.project import find_root
 
-if TYPE_CHECKING:
-    from cvd.evaluation.figures import Metrics
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what may be typed after `cvd compare`."""
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help="default: all that have been evaluated")
-    parser.add_argument(
-        "--seeds", action="store_true", help="mean and spread over the experiments that differ in `seed` only"
-    )
+    seeds_help = "mean and spread over the experiments that differ in `seed` only"
+    parser.add_argument("--seeds", action="store_true", help=seeds_help)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", const="json", dest="form", help="all figures, in full precision")
     form.add_argument("--csv", action="store_const", const="csv", dest="form", help="a row per variant")
@@ -45,14 +41,15 @@ def compare_files(variants: Sequence[str], form: str) -> str:
 
     root = find_root()
     params = load_params(root / "params.yaml")
-    evaluated = find_evaluated(root, list(params.variants))
+    measured = {path.stem for path in root.glob("predictions/*.csv") if (root / f"metrics/{path.stem}.json").is_file()}
+    evaluated = order_names(measured, params.variants)
     if not evaluated:
         raise InputError("no variant has been evaluated: run `dvc repro` or `dvc pull`")
     names = list(dict.fromkeys(variants)) or evaluated
     for name in names:
         if name not in (*evaluated, *params.variants):
             raise InputError(f"variant {name!r} is unknown: there are {', '.join(evaluated)}")
-    metrics: dict[str, Metrics] = {name: read_json(root / f"metrics/{name}.json") for name in names}
+    metrics = {name: read_json(root / f"metrics/{name}.json") for name in names}
     predictions = {name: read_predictions(root / f"predictions/{name}.csv") for name in names}
     comparison = compare_variants(predictions, metrics, **params.compare.model_dump())
     timings = {
@@ -70,14 +67,6 @@ def compare_files(variants: Sequence[str], form: str) -> str:
     return render_markdown(comparison, timings)
 
 
-def find_evaluated(root: Path, order: Sequence[str]) -> list[str]:
-    """Find the variants with predictions and metrics here, those of params.yaml first and in its order."""
-    names = sorted(
-        path.stem for path in root.glob("predictions/*.csv") if (root / f"metrics/{path.stem}.json").is_file()
-    )
-    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
-
-
 def compare_seeds(variants: Sequence[str], form: str) -> str:
     """Mean and spread of each variant over the seeds that were tried, and the differences that outlast them."""
     from cvd.commands.seeds import gather_seeds, render_seeds, summarise_seeds
@@ -88,10 +77,8 @@ def compare_seeds(variants: Sequence[str], form: str) -> str:
         if name not in runs:
             raise InputError(f"variant {name!r} has no finished experiment: there are {', '.join(runs) or 'none'}")
     if max((len(outcomes) for outcomes in runs.values()), default=0) < 2:
-        raise InputError(
-            "no variant was trained with two seeds: queue some with `dvc exp run --queue -S 'seed=range(2,6)'`, "
-            "then `dvc queue start`"
-        )
+        advice = "queue some with `dvc exp run --queue -S 'seed=range(2,6)'`, then `dvc queue start`"
+        raise InputError(f"no variant was trained with two seeds: {advice}")
     summary = summarise_seeds(runs)
     if form == "csv":
         rows = [

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,15 @@ def list_variants() -> list[str]:
     """List the variants with a model, in params.yaml's order; those that it does not name come last, by name."""
     from cvd.runtime.params.loading import load_params
 
-    order: list[str] = []
     with contextlib.suppress(InputError):  # networks can be used while somebody edits the file
-        order = list(load_params(find_root() / "params.yaml").variants)
-    return sorted(list_models(), key=lambda name: order.index(name) if name in order else len(order))
+        return order_names(list_models(), load_params(find_root() / "params.yaml").variants)
+    return list(list_models())
+
+
+def order_names(names: Iterable[str], first: Iterable[str]) -> list[str]:
+    """Sort names: those of `first` in its order, then the others."""
+    order = list(first)
+    return sorted(sorted(names), key=lambda name: order.index(name) if name in order else len(order))
 
 
 def read_accuracy(variant: str, split: str) -> float | None:
@@ -45,13 +51,11 @@ def choose_variant() -> str:
     measured = {name: read_accuracy(name, "validation") for name in list_models()}
     accuracies = {name: accuracy for name, accuracy in measured.items() if accuracy is not None}
     if not accuracies:
-        raise InputError(
-            "no model with metrics in models/ and metrics/: run `dvc repro` or `dvc pull`, or give --variant"
-        )
+        advice = "run `dvc repro` or `dvc pull`, or give --variant"
+        raise InputError(f"no model with metrics in models/ and metrics/: {advice}")
     best = max(accuracies, key=lambda name: accuracies[name])
-    print(
-        f"variant {best}: the best validation accuracy, {accuracies[best]:.4f}, of {len(accuracies)}", file=sys.stderr
-    )
+    accuracy = f"the best validation accuracy, {accuracies[best]:.4f}, of {len(accuracies)}"
+    print(f"variant {best}: {accuracy}", file=sys.stderr)
     return best
 
 
@@ -72,8 +76,7 @@ def load_model(variant: str) -> "keras.Model":
     given, returned = model.input_shape, model.output_shape
     side_px = given[1] if len(given) == 4 else None
     if side_px is None or (given, returned) != ((None, side_px, side_px, 3), (None, 1)):
+        fault = f"maps {given} to {returned}, not square RGB images to one logit"
         advice = f"make it again with `dvc repro train@{variant}` or `dvc checkout`"
-        raise InputError(
-            f"model {models[variant]} maps {given} to {returned}, not square RGB images to one logit; {advice}"
-        )
+        raise InputError(f"model {models[variant]} {fault}; {advice}")
     return model

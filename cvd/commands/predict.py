@@ -13,8 +13,6 @@ from cvd.commands.networks import choose_variant, load_model
 from cvd.data.intake.photos import find_photos, read_photos, report_faults, show_path, take_batches
 from cvd.runtime.vocabulary import LABELS
 
-N_AHEAD = 64  # photos, squashed already, that wait for the network
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be typed after `cvd predict`."""
@@ -22,9 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", help="default: the one with the best validation accuracy in metrics/")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", const="json", dest="form", help="a JSON array of objects")
-    form.add_argument(
-        "--csv", action="store_const", const="csv", dest="form", help="path,label,probability (of dog),logit"
-    )
+    columns = "path,label,probability (of dog),logit"
+    form.add_argument("--csv", action="store_const", const="csv", dest="form", help=columns)
     parser.set_defaults(form="text")
 
 
@@ -42,7 +39,7 @@ def predict_photos(args: argparse.Namespace) -> int:
 
     limit_opencv_threads()
     predict, side_px = make_predictor(model), model.input_shape[1]
-    photos = read_photos(paths, prepare=lambda pixels: resize_image(pixels, side_px), n_ahead=N_AHEAD)
+    photos = read_photos(paths, prepare=lambda pixels: resize_image(pixels, side_px), n_ahead=64)
     n_faults = 0
     # A bar would run through rows that appear on a terminal, and they show the progress themselves.
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()
@@ -62,10 +59,7 @@ def predict_photos(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def open_writer(form: str) -> Iterator[Callable[[Path, str, float, float], None]]:
-    """Yield a function that writes a photo's path, label, probability of dog and logit to stdout.
-
-    After an early end a JSON array stays open, so that nobody takes it for the whole.
-    """
+    """Yield a function that writes a photo's path, label, probability of dog and logit to stdout."""
     names = ("path", "label", "probability", "logit")
     if form == "csv":
         table = csv.writer(sys.stdout, lineterminator="\n")
@@ -77,7 +71,7 @@ def open_writer(form: str) -> Iterator[Callable[[Path, str, float, float], None]
         yield lambda *values: print(
             next(commas), json.dumps(dict(zip(names, values, strict=True)), default=str), sep="\n", end=""
         )
-        print("\n]")
+        print("\n]")  # not after an early end, so that nobody takes a part for the whole
     else:
         print("label  P(dog)    logit  path")
         yield lambda path, label, probability, logit: print(

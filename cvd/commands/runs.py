@@ -37,10 +37,6 @@ def print_runs(args: argparse.Namespace) -> int:
     return 0
 
 
-def add_options_of_sync(_: argparse.ArgumentParser) -> None:
-    """Declare nothing: `cvd sync` stands alone."""
-
-
 def sync_results(_: argparse.Namespace) -> int:
     """Complete MLflow from the project's files."""
     with contextlib.chdir(find_root()):

@@ -14,16 +14,11 @@ from cvd.runtime.experiments import Outcome
 
 ENOUGH = 3  # seeds from which an interval is given; of two it would span all that is possible
 
-Runs = dict[str, dict[int, Outcome]]
-"""{variant: {seed: outcome}}"""
+Runs = dict[str, dict[int, Outcome]]  # {variant: {seed: outcome}}
 
 
 def gather_seeds(outcomes: Sequence[Outcome], variants: Sequence[str] | None = None) -> Runs:
-    """Gather the outcomes that differ in `seed` only, by variant and seed.
-
-    A variant's first outcome, of the workspace where it has one, decides on the other parameters and the data. Of
-    several outcomes with the same seed the first counts, hence the newest. Seeds come in their order.
-    """
+    """Gather the outcomes that differ from their variant's first one in `seed` only; the first of a seed counts."""
     runs: Runs = {}
     references: dict[str, Outcome] = {}
     for outcome in outcomes:
@@ -85,11 +80,7 @@ def _compare_pairs(accuracies: Mapping[str, Mapping[int, float]]) -> list[dict[s
 
 
 def measure_differences(differences: np.ndarray) -> dict[str, Any]:
-    """Measure paired differences: mean, spread, and from `ENOUGH` seeds on Student's t interval and p-value (1908).
-
-    Args:
-        differences: (seeds,), at least two.
-    """
+    """Measure paired differences (seeds,), at least two: mean, spread; Student's t interval and p-value (1908)."""
     figures: dict[str, Any] = {
         "difference": float(differences.mean()),
         "sd": float(differences.std(ddof=1)),
@@ -145,8 +136,7 @@ def render_seeds(summary: Mapping[str, Any]) -> str:
         lines.append([row["variant"], *(cells.get(seed, "") for seed in seeds)])
     parts = [render_table(heads, rows), render_table(["variant", *(f"seed {seed}" for seed in seeds)], lines)]
     parts += ["\n".join(f"- {pair['sentence']}" for pair in summary["pairs"])] if summary["pairs"] else []
-    mixed = [row["variant"] for row in summary["variants"] if row["n_codes"] > 1]
-    if mixed:
+    if mixed := [row["variant"] for row in summary["variants"] if row["n_codes"] > 1]:
         parts.append(f"Not all trainings of {', '.join(mixed)} ran the same code.")
     parts.append(
         "Same test images, same data, same parameters but `seed`: the spread is the luck of initial weights, order of "

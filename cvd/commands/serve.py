@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
     from cvd.web.answers import Answer
 
-HOST, PORT = "127.0.0.1", 8000
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be typed after `cvd serve`."""
-    parser.add_argument("--port", type=int, default=PORT, help="%(default)s; 0 for any that is free")
-    parser.add_argument("--host", default=HOST, help="%(default)s; another lets other machines in")
+    parser.add_argument("--port", type=int, default=8000, help="%(default)s; 0 for any that is free")
+    parser.add_argument("--host", default="127.0.0.1", help="%(default)s; another lets other machines in")
 
 
 def serve_page(args: argparse.Namespace) -> int:
@@ -67,9 +65,7 @@ def serve_page(args: argparse.Namespace) -> int:
 
 
 def load_networks(names: list[str]) -> "dict[str, Callable[[np.ndarray], Answer]]":
-    """Load networks and ask each once, so that the first photo is answered as fast as the next.
-
-    One that cannot be loaded is named on stderr and left out.
+    """Load networks and ask each once, so that the first photo is answered fast; leave out those that cannot be loaded.
 
     Raises:
         InputError: none can be loaded.
@@ -83,14 +79,12 @@ def load_networks(names: list[str]) -> "dict[str, Callable[[np.ndarray], Answer]
     for name in names:
         try:
             model = load_model(name)
-            side_px = model.input_shape[1]
-            ask = make_asker(name, model)
+            side_px, ask = model.input_shape[1], make_asker(name, model)
             ask(np.zeros((side_px, side_px, 3), np.uint8))
+            askers[name] = ask
+            print(f"loaded {name}, {side_px} px", flush=True)
         except InputError as error:
             print(f"left out {name}: {error}", file=sys.stderr)
-            continue
-        askers[name] = ask
-        print(f"loaded {name}, {side_px} px", flush=True)
     if not askers:
         raise InputError("no variant can be shown: see above")
     return askers

@@ -1,7 +1,6 @@
 """`cvd add` and `cvd remove`: variants put into the graph, and taken out."""
 
 import argparse
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,25 +9,24 @@ from typing import Any
 import yaml
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.files import replace_file
+from cvd.runtime.experiments import LOCK, list_digests, parse_lock
+from cvd.runtime.files import remove_path, replace_file
 from cvd.runtime.params.editing import insert_entry, list_entries, remove_entry
 from cvd.runtime.params.graph import place_variant
 from cvd.runtime.params.loading import Params, parse_params, parse_yaml
 from cvd.runtime.project import find_root
 
 GRAPH, NETWORKS = ("vars", 0, "graph"), ("vars", 0, "networks")  # in dvc.yaml
-PARAMS, PIPELINE, LOCK = "params.yaml", "dvc.yaml", "dvc.lock"
+PARAMS, PIPELINE = "params.yaml", "dvc.yaml"
 
 
 def add_options_of_add(parser: argparse.ArgumentParser) -> None:
     """Declare what may be typed after `cvd add`."""
     parser.add_argument("names", nargs="+", metavar="NAME", help="a block of params.yaml's `variants`, or a new name")
-    parser.add_argument(
-        "--like", nargs="+", metavar=("OTHER", "KEY=VALUE"), help="make a new block: like another, but for these keys"
-    )
-    parser.add_argument(
-        "--no-pictures", action="store_true", help="train and compare only; so it is for a `share` of the images"
-    )
+    like = "make a new block: like another, but for these keys"
+    parser.add_argument("--like", nargs="+", metavar=("OTHER", "KEY=VALUE"), help=like)
+    bare = "train and compare only; so it is for a `share` of the images"
+    parser.add_argument("--no-pictures", action="store_true", help=bare)
 
 
 def add_variants(args: argparse.Namespace) -> int:
@@ -51,9 +49,8 @@ def add_variants(args: argparse.Namespace) -> int:
             continue
         start = Path(entry.network).stem
         if entry.network.endswith(".keras") and start not in trained:
-            raise InputError(
-                f"variant {name!r} starts from {start!r}, which is not in the graph: run `cvd add {start}`"
-            )
+            fault = f"starts from {start!r}, which is not in the graph"
+            raise InputError(f"variant {name!r} {fault}: run `cvd add {start}`")
         has_pictures = params.variants[name].share == 1 and not args.no_pictures
         said = ", ".join(f"{key}: {value}" for key, value in asdict(entry).items())
         graph_text = insert_entry(graph_text, NETWORKS if has_pictures else GRAPH, f"{name}: {{{said}}}")
@@ -79,16 +76,18 @@ def remove_variants(args: argparse.Namespace) -> int:
     root = find_root()
     texts = {root / name: _read_text(root / name) for name in (PARAMS, PIPELINE, LOCK) if (root / name).is_file()}
     _check_removal(args, parse_params(parse_yaml(_read_text(root / PARAMS))), _list_graph(_read_text(root / PIPELINE)))
-    results = []
+    results: list[str] = []
     for name in args.names:
         for place in (NETWORKS, GRAPH):
             texts[root / PIPELINE] = remove_entry(texts[root / PIPELINE], place, name)
         if args.block:
             texts[root / PARAMS] = remove_entry(texts[root / PARAMS], ["variants"], name)
         if lock := texts.get(root / LOCK):
-            results += _list_results(lock, name)
+            stages = parse_lock(lock)
             for stage in list_entries(lock, ["stages"]):
-                lock = remove_entry(lock, ["stages"], stage) if stage.endswith(f"@{name}") else lock
+                if stage.endswith(f"@{name}"):
+                    results += list_digests(stages[stage], "outs")
+                    lock = remove_entry(lock, ["stages"], stage)
             texts[root / LOCK] = lock
     parse_params(parse_yaml(texts[root / PARAMS]))  # another block may be like a removed one
     _write_texts(texts)
@@ -109,15 +108,10 @@ def _check_removal(args: argparse.Namespace, params: Params, trained: Sequence[s
 
 
 def _insert_block(text: str, names: Sequence[str], like: str, *settings: str) -> str:
-    """Insert a block for a new variant into the text of params.yaml.
-
-    Raises:
-        InputError: the name is taken, or a setting is not KEY=VALUE.
-    """
+    """Insert a block for a new variant into the text of params.yaml."""
     if len(names) > 1 or names[0] in list_entries(text, ["variants"]):
-        raise InputError(
-            f"--like makes one new block, but {' '.join(names)!r} is several names, or has a block already"
-        )
+        fault = f"{' '.join(names)!r} is several names, or has a block already"
+        raise InputError(f"--like makes one new block, but {fault}")
     block: dict[str, Any] = {"like": like}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -133,20 +127,9 @@ def _list_graph(text: str) -> list[str]:
     return [name for name in names if name != "<<"]  # the merge of `networks` into `graph`
 
 
-def _list_results(lock: str, name: str) -> list[str]:
-    """The outputs that dvc.lock names of a variant's stages."""
-    stages = (yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}).get("stages", {})
-    return [
-        out["path"] for stage, entry in stages.items() if stage.endswith(f"@{name}") for out in entry.get("outs", ())
-    ]
-
-
 def _delete_result(path: Path) -> None:
     """Delete an output and the line by which DVC has git ignore it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    remove_path(path)
     ignored = path.with_name(".gitignore")
     if ignored.is_file():
         lines = [line for line in ignored.read_text(encoding="utf-8").splitlines() if line != f"/{path.name}"]

@@ -11,7 +11,7 @@ from cvd.training.distributed.cluster import EXAMPLE, read_cluster
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What may be typed after `cvd worker`."""
+    """Declare what may be typed after `cvd worker`."""
     parser.add_argument("variant", help="which `dvc repro train@VARIANT` trains on the chief; needs TF_CONFIG")
 
 
@@ -27,23 +27,14 @@ def work_along(args: argparse.Namespace) -> int:
     if cluster.is_chief:
         raise InputError(f"TF_CONFIG makes this process the chief: run `dvc repro train@{args.variant}` here")
     os.chdir(find_root())
-    command = find_command(f"train@{args.variant}")
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *command[1:]])
-
-
-def find_command(stage: str) -> list[str]:
-    """Find a stage's command, as DVC would run it.
-
-    Raises:
-        InputError: dvc.yaml has no such stage.
-    """
     from dvc.exceptions import DvcException  # type: ignore[import-untyped]
     from dvc.repo import Repo  # type: ignore[import-untyped]
 
+    stage = f"train@{args.variant}"
     try:
         with Repo() as repo:
             command: str = repo.stage.load_one(name=stage).cmd
     except DvcException as error:
         raise InputError(f"dvc.yaml has no stage {stage}: {' '.join(str(error).split())}") from error
-    return shlex.split(command)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *shlex.split(command)[1:]])

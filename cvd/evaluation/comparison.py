@@ -37,12 +37,7 @@ def align_test_images(predictions: Mapping[str, pd.DataFrame]) -> dict[str, pd.D
 
 
 def compare_pairs(tests: Mapping[str, pd.DataFrame], accuracies: Array) -> list[Pair]:
-    """Compare each pair of variants, in the order of the variants; differences are second minus first.
-
-    Args:
-        tests: as of `align_test_images`, at least one variant.
-        accuracies: (replicates, variants), as of `bootstrap_accuracies`.
-    """
+    """Compare each pair of variants, in their order, given `accuracies` (replicates, variants) of the bootstrap."""
     names = list(tests)
     n_images = len(tests[names[0]])
     right = {name: is_right(frame) for name, frame in tests.items()}  # (images,) bool each
@@ -74,11 +69,9 @@ def compare_pairs(tests: Mapping[str, pd.DataFrame], accuracies: Array) -> list[
 
 
 def rank_variants(metrics: Mapping[str, Metrics], accuracies: Array) -> list[Rank]:
-    """Rank the variants by test accuracy, best first; equal ones share a rank and keep the order they were named in.
+    """Rank the variants by test accuracy, best first; equal ones share a rank and keep their order.
 
-    Args:
-        metrics: of each variant.
-        accuracies: (replicates, variants), as of `bootstrap_accuracies`.
+    `accuracies` is (replicates, variants), of the bootstrap.
     """
     # (variants,): how often no other variant has a higher accuracy; near 1 for a clear winner.
     wins = (accuracies == accuracies.max(axis=1, keepdims=True)).mean(axis=0)
@@ -103,24 +96,17 @@ def rank_variants(metrics: Mapping[str, Metrics], accuracies: Array) -> list[Ran
 
 
 def describe_fit(name: str, metrics: Metrics) -> OverfittingRow:
-    """Gather a variant's figures of over-fitting.
-
-    `accuracy_gap` and `loss_gap` are of the saved model on clean images; what ends in `best` and `last`, and the
-    areas, are of the epochs' own figures.
-    """
+    """Gather a variant's figures of over-fitting, as `OverfittingRow` explains them."""
     overfitting, training = metrics["overfitting"], metrics["training"]
-    splits: dict[str, Mapping[str, Any]] = {"train": metrics["train"], "validation": metrics["validation"]}
-    splits["test"] = metrics["test"]
-    gaps: dict[str, Mapping[str, Any]] = {
-        gap["at"]: gap for gap in overfitting["curve_gaps"]
-    }  # of epochs with a number
+    figures: dict[str, Any] = dict(metrics)
+    gaps: dict[str, Any] = {gap["at"]: gap for gap in overfitting["curve_gaps"]}  # of epochs with a number
     row = {
         "variant": name,
         "epochs": training["epochs"],
         "saved_epoch": training["details"][0].get("saved_epoch"),
         "best_epoch": overfitting["best_epoch"],
         "onset_epoch": overfitting["onset_epoch"],
-        **{f"{split}_{key}": splits[split][key] for key in ("accuracy", "loss") for split in SPLITS},
+        **{f"{split}_{key}": figures[split][key] for key in ("accuracy", "loss") for split in SPLITS},
         "accuracy_gap": overfitting["accuracy_gap"],
         "loss_gap": overfitting["loss_gap"],
         **{f"{key}_{at}": gaps.get(at, {}).get(key) for key in CURVE_FIGURES for at in ("best", "last")},
@@ -139,9 +125,6 @@ def compare_variants(
         metrics: of each variant, as of `cvd.evaluation.measures.evaluate_variant`; same names, same order.
         n_bootstrap: replicates of the paired bootstrap.
         seed: of the bootstrap.
-
-    Returns:
-        Few plain values first; the details are lists, which `dvc metrics` leaves out of its tables.
 
     Raises:
         InputError: the variants were tested on different images.
@@ -165,12 +148,7 @@ def compare_variants(
 
 
 def summarise_timing(timing: Timing, *, best_epoch: int) -> TimingSummary:
-    """Make one variant's entry of metrics/timings.json.
-
-    Args:
-        timing: models/VARIANT.timing.json.
-        best_epoch: 1-based, of the lowest validation loss; `seconds_after_best` are those of the epochs after it.
-    """
+    """Make one variant's entry of metrics/timings.json; `best_epoch`, from 1, has the lowest validation loss."""
     seconds = timing["seconds_per_epoch"]
     return {
         "images_per_second": timing["images_per_second"],

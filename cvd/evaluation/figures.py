@@ -34,7 +34,7 @@ class Timing(TypedDict):
 
 
 class TimingSummary(TypedDict):
-    """One variant in metrics/timings.json."""
+    """One variant in metrics/timings.json; `seconds_after_best` are of the epochs after the best one."""
 
     images_per_second: float
     seconds: float
@@ -138,7 +138,7 @@ class Pair(TypedDict):
 
 
 class OverfittingRow(TypedDict):
-    """One variant's over-fitting: of the saved network, then of its history at the best and the last epoch."""
+    """One variant's over-fitting: of the saved network on clean images, then of its history as the epochs saw it."""
 
     variant: str
     epochs: int

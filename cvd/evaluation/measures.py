@@ -37,8 +37,7 @@ def tabulate_predictions(rows: pd.DataFrame, logits: ArrayLike) -> pd.DataFrame:
         logits: (n,) float32, one for each row; positive means dog.
 
     Returns:
-        A frame with `COLUMNS`. `logit` is the float64 that reading the shortest decimal text of the float32 gives,
-        and `probability` is its sigmoid in float64, so that the file and the frame hold the very same values.
+        `COLUMNS` as the file gives them back: float64 of the logit's shortest decimal text, and its sigmoid.
 
     Raises:
         InputError: a logit is not finite.
@@ -86,8 +85,7 @@ def is_right(frame: pd.DataFrame) -> Array:
 def choose_threshold(labels: Array, probabilities: Array) -> float:
     """Choose the threshold of "dog is probability > threshold" with the highest accuracy on these images.
 
-    Candidates are 0.5 and the middles between neighbouring distinct probabilities. Of equally good ones the closest
-    to 0.5 is taken, so that a threshold moves only when that gains something on the images it is chosen on.
+    Candidates are 0.5 and the middles between neighbouring distinct probabilities; of equals the closest to 0.5 wins.
     """
     values = np.unique(probabilities)
     candidates = np.concatenate([[0.5], (values[1:] + values[:-1]) / 2])
@@ -111,7 +109,7 @@ def _measure_classes(confusion: list[list[int]]) -> list[dict[str, Any]]:
 
 
 def measure_split(frame: pd.DataFrame, *, threshold: float, n_bins: int) -> dict[str, Any]:
-    """Measure the predictions of one split.
+    """Measure the predictions of one split; all but `accuracy_at_threshold` call a dog what is above 0.5.
 
     Args:
         frame: its rows of the predictions; both labels occur.
@@ -119,9 +117,7 @@ def measure_split(frame: pd.DataFrame, *, threshold: float, n_bins: int) -> dict
         n_bins: bins of the calibration error.
 
     Returns:
-        Figures by name. Shares are 0..1, the loss is in nats; `accuracy_low` and `accuracy_high` are Wilson's 95%
-        interval; rows of `confusion` are labels, its columns what they were taken for. All but
-        `accuracy_at_threshold` call an image a dog above a probability of 0.5.
+        Shares 0..1, the loss in nats, Wilson's 95% interval of the accuracy; rows of `confusion` are labels.
     """
     labels, logits, probabilities = (frame[name].to_numpy() for name in ("label", "logit", "probability"))
     n_right = int(is_right(frame).sum())
@@ -181,30 +177,21 @@ def evaluate_variant(
             )
     checked = splits["validation"]
     threshold = choose_threshold(checked["label"].to_numpy(), checked["probability"].to_numpy())
-    measured = {
-        name: measure_split(frame, threshold=threshold, n_bins=calibration_bins) for name, frame in splits.items()
-    }
-    train, validation = measured["train"], measured["validation"]
-    gaps = {
-        "accuracy_gap": train["accuracy"] - validation["accuracy"],
-        "loss_gap": validation["loss"] - train["loss"],
-    }
+    train, validation, test = (
+        measure_split(splits[name], threshold=threshold, n_bins=calibration_bins) for name in SPLITS
+    )
+    gaps = {"accuracy_gap": train["accuracy"] - validation["accuracy"], "loss_gap": validation["loss"] - train["loss"]}
     return {
         "train": _arrange("train", train),
         "validation": _arrange("validation", validation),
-        "test": _arrange("test", measured["test"]),
-        "overfitting": _arrange("overfitting", {**gaps, **measure_overfitting(history, tolerance=onset_tolerance)}),
+        "test": _arrange("test", test),
+        "overfitting": _arrange("overfitting", gaps | measure_overfitting(history, tolerance=onset_tolerance)),
         "training": _arrange("training", training),
     }
 
 
 def tabulate_test(predictions: pd.DataFrame, *, calibration_bins: int) -> dict[str, pd.DataFrame]:
-    """Tabulate what is drawn of the test images.
-
-    Returns:
-        `roc`: `false_positive_rate`, `true_positive_rate` (of dogs), `threshold`. `reliability`: as of
-        `tabulate_reliability`. `confusion`: a row for each image with the names `actual` and `predicted`.
-    """
+    """Tabulate what is drawn of the test images: `roc` (positive: dog), `reliability`, `confusion` (a row an image)."""
     test = select_test(predictions)
     labels, probabilities = test["label"].to_numpy(), test["probability"].to_numpy()
     false, true, thresholds = roc_curve(labels, test["logit"])

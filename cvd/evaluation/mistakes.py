@@ -14,15 +14,7 @@ KINDS = {
 
 
 def choose_telling(predictions: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]:
-    """Choose images of each of KINDS.
-
-    Args:
-        predictions: `path`, `label` (0 cat, 1 dog), `logit`, `probability`; one split's rows.
-        n: of each kind, at most; fewer where there are fewer.
-
-    Returns:
-        Rows of `predictions`, most telling first.
-    """
+    """Choose up to `n` rows of one split's predictions for each of KINDS, most telling first."""
     # The certainty of an answer is the distance of its logit from 0, where the network would toss a coin.
     ranked = predictions.assign(certainty=predictions["logit"].abs(), is_right=is_right(predictions))
     sure = ranked.sort_values(["certainty", "path"], ascending=[False, True], kind="stable")
@@ -37,14 +29,9 @@ def choose_telling(predictions: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]
 
 
 def choose_disagreements(predictions: Mapping[str, pd.DataFrame], n: int) -> list[str]:
-    """Choose images that some variants take for a cat and others for a dog; the farthest apart come first.
+    """List the paths of up to `n` images that only some variants take for a cat; the farthest apart come first.
 
-    Args:
-        predictions: of each variant, as for `choose_telling`; the same images.
-        n: at most so many.
-
-    Returns:
-        Their paths.
+    All variants predict the same images.
     """
     by_variant = {name: frame.set_index("path") for name, frame in predictions.items()}
     logits = pd.DataFrame({name: frame["logit"] for name, frame in by_variant.items()})

@@ -40,14 +40,9 @@ def find_best_epoch(val_loss: ArrayLike) -> int:
 
 
 def smooth_losses(values: ArrayLike) -> NDArray[np.float64]:
-    """Running median over a tenth of the epochs: a trend moves it, one lucky or unlucky epoch does not.
+    """Running median of losses (epochs,) over a tenth of the epochs: one lucky or unlucky epoch does not move it.
 
-    Args:
-        values: (epochs,), nats; infinite where there was no number.
-
-    Returns:
-        (epochs,): of each epoch the median of itself and of the `round(epochs / 20)` epochs on either side, as far as
-        there are such. Fewer than 10 epochs stay as they are.
+    The window reaches `round(epochs / 20)` epochs to either side, so fewer than 11 epochs stay as they are.
     """
     losses = np.asarray(values, np.float64)
     reach = round(len(losses) / 20)
@@ -57,16 +52,13 @@ def smooth_losses(values: ArrayLike) -> NDArray[np.float64]:
 def find_onset(val_loss: ArrayLike, *, tolerance: float) -> int | None:
     """Find the onset of over-fitting: the epoch after which the validation loss does not recover.
 
-    Single epochs are noisy, so the smoothed loss (`smooth_losses`) counts. The onset is its lowest epoch, the last one
-    of equals, if two things hold. At least `N_LAST` epochs and a tenth of all follow it. In each of the last so many
-    the smoothed loss exceeds the lowest by more than the share `tolerance`. Otherwise the loss fell to the end,
-    levelled off or came back, or too few epochs follow to tell a trend from noise: no onset.
-
-    It is not always `find_best_epoch`, which is the one epoch of the lowest loss, luck included.
+    It is the lowest epoch of the smoothed loss (`smooth_losses`), the last of equals, if two things hold. At least
+    `N_LAST` epochs and a tenth of all follow it. In each of the last so many the smoothed loss is too high. Otherwise
+    the loss fell, levelled off or came back, or too few epochs tell. `find_best_epoch` does not smooth.
 
     Args:
         val_loss: (epochs,), nats. An epoch without a number counts as risen.
-        tolerance: share of the lowest loss, >= 0; 0.05 means 5% above it.
+        tolerance: share of the lowest loss, >= 0, above which a loss is too high; 0.05 means 5%.
 
     Returns:
         The epoch, from 1, or None.
@@ -81,11 +73,9 @@ def find_onset(val_loss: ArrayLike, *, tolerance: float) -> int | None:
 
 
 def tabulate_curves(history: pd.DataFrame) -> pd.DataFrame:
-    """Add the gap of each epoch to a history.
+    """Add the gaps of each epoch to a history, positive where the network over-fits.
 
-    `accuracy_gap` is training minus validation accuracy, `loss_gap` validation minus training loss: both are
-    positive where the network over-fits. Keras averaged the training figures during the epoch, on augmented
-    images and with dropout where the variant has them: there the gap can be negative.
+    Keras averages training figures during the epoch, with augmentation and dropout: there a gap can be negative.
     """
     return history[["epoch", "loss", "val_loss", "accuracy", "val_accuracy"]].assign(
         accuracy_gap=history["accuracy"] - history["val_accuracy"], loss_gap=history["val_loss"] - history["loss"]
@@ -93,16 +83,10 @@ def tabulate_curves(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def measure_overfitting(history: pd.DataFrame, *, tolerance: float) -> dict[str, Any]:
-    """Measure the curves of a history, in the epochs' own figures (see `tabulate_curves`).
+    """Measure the curves of a history, in the epochs' own figures (see `tabulate_curves`, `find_onset`).
 
-    Args:
-        history: as of `read_history`.
-        tolerance: see `find_onset`.
-
-    Returns:
-        `best_epoch` and `onset_epoch`. `accuracy_area` and `loss_area` between the two curves, in shares or nats times
-        epochs: trapezoids, negative where training is the worse. `curve_gaps` of the best and the last epoch, without
-        one that has no number.
+    Areas between the two curves are in shares or nats times epochs: trapezoids, negative where training is the worse.
+    `curve_gaps` are of the best and the last epoch, without one that has no number.
     """
     curves = tabulate_curves(history)
     best = find_best_epoch(history["val_loss"])

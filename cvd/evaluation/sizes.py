@@ -21,11 +21,7 @@ CAVEAT = "Each number of images is one training from one seed: the intervals lea
 
 
 def find_bases(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Find variants trained on a share of the images: {variant: the one whose block differs only in share 1}.
-
-    Args:
-        blocks: of params.yaml's `variants`, by name.
-    """
+    """Find variants trained on a share of the images: {variant: the one whose block differs only in share 1}."""
     wholes = {name: {**block, "share": 1.0} for name, block in blocks.items() if block["share"] < 1}
     bases = {name: [other for other in blocks if blocks[other] == whole] for name, whole in wholes.items()}
     return {name: others[0] for name, others in bases.items() if others}
@@ -39,19 +35,11 @@ def tabulate_sizes(
     n_bootstrap: int,
     seed: int,
 ) -> pd.DataFrame | None:
-    """Tabulate the networks of each base: a row for each number of training images, in order.
-
-    Args:
-        bases: {variant trained on a share of the images: the same variant trained on all}.
-        metrics: of all these, as of `cvd.evaluation.measures.evaluate_variant`.
-        predictions: of the same, as of `cvd.evaluation.measures.read_predictions`; test images are the same in all.
-        n_bootstrap: replicates of the paired bootstrap.
-        seed: of the bootstrap.
+    """Tabulate the networks of each base of `find_bases`: a row for each number of training images, in order.
 
     Returns:
-        `COLUMNS`: `variant` is the base, `n_images` those of train; accuracies of the saved model on clean images, with
-        Wilson's 95% interval for test; `difference` is the test accuracy of the base minus the row's, with the 95%
-        interval of the bootstrap over the test images that both got. None without bases.
+        `COLUMNS`, or None without bases: accuracies of the saved model on clean images, with Wilson's 95% interval for
+        test; `difference` is the base's test accuracy minus the row's, with the paired bootstrap's 95% interval.
     """
     tables = []
     for base in dict.fromkeys(bases.values()):

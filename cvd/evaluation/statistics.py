@@ -12,15 +12,10 @@ Array = NDArray[Any]
 
 
 def wilson_interval(n_right: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[Array, Array]:
-    """Wilson's score interval of a share (Wilson 1927; Brown, Cai and DasGupta 2001, eq. 4).
-
-    Args:
-        n_right: successes, any shape.
-        n: trials, same shape, at least 1.
-        confidence: 0 to 1.
+    """Wilson's score interval of shares of `n` >= 1 (Wilson 1927; Brown, Cai and DasGupta 2001, eq. 4).
 
     Returns:
-        Lower and upper bounds, float64, each within 0..1.
+        Lower and upper bounds within 0..1, float64, of the shape of both counts.
     """
     k, n = np.asarray(n_right), np.asarray(n)
     share = k / n
@@ -36,13 +31,7 @@ def wilson_interval(n_right: ArrayLike, n: ArrayLike, confidence: float = 0.95) 
 def bootstrap_accuracies(right: Array, *, n_bootstrap: int, seed: int) -> Array:
     """Paired bootstrap: accuracies on test sets drawn with replacement, the same draw for all variants.
 
-    Args:
-        right: (variants, images) bool.
-        n_bootstrap: replicates.
-        seed: of the draws.
-
-    Returns:
-        (n_bootstrap, variants) float64.
+    Takes (variants, images) bool, and returns (n_bootstrap, variants) float64.
     """
     rng = np.random.default_rng(seed)
     n = right.shape[1]
@@ -64,25 +53,14 @@ def find_interval(replicates: Array, confidence: float = 0.95) -> tuple[float, f
 
 
 def find_mcnemar_p(n_only_first: int, n_only_second: int) -> float:
-    """Exact McNemar test on the images that exactly one of the two networks classified correctly, two-sided.
-
-    Returns:
-        The p-value; 1 when there is no such image.
-    """
+    """Exact two-sided McNemar test on the images that exactly one network classified correctly; 1 without any."""
     # If neither is better, each of these images is a fair coin: Binomial(n, 1/2).
     n = n_only_first + n_only_second
     return float(binomtest(n_only_first, n, 0.5).pvalue) if n else 1.0
 
 
 def adjust_holm(p_values: ArrayLike) -> Array:
-    """Holm's correction (Holm 1979): p-values that may each be compared with the level of the whole family.
-
-    Args:
-        p_values: (m,), 0..1.
-
-    Returns:
-        (m,), in the same order, each at least the p-value given and at most 1.
-    """
+    """Holm's correction (Holm 1979) of p-values (m,), each to be compared with the level of the whole family."""
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p, kind="stable")
     # The smallest p times m, the next times m - 1, ...; never below the one before, nor above 1.

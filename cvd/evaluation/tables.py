@@ -57,12 +57,7 @@ def tabulate_pairs(comparison: Comparison) -> pd.DataFrame:
 
 
 def render_markdown(comparison: Comparison, timings: Mapping[str, TimingSummary] | None = None) -> str:
-    """Render the comparison as Markdown: the verdict, tables of results, of over-fitting and its cost, of the pairs.
-
-    Args:
-        comparison: as of `cvd.evaluation.comparison.compare_variants`.
-        timings: of variants, as of `cvd.evaluation.comparison.summarise_timing`; without them the table tells no cost.
-    """
+    """Render as Markdown the verdict, and tables of results, over-fitting (with `timings` its cost) and pairs."""
     rows: list[Any] = tabulate_comparison(comparison).to_dict("records")
     parts = ["\n".join(comparison["verdict"]), render_table(*_list_results(rows))]
     parts.append(render_table(*_list_overfitting(rows, timings or {})))
@@ -98,23 +93,22 @@ def _list_overfitting(
     heads += ["curves' loss gap, best to last", "area, points", "loss area", "best epoch", "over-fits from"]
     if timings:
         heads += ["training, s", "past best epoch, s", "images/s"]
-    cells = []
-    for row in rows:
-        cells.append(
-            [
-                row["variant"],
-                *(format_percent(row[f"{split}_accuracy"]) for split in ("train", "validation")),
-                format_points(row["accuracy_gap"]),
-                format_signed(row["loss_gap"]),
-                _render_change(row, "accuracy_gap", format_points),
-                _render_change(row, "loss_gap", lambda gap: format_signed(gap, 2)),
-                format_signed(100 * row["accuracy_area"], 0),
-                format_signed(row["loss_area"], 2),
-                f"{row['best_epoch']} of {row['epochs']}",
-                "none" if pd.isna(row["onset_epoch"]) else str(row["onset_epoch"]),
-                *(_render_cost(row, timings.get(row["variant"])) if timings else []),
-            ]
-        )
+    cells = [
+        [
+            row["variant"],
+            *(format_percent(row[f"{split}_accuracy"]) for split in ("train", "validation")),
+            format_points(row["accuracy_gap"]),
+            format_signed(row["loss_gap"]),
+            _render_change(row, "accuracy_gap", format_points),
+            _render_change(row, "loss_gap", lambda gap: format_signed(gap, 2)),
+            format_signed(100 * row["accuracy_area"], 0),
+            format_signed(row["loss_area"], 2),
+            f"{row['best_epoch']} of {row['epochs']}",
+            "none" if pd.isna(row["onset_epoch"]) else str(row["onset_epoch"]),
+            *(_render_cost(timings.get(row["variant"])) if timings else []),
+        ]
+        for row in rows
+    ]
     return heads, cells
 
 
@@ -124,7 +118,7 @@ def _render_change(row: Mapping[str, Any], name: str, write: Callable[[float], s
     return "" if any(pd.isna(end) for end in ends) else " to ".join(map(write, ends))
 
 
-def _render_cost(row: Mapping[str, Any], timing: TimingSummary | None) -> Cells:
+def _render_cost(timing: TimingSummary | None) -> Cells:
     if timing is None:
         return ["", "", ""]
     figures = (timing["seconds"], timing["seconds_after_best"], timing["images_per_second"])

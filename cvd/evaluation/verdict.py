@@ -97,10 +97,7 @@ def describe_overfitting(row: OverfittingRow) -> str:
 
 
 def describe_cost(row: OverfittingRow) -> str | None:
-    """Describe in a sentence what over-fitting cost.
-
-    None where the validation loss shows no lasting rise, or had no number.
-    """
+    """Describe in a sentence what over-fitting cost; None without a lasting rise of the loss, or without numbers."""
     name, epochs, best = row["variant"], row["epochs"], row["best_epoch"]
     loss_best, loss_last = row["validation_loss_best"], row["validation_loss_last"]
     accuracy_best, accuracy_last = row["validation_accuracy_best"], row["validation_accuracy_last"]
@@ -128,14 +125,11 @@ def state_verdict(
         f"(95% interval {format_percent(best['accuracy_low'])} to {format_percent(best['accuracy_high'])})."
     ]
     if len(ranked) > 1:
-        sentence = _compare_best(best["variant"], ranked[1]["variant"], pairs)
-        others = f"Of the others {ranked[1]['variant']} comes closest: " if len(ranked) > 2 else ""
+        names = {best["variant"], second := ranked[1]["variant"]}
+        others = f"Of the others {second} comes closest: " if len(ranked) > 2 else ""
+        sentence = next(pair["sentence"] for pair in pairs if {pair["first"], pair["second"]} == names)
         sentences.append(f"{others}{sentence}")
     rows = sorted((row for row in overfitting if row["variant"] not in twins), key=lambda row: -row["accuracy_gap"])
     sentences.append(" ".join(filter(None, [describe_overfitting(rows[0]), describe_cost(rows[0])])))
     sentences += [describe_overfitting(row) for row in rows[1:][-1:]]
     return sentences
-
-
-def _compare_best(best: str, runner_up: str, pairs: Sequence[Pair]) -> str:
-    return next(pair["sentence"] for pair in pairs if {pair["first"], pair["second"]} == {best, runner_up})

@@ -30,9 +30,7 @@ EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
 def collect_exports(plots: Path, variants: Sequence[str]) -> list[dict[str, Any]]:
     """Collect the sections of "what each network sees", of the exports that are there; pictures share `MOST_BYTES`.
 
-    Args:
-        plots: folder of the exports' folders.
-        variants: those to show. Folders of others may lie there: DVC leaves the outputs of a stage that is gone.
+    Folders of other variants may lie there: DVC leaves the outputs of a stage that is gone.
     """
     chosen = {name: _choose_pictures(plots / name, patterns, variants) for name, _, _, patterns in EXPORTS}
     most_bytes = min(LARGEST_BYTES, MOST_BYTES // max(1, sum(map(len, chosen.values()))))
@@ -42,7 +40,7 @@ def collect_exports(plots: Path, variants: Sequence[str]) -> list[dict[str, Any]
             "heading": heading,
             "text": text,
             "pictures": [_encode(path, plots / name, most_bytes, variant) for path, variant in chosen[name]],
-            "n_all": sum(count_pictures(folder) for folder in _list_folders(plots / name, patterns, variants)),
+            "n_all": sum(map(count_pictures, _list_folders(plots / name, patterns, variants))),
         }
         for name, heading, text, patterns in EXPORTS
         if chosen[name]

@@ -19,12 +19,7 @@ FIGURES = (
 
 
 def summarise_intake(summary: Mapping[str, Any] | None, quarantine: pd.DataFrame | None) -> dict[str, Any] | None:
-    """Summarise what became of the source's files.
-
-    Args:
-        summary: metrics/data.json; without it there is nothing to tell.
-        quarantine: data/quarantine.csv.
-    """
+    """Summarise what became of the source's files, from metrics/data.json and data/quarantine.csv."""
     if summary is None:
         return None
     named: list[Any] = [] if quarantine is None else quarantine.head(N_NAMED).to_dict("records")
@@ -34,9 +29,7 @@ def summarise_intake(summary: Mapping[str, Any] | None, quarantine: pd.DataFrame
 def list_explanations(explanations: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """List the maps' figures: `columns`, those that any map has; `rows`, one for each variant, method and layer.
 
-    Args:
-        explanations: metrics/explanations.json, {variant: {method: {layer: {figure: value}}}}; `chance` among the
-            methods is what a map without meaning would get.
+    metrics/explanations.json is {variant: {method: {layer: {figure: value}}}}; the method `chance` is noise.
     """
     if not explanations:
         return None

@@ -32,8 +32,7 @@ def draw_charts(results: Results) -> dict[str, list[dict[str, Any]]]:
     }
     if pairs:
         makers["differences"] = lambda **how: draw_differences(pairs, **how)
-    sizes = results.sizes
-    if sizes is not None:
+    if (sizes := results.sizes) is not None:
         makers["sizes"] = lambda **how: draw_sizes(sizes, **how)
     return {name: _draw_sources(make, tall_too=name != "roc") for name, make in makers.items()}
 
@@ -42,23 +41,21 @@ def _draw_sources(make: Callable[..., Figure], *, tall_too: bool) -> list[dict[s
     sources = []
     for tall in (True, False) if tall_too else (False,):
         for theme in (DARK, LIGHT):
-            queries = [
-                *(["(max-width: 640px)"] if tall else []),
-                *(["(prefers-color-scheme: dark)"] if theme is DARK else []),
-            ]
-            sources.append({"media": " and ".join(queries), "picture": encode_figure(make(theme=theme, tall=tall))})
+            queries = ("(max-width: 640px)" if tall else "", "(prefers-color-scheme: dark)" if theme is DARK else "")
+            media = " and ".join(filter(None, queries))
+            sources.append({"media": media, "picture": encode_figure(make(theme=theme, tall=tall))})
     return sources
 
 
 def describe_charts(results: Results) -> dict[str, list[str]]:
     """Describe the charts in words, for those who do not see them."""
     rows, test = results.comparison["overfitting"], {name: figures["test"] for name, figures in results.metrics.items()}
-    counts = {name: figures["confusion"] for name, figures in test.items()}
     return {
         "descriptions": [describe_overfitting(row) for row in rows],
         "confusions": [
             f"{name}: {cats_wrong} cats taken for dogs, {dogs_wrong} dogs taken for cats."
-            for name, ((_, cats_wrong), (dogs_wrong, _)) in counts.items()
+            for name, figures in test.items()
+            for (_, cats_wrong), (dogs_wrong, _) in [figures["confusion"]]
         ],
         "calibrations": [f"{name}: calibration error {figures['ece']:.3f}." for name, figures in test.items()],
         "growths": [] if results.sizes is None else describe_sizes(results.sizes),

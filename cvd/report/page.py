@@ -32,13 +32,12 @@ NOTABLE_GAP = 0.05  # accuracy gap from which the headline speaks of over-fittin
 
 def count_images(manifest: pd.DataFrame) -> list[dict[str, Any]]:
     """Count cats and dogs of each split, then of those not used."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for split in (*SPLITS, "unused"):
         labels = manifest.loc[manifest["split"] == split, "label"]
+        n_cats, n_dogs = int((labels == 0).sum()), int((labels == 1).sum())
         if len(labels) or split != "unused":
-            rows.append(
-                {"split": split, "cats": int((labels == 0).sum()), "dogs": int((labels == 1).sum()), "all": len(labels)}
-            )
+            rows.append({"split": split, "cats": n_cats, "dogs": n_dogs, "all": len(labels)})
     return rows
 
 
@@ -79,18 +78,9 @@ def render_report(
     params: dict[str, Any],
     params_text: str,
 ) -> str:
-    """Render the whole page.
+    """Render the whole page as HTML that needs no other file; exports that `plots` lacks are left out.
 
-    Args:
-        results: as of `cvd.report.results.read_results`.
-        manifest: rows with `split` and `label`.
-        plots: folder of the exports' folders; those that are absent are left out of the page.
-        provenance: `code`, `versions`, `machine`, as of `cvd.report.provenance`.
-        params: what params.yaml holds, for the few values named in the text (`seed`, `data.source`, `split.seed`).
-        params_text: params.yaml as it is written.
-
-    Returns:
-        HTML that needs no other file.
+    `provenance` has `code`, `versions`, `machine`. The text names values of `params`, and quotes `params_text`.
     """
     return _open_template(results.variants).render(
         **_list_results(results),
@@ -128,11 +118,10 @@ def _list_results(results: Results) -> dict[str, Any]:
     """What the page says in words, tables and colours of the variants."""
     comparison = results.comparison
     table = tabulate_comparison(comparison).astype(object)
-    rows: list[Any] = table.where(table.notna(), None).to_dict("records")
     return {
         "headline": write_headline(comparison),
         "comparison": comparison,
-        "rows": rows,
+        "rows": table.where(table.notna(), None).to_dict("records"),
         "pairs": list_distinct_pairs(comparison["pairs"]),
         "level": LEVEL,
         "twins": find_twins(comparison["pairs"]),

@@ -18,18 +18,13 @@ STEPS = ((1600, 84), (1300, 80), (1000, 76), (800, 70), (600, 62), (420, 55), (2
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture inside the page: `uri` is a data URI; sizes in pixels; `n_bytes` is the length of the URI."""
+    """A picture inside the page: a data URI and its size in pixels."""
 
     uri: str
     width: int
     height: int
     name: str = ""
     variant: str = ""
-
-    @property
-    def n_bytes(self) -> int:
-        """Its length in the page."""
-        return len(self.uri)
 
 
 def _make_uri(data: bytes, kind: str) -> str:
@@ -49,11 +44,7 @@ def encode_figure(figure: Figure, *, dpi: int = 144) -> Picture:
 
 
 def encode_picture(path: str | Path, *, most_bytes: int, name: str = "", variant: str = "") -> Picture:
-    """Encode a picture file as WebP, in the first of `STEPS` whose URI is no longer than `most_bytes`, else the last.
-
-    Raises:
-        OSError: it is not a picture that can be read.
-    """
+    """Encode a picture file as WebP, in the first of `STEPS` whose URI is `most_bytes` at most, else in the last."""
     with Image.open(path) as image:
         image.load()
         full = image.convert("RGB")
@@ -79,10 +70,7 @@ def name_picture(path: Path, variant: str) -> str:
 
 
 def choose_pictures(folder: Path, pattern: str, *, n: int) -> list[Path]:
-    """Choose up to `n` pictures that match: the first, the last, and others evenly between, in natural order.
-
-    The choice follows from the names alone, not from what the pictures show.
-    """
+    """Choose up to `n` pictures by their names: the first, the last, and others evenly between, in natural order."""
     paths = sorted((path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES), key=order_naturally)
     n = min(n, len(paths))
     return [paths[round(i * (len(paths) - 1) / max(1, n - 1))] for i in range(n)]

@@ -14,12 +14,9 @@ PACKAGES = (
 
 
 def describe_code(commit: str, date: str, status: str) -> dict[str, str]:
-    """Describe the checkout: its `commit` and `date`, and in `state` whether files differ from it.
+    """Describe the checkout: its `commit` ("" without one), its date, and the code that differs from it.
 
-    Args:
-        commit: "" without git or a commit.
-        date: of the commit.
-        status: of the files that count as code, as `git status --porcelain` prints it.
+    `status` is of the files that count as code, as `git status --porcelain` prints it.
     """
     names = [line[2:].strip() for line in status.splitlines()]
     if not commit:

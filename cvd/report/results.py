@@ -37,11 +37,6 @@ class Results:
 def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:
     """Read what evaluate and compare wrote, and of the rest what there is.
 
-    Args:
-        metrics: metrics/.
-        plots: plots/.
-        quarantine: data/quarantine.csv; it may be absent.
-
     Raises:
         InputError: a file is missing or damaged, with the command that makes it.
     """

@@ -9,38 +9,28 @@ if TYPE_CHECKING:
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
-
-    The message is one line: it names the thing, its value, and what would be accepted. Stages and the
-    command line print it alone and end with exit code 2.
-    """
+    """Something the user gave cannot be used: one line names the thing, its value, and what would be accepted."""
 
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def describe_fault(error: OSError, place: object) -> str | None:
-    """What people can do about an error of the system, in one line; None where that is not known.
-
-    Args:
-        error: of a file, which it mostly names.
-        place: what to name where it does not.
-    """
+def describe_fault(error: InputError | OSError, place: object) -> str | None:
+    """Say in one line what people can do about an error, of a file or at `place`; None where that is not known."""
+    if isinstance(error, InputError):
+        return str(error)
     place = error.filename or place
     if error.errno in DISK_FULL:
         return f"the disk is full at {place}: free some space and run again"
-    if error.errno in FORBIDDEN:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{place} cannot be used ({error.strerror}): check its owner, its mode and its disk, then run again"
     return None
 
 
 def describe_faults(faults: "Sequence[ErrorDetails]", keys: Mapping[str, Sequence[str]]) -> str:
-    """The first of pydantic's faults in params.yaml as one line: name, value, what would be accepted.
+    """Describe the first of pydantic's faults in params.yaml in one line: name, value, what would be accepted.
 
-    Args:
-        faults: at least one.
-        keys: a section's class name -> what the section holds.
+    `faults` holds at least one; `keys` maps a section's class name to what the section holds.
     """
     # What is unknown is likely a misspelling, which says more than what is missing for it.
     fault = max(faults, key=lambda each: (each["type"] == "extra_forbidden", len(each["loc"])))

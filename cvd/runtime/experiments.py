@@ -22,8 +22,7 @@ _REF = re.compile(r"refs/exps/(?P<two>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38})/(?P<na
 _BLOCK = "variants."
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
 
-Stages = dict[str, dict[str, Any]]
-"""The entries of a dvc.lock, by the stage's name."""
+Stages = dict[str, dict[str, Any]]  # the entries of a dvc.lock, by the stage's name
 
 
 @dataclass(frozen=True)
@@ -54,25 +53,15 @@ class LockedModel:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One variant's metrics in one experiment, and what dvc.lock says that they were made from.
+    """One variant's metrics in one experiment, and what dvc.lock says that they were made from."""
 
-    Attributes:
-        experiment: its name; `workspace` for the files of the working folder, `HEAD` for what is committed.
-        variant: its name.
-        seed: of the training.
-        settings: every other parameter of the training, as `name: value`.
-        data: {path: digest} of what the training read, code apart.
-        code: digest of the code that the training ran.
-        metrics: metrics/VARIANT.json.
-    """
-
-    experiment: str
+    experiment: str  # `workspace` for the files of the working folder, `HEAD` for what is committed
     variant: str
-    seed: int
-    settings: Mapping[str, Any]
-    data: Mapping[str, str]
-    code: str
-    metrics: Mapping[str, Any]
+    seed: int  # of the training
+    settings: Mapping[str, Any]  # every other parameter of the training, as `name: value`
+    data: Mapping[str, str]  # {path: digest} of what the training read, code apart
+    code: str  # digest of the code that the training ran
+    metrics: Mapping[str, Any]  # metrics/VARIANT.json
 
 
 def name_experiment() -> str:
@@ -91,8 +80,7 @@ def find_experiment(variant: str, md5: str) -> Experiment:
     if os.environ.get("DVC_EXP_NAME"):
         return Experiment(name_experiment(), "")
     for experiment in (Experiment(WORKSPACE, "HEAD"), *list_experiments()):
-        model = read_lock(experiment.ref).get(variant)
-        if model is not None and model.md5 == md5:
+        if (model := read_lock(experiment.ref).get(variant)) and model.md5 == md5:
             return experiment
     return Experiment(WORKSPACE, "")
 
@@ -110,7 +98,7 @@ def read_lock(ref: str = "") -> dict[str, LockedModel]:
     """The models that a dvc.lock names, by variant: that of the working folder, or of a commit."""
     models = {}
     for stage in _read_stages(ref).values():
-        for path, md5 in _list_digests(stage, "outs").items():
+        for path, md5 in list_digests(stage, "outs").items():
             variant = Path(path).stem
             if Path(path).suffix == ".keras" and md5:
                 models[variant] = LockedModel(md5, _read_params(stage, variant))
@@ -120,25 +108,23 @@ def read_lock(ref: str = "") -> dict[str, LockedModel]:
 def list_stale(variant: str) -> list[Path]:
     """Outputs in the working folder that were made of another model of this variant than the one that is there."""
     stages = _read_stages("").values()
-    made = {path: md5 for stage in stages for path, md5 in _list_digests(stage, "outs").items()}
+    made = {path: md5 for stage in stages for path, md5 in list_digests(stage, "outs").items()}
     stale = []
     for stage in stages:
-        deps = _list_digests(stage, "deps")
+        deps = list_digests(stage, "deps")
         if any(made.get(dep, deps[dep]) != deps[dep] for dep in deps if Path(dep).name.split(".")[0] == variant):
-            stale += [Path(path) for path in _list_digests(stage, "outs")]
+            stale += [Path(path) for path in list_digests(stage, "outs")]
     return stale
 
 
 def read_outcomes(root: Path) -> list[Outcome]:
     """Read the outcomes of the workspace, of the commit that it is on, then of the experiments in git, newest first.
 
-    An experiment need not bring all variants up to date: `dvc exp run -S seed=2 evaluate@baseline` leaves the others at
-    the old seed. So metrics count only where their digests match what training and evaluation recorded in dvc.lock,
-    with the parameters recorded there, whatever params.yaml says.
+    An experiment may update some variants only: metrics count where their digests match dvc.lock, with its parameters.
     """
     experiments = [Experiment(WORKSPACE, ""), Experiment("HEAD", "HEAD"), *list_experiments(root)]
     texts = _read_files(root, [(experiment.ref, LOCK) for experiment in experiments])
-    locks = {experiment: _parse_lock(texts.get((experiment.ref, LOCK))) for experiment in experiments}
+    locks = {experiment: parse_lock(texts.get((experiment.ref, LOCK))) for experiment in experiments}
     evaluated = [
         (experiment, stage.partition("@")[2])
         for experiment, stages in locks.items()
@@ -146,12 +132,11 @@ def read_outcomes(root: Path) -> list[Outcome]:
         if stage.startswith("evaluate@")
     ]
     contents = _read_files(root, [(experiment.ref, f"metrics/{variant}.json") for experiment, variant in evaluated])
-    outcomes = []
-    for experiment, variant in evaluated:
-        content = contents.get((experiment.ref, f"metrics/{variant}.json"))
-        outcome = _join(experiment.name, variant, locks[experiment], content)
-        outcomes += [outcome] if outcome else []
-    return outcomes
+    outcomes = (
+        _join(experiment.name, variant, locks[experiment], contents.get((experiment.ref, f"metrics/{variant}.json")))
+        for experiment, variant in evaluated
+    )
+    return [outcome for outcome in outcomes if outcome]
 
 
 def _join(experiment: str, variant: str, stages: Stages, content: bytes | None) -> Outcome | None:
@@ -160,11 +145,11 @@ def _join(experiment: str, variant: str, stages: Stages, content: bytes | None) 
     if content is None or training is None:
         return None
     model = f"models/{variant}.keras"
-    if _list_digests(evaluation, "outs").get(f"metrics/{variant}.json") != _hash(content):
+    if list_digests(evaluation, "outs").get(f"metrics/{variant}.json") != _hash(content):
         return None
-    if _list_digests(evaluation, "deps").get(model) != _list_digests(training, "outs").get(model, ""):
+    if list_digests(evaluation, "deps").get(model) != list_digests(training, "outs").get(model, ""):
         return None
-    settings, deps = _read_params(training, variant), _list_digests(training, "deps")
+    settings, deps = _read_params(training, variant), list_digests(training, "deps")
     data = {path: md5 for path, md5 in deps.items() if not path.startswith(CODE)}
     code = {path: md5 for path, md5 in deps.items() if path.startswith(CODE)}
     code_digest = _hash(json.dumps(code, sort_keys=True).encode())
@@ -177,11 +162,9 @@ def _hash(content: bytes) -> str:
 
 def _read_files(root: Path, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
     """Read files by (revision, path) in one call of git; the revision "" is the folder; missing files are left out."""
-    contents = {
-        place: (root / place[1]).read_bytes() for place in places if not place[0] and (root / place[1]).is_file()
-    }
-    committed = [place for place in places if place[0]]
-    if committed:
+    present = [place for place in places if not place[0] and (root / place[1]).is_file()]
+    contents = {place: (root / place[1]).read_bytes() for place in present}
+    if committed := [place for place in places if place[0]]:
         names = "".join(f"{ref}:./{path}\n" for ref, path in committed)
         answer = io.BytesIO(ask_git("cat-file", "--batch", root=root, given=names).encode(errors="surrogateescape"))
         for place in committed:
@@ -193,11 +176,11 @@ def _read_files(root: Path, places: Sequence[tuple[str, str]]) -> dict[tuple[str
 
 
 def _read_stages(ref: str) -> Stages:
-    return _parse_lock(_read_files(Path(), [(ref, LOCK)]).get((ref, LOCK)))
+    return parse_lock(_read_files(Path(), [(ref, LOCK)]).get((ref, LOCK)))
 
 
-def _parse_lock(content: bytes | None) -> Stages:
-    """The stages of a dvc.lock; {} where there is none, or a half-merged one."""
+def parse_lock(content: str | bytes | None) -> Stages:
+    """Parse the stages of a dvc.lock; {} where there is none, or a half-merged one."""
     with contextlib.suppress(yaml.YAMLError, AttributeError):
         return dict((yaml.load(content or b"", _Loader) or {}).get("stages") or {})
     return {}
@@ -219,6 +202,6 @@ def _resolve(variant: str, blocks: dict[str, Any]) -> dict[str, Any]:
     return whole | {key: value for key, value in block.items() if key != "like"}
 
 
-def _list_digests(stage: Mapping[str, Any], kind: str) -> dict[str, str]:
-    """{path: md5} of a stage's `deps` or `outs`."""
+def list_digests(stage: Mapping[str, Any], kind: str) -> dict[str, str]:
+    """List a stage's `deps` or `outs` as {path: md5}."""
     return {entry["path"]: entry.get("md5", "") for entry in stage.get(kind, ())}

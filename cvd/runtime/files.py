@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def _remove(path: Path) -> None:
+def remove_path(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -28,7 +29,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
-    _remove(partial)
+    remove_path(partial)
     try:
         yield partial
         partial.replace(path)
@@ -36,7 +37,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
         _name_place(error, path)
         raise
     finally:
-        _remove(partial)
+        remove_path(partial)
 
 
 def _name_place(error: OSError, path: Path) -> None:
@@ -51,8 +52,8 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, old = _partial(path), path.with_name(f".{path.name}.old.partial")
-    _remove(partial)
-    _remove(old)
+    remove_path(partial)
+    remove_path(old)
     partial.mkdir()
     try:
         yield partial
@@ -65,14 +66,24 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
     finally:
         if not path.exists() and old.exists():
             old.replace(path)
-        _remove(partial)
-        _remove(old)
+        remove_path(partial)
+        remove_path(old)
 
 
 def hash_file(path: str | Path, algorithm: str = "sha256") -> str:
     """A file's digest in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def digest_files(paths: Iterable[Path], pattern: str = "*") -> str:
+    """Compute sha256, in hex, of names and contents of files, and of the files in folders that match `pattern`."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob(pattern)) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(f"{file.relative_to(path.parent).as_posix()} {hash_file(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def read_json(path: str | Path) -> Any:

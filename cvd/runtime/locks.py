@@ -1,7 +1,7 @@
 """Locks between processes: a file each. The system releases a lock when the process that holds it ends."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,13 +12,10 @@ def try_lock(path: Path) -> Iterator[bool]:
     """Hold the lock if it is free; yields False, and holds nothing, where another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, thread_local=False)
-    try:
+    with suppress(Timeout):
         lock.acquire(blocking=False)
-    except Timeout:
-        yield False
-        return
     try:
-        yield True
+        yield lock.is_locked
     finally:
         lock.release()
 

@@ -5,7 +5,6 @@ import re
 import subprocess
 from pathlib import Path
 
-EXPERIMENT = "dogs-vs-cats"
 SQLITE = "sqlite:///"
 OUTPUTS = ("metrics", "plots", "predictions", "models", "data", "dvc.lock")  # stages write these: they are no code
 
@@ -20,9 +19,7 @@ def find_root() -> Path:
 
 def store_uri() -> str:
     """$MLFLOW_TRACKING_URI, else the sqlite file at the root. A relative sqlite path counts from the root too."""
-    given = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not given:
-        return default_uri()
+    given = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     path = given.removeprefix(SQLITE)
     if path == given or path.startswith(("/", "file:", ":")):
         return given
@@ -41,7 +38,7 @@ def show_uri(uri: str) -> str:
 
 def experiment_name() -> str:
     """$MLFLOW_EXPERIMENT_NAME, else the project's."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "dogs-vs-cats"
 
 
 def state_folder() -> Path:
@@ -59,13 +56,7 @@ def is_local(uri: str) -> bool:
 def ask_git(*arguments: str, root: Path | None = None, given: str = "") -> str:
     """Run git and return its answer, without the last newline; "" without git or a repository, or when git refuses.
 
-    Args:
-        arguments: the command and its options.
-        root: the folder to run in; None: the working folder.
-        given: what git reads from its standard input.
-
-    Returns:
-        Text. `.encode(errors="surrogateescape")` gives back the very bytes.
+    It runs in `root` or the working folder and reads `given`. `.encode(errors="surrogateescape")` gives the very bytes.
     """
     try:
         done = subprocess.run(
@@ -78,6 +69,5 @@ def ask_git(*arguments: str, root: Path | None = None, given: str = "") -> str:
 
 def ask_changes() -> str:
     """List the tracked files of code that differ from the commit, as `git status --porcelain` prints them."""
-    return ask_git(
-        "status", "--porcelain", "--untracked-files=no", "--", ".", *(f":(exclude){name}" for name in OUTPUTS)
-    )
+    excluded = (f":(exclude){name}" for name in OUTPUTS)
+    return ask_git("status", "--porcelain", "--untracked-files=no", "--", ".", *excluded)

@@ -14,7 +14,7 @@ from cvd.runtime.locks import try_lock
 
 
 class TerminatedError(KeyboardInterrupt):
-    """The process was told to end (SIGTERM). It unwinds as for Ctrl-C, so that nothing half-written stays."""
+    """The process was told to end (SIGTERM): it unwinds as for Ctrl-C, so that nothing half-written stays."""
 
 
 def read_arguments(
@@ -31,9 +31,7 @@ def read_arguments(
 
 @contextmanager
 def lock_stage(name: str) -> Iterator[None]:
-    """Hold the stage's lock in this working copy, so that no two processes write the same outputs.
-
-    A killed `dvc` can leave its stage running; the lock is released when the process that holds it ends.
+    """Hold the stage's lock in this working copy: a killed `dvc` can leave a process that writes the same outputs.
 
     Raises:
         InputError: another process holds it.
@@ -42,46 +40,30 @@ def lock_stage(name: str) -> Iterator[None]:
     with try_lock(path) as is_held:
         if not is_held:
             pid = path.read_text().strip() or "unknown"
-            raise InputError(
-                f"stage {name} is still running here as process {pid}: wait for it to end, or stop it with `kill {pid}`"
-            )
+            advice = f"wait for it to end, or stop it with `kill {pid}`"
+            raise InputError(f"stage {name} is still running here as process {pid}: {advice}")
         path.write_text(str(os.getpid()))
         yield
 
 
 def run_stage(work: Callable[[], None], name: str, *, holds_lock: bool = True) -> None:
-    """Run a stage's work under its lock; exit with 0, 2 for bad input, 130 for Ctrl-C, 143 for `kill`.
+    """Run a stage's work under its lock; exit with 2 and one line for bad input, 130 for Ctrl-C, 143 for `kill`.
 
-    Args:
-        work: the stage, its arguments parsed and bound.
-        name: the stage's name, for the lock, when DVC does not give one.
-        holds_lock: False for a process that writes nothing, because it only helps another one that does.
+    `name` is the stage's where DVC gives none. `holds_lock` is False for a process that only helps one that writes.
     """
     lock = lock_stage(os.environ.get("DVC_STAGE", name)) if holds_lock else nullcontext()
-    with end_in_one_line("nothing half-written is left" if holds_lock else "the other processes end as well"), lock:
-        work()
-
-
-@contextmanager
-def end_in_one_line(after_stop: str) -> Iterator[None]:
-    """Leaves the process with one line where people can do something about what went wrong; nothing where all is well.
-
-    Args:
-        after_stop: what Ctrl-C and `kill` leave behind, for the line.
-    """
+    after_stop = "nothing half-written is left" if holds_lock else "the other processes end as well"
     try:
-        with unwind_when_terminated():
-            yield
+        with _unwind_when_terminated(), lock:
+            work()
         return
-    except InputError as error:
-        line, code = str(error), 2
     except TerminatedError:
         line, code = f"stopped by `kill`; {after_stop}", 143
     except KeyboardInterrupt:
         line, code = f"interrupted; {after_stop}", 130
     except MemoryError:
         line, code = "not enough memory: lower train.memory_share or image.size_px, or end other programs", 2
-    except OSError as error:
+    except (InputError, OSError) as error:
         fault = describe_fault(error, Path.cwd())
         if fault is None:
             raise
@@ -91,8 +73,8 @@ def end_in_one_line(after_stop: str) -> Iterator[None]:
 
 
 @contextmanager
-def unwind_when_terminated() -> Iterator[None]:
-    """Turns the first SIGTERM into a TerminatedError, so that whatever is open is closed and cleared."""
+def _unwind_when_terminated() -> Iterator[None]:
+    """Turn the first SIGTERM into a TerminatedError, so that whatever is open is closed and cleared."""
 
     def unwind(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would disturb the clearing

@@ -12,12 +12,9 @@ from pathlib import Path
 def start_tensorflow() -> None:
     """Import TensorFlow and Keras quietly, in three quarters of the time; a second call does nothing.
 
-    Call it before the first import of a module that imports either. An import that fails still raises.
-
-    - TensorFlow writes start-up notes to file descriptor 2 before its log level counts: it is closed to them.
-    - Keras imports matplotlib and sklearn for wrappers that nothing here uses: they are hidden from it.
-    - Nearly all objects that an import makes stay: the garbage collector is off meanwhile, and never looks at them
-      again (`gc.freeze`).
+    Call it before the first import of a module that imports either. TensorFlow writes start-up notes to file
+    descriptor 2 before its log level counts. Keras imports matplotlib and sklearn for wrappers that nothing here uses.
+    Nearly all objects that an import makes stay, so the garbage collector never looks at them (`gc.freeze`).
     """
     if "tensorflow" in sys.modules:
         return

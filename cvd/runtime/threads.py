@@ -24,11 +24,7 @@ def count_cores() -> int:
 
 
 def give_way() -> None:
-    """Lower this thread's priority permanently so that it never preempts the training step.
-
-    For threads that prepare batches ahead of the main thread. A second call changes nothing. It works on Linux only,
-    and only where the system permits it.
-    """
+    """Lower this thread's priority permanently so that it never preempts the training step: on Linux, if permitted."""
     if sys.platform != "linux":
         return
     thread = threading.get_native_id()
@@ -43,9 +39,8 @@ def give_way() -> None:
 def yield_between(items: Iterable[T]) -> Iterator[T]:
     """Yield the items; after every fifth, offer the core to threads that wait for it.
 
-    For work of a millisecond or more on threads that `give_way`. Even at low priority such a thread kept the training
-    step waiting for 3 to 4 ms (Linux 6.18). Yielding after every item starved it beside other work: a step of
-    `augmented` beside two busy loops took 145 ms instead of 105. After every fifth item it took no longer.
+    For work of a millisecond or more on threads that `give_way`: without this the training step waited for 3 to 4 ms
+    (Linux 6.18). After every item it starved them: a step of `augmented` beside two busy loops took 145 ms, not 105.
     """
     for number, item in enumerate(items, 1):
         yield item
@@ -65,27 +60,21 @@ def map_ahead(
     """Yield `work(item)` of each item, in order, computed on threads ahead of the reader.
 
     Args:
-        work: called once for each item.
+        work: called once for each item; what it raises is raised when the item's turn comes.
         items: read in the caller's thread, `n_ahead` of them before their result is asked for.
         n_ahead: how many items may wait, or their weight together, which bounds the memory.
-        n_threads: how many threads; None: one for each core.
+        n_threads: None: one for each core.
         initializer: called once in each thread, such as `give_way`.
         weigh: gives an item's weight, at least 1, where large ones count more.
-
-    Raises:
-        Exception: what `work` raised for the item whose turn it is.
     """
     with ThreadPoolExecutor(n_threads or count_cores(), initializer=initializer) as pool:
-        waiting: deque[Future[R]] = deque()
-        weights: deque[int] = deque()
+        waiting: deque[tuple[Future[R], int]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(work, item))
-                weights.append(weigh(item))
-                while sum(weights) > n_ahead:
-                    weights.popleft()
-                    yield waiting.popleft().result()
+                waiting.append((pool.submit(work, item), weigh(item)))
+                while sum(weight for _, weight in waiting) > n_ahead:
+                    yield waiting.popleft()[0].result()
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting.popleft()[0].result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,4 @@
-"""MLflow: live curves, models, metrics and pictures. The only package that imports mlflow, and only inside functions.
-
-Nothing here fails a stage. When the store is out of reach, one line says so, and what is to be sent is kept
-in `.cvd/unsent/` until `cvd sync` sends it.
-"""
+"""MLflow, never in a stage's way: what cannot be sent waits in `.cvd/unsent/` for `cvd sync`, and one line says so."""
 
 from cvd.tracking.records import arrange_explanations
 from cvd.tracking.sync import list_runs, sync_workspace

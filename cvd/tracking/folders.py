@@ -1,7 +1,6 @@
 """Records of runs in folders: what waits in `.cvd/unsent/` for `cvd sync`, and what the working folder holds."""
 
 import csv
-import hashlib
 import json
 import os
 import shutil
@@ -12,18 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from cvd.runtime.experiments import LockedModel, find_experiment, read_lock
-from cvd.runtime.files import hash_file, read_json, replace_folder
+from cvd.runtime.files import digest_files, hash_file, read_json, replace_folder
 from cvd.runtime.project import state_folder
-from cvd.tracking.records import (
-    MODEL_HASH,
-    RunRecord,
-    arrange_explanations,
-    arrange_files,
-    describe_origin,
-    describe_training,
-    name_metrics,
-    name_params,
-)
+from cvd.tracking import records
+from cvd.tracking.records import MODEL_HASH, RunRecord, arrange_files, name_metrics
 
 # What each stage adds to a run, by folder of the run's artifacts.
 RESULTS = {
@@ -65,38 +56,21 @@ def _link(source: Path, target: Path) -> None:
 
 def list_kept() -> list[tuple[Path, RunRecord]]:
     """What waits to be sent, with its folder, oldest first."""
-    records = [(path.parent, _read_kept(path)) for path in (state_folder() / "unsent").glob("[!.]*/fields.json")]
-    return sorted(records, key=lambda pair: pair[1].start_ms)
-
-
-def _read_kept(path: Path) -> RunRecord:
-    fields, files = json.loads(path.read_text(encoding="utf-8")), path.parent / "files"
-    if old := fields.get("Addition"):  # as earlier versions kept an evaluation
-        folder, tags = old.pop("folder"), old.pop("tags") | {MODEL_HASH: old.pop("model")}
-        old |= {"kind": "evaluation", "tags": tags, "metrics": {folder: old["metrics"]} if old["metrics"] else {}}
-        return RunRecord(**old, files={folder: paths} if (paths := _list_files(files)) else {})
-    record = RunRecord(**fields.get("Record", fields))
-    record.model = next(iter(_list_files(path.parent / "model")), None)
-    record.files = {place.name: _list_files(place) for place in sorted(files.glob("*"))}
-    return record
+    waiting = []
+    for path in (state_folder() / "unsent").glob("[!.]*/fields.json"):
+        record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+        record.model = next(iter(_list_files(path.parent / "model")), None)
+        record.files = {place.name: _list_files(place) for place in sorted(path.parent.glob("files/*"))}
+        waiting.append((path.parent, record))
+    return sorted(waiting, key=lambda pair: pair[1].start_ms)
 
 
 def _list_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def drop(folder: Path) -> None:
-    """Forget what was sent."""
-    shutil.rmtree(folder)
-
-
 def read_results(variant: str, stale: Collection[Path]) -> Iterator[tuple[str, list[Path], dict[str, float]]]:
-    """Find what stages made of the variant's model, as (folder of the run's artifacts, files, figures).
-
-    Args:
-        variant: its name.
-        stale: what was made of another model, as of `cvd.runtime.experiments.list_stale`.
-    """
+    """Find what stages made of a model, without `stale` files: (folder of the run's artifacts, files, figures)."""
     for folder, patterns in RESULTS.items():
         paths = (path for pattern in patterns for path in Path().glob(pattern.format(variant)) if path.is_file())
         fresh = sorted(path for path in paths if not {path, *path.parents} & set(stale))
@@ -104,7 +78,7 @@ def read_results(variant: str, stale: Collection[Path]) -> Iterator[tuple[str, l
         if folder == "evaluation" and (path := Path("metrics", f"{variant}.json")) in fresh:
             figures = read_json(path)
         if folder == "explanations" and fresh:
-            figures, fresh = arrange_explanations(read_json(fresh[0]).get(variant, {})), []
+            figures, fresh = records.arrange_explanations(read_json(fresh[0]).get(variant, {})), []
         if fresh or name_metrics(figures):
             yield folder, fresh, name_metrics(figures)
 
@@ -141,21 +115,19 @@ def read_record(model_path: Path, params: Mapping[str, Any]) -> RunRecord:
     """Read a training's record from its files: parameters as dvc.lock has them, else those beside the files."""
     variant, md5 = model_path.stem, hash_file(model_path, "md5")
     locked = read_lock().get(variant, LockedModel(""))
-    settings = name_params(locked.params if locked.md5 == md5 else params, variant)
+    settings = records.name_params(locked.params if locked.md5 == md5 else params, variant)
     timing, training = _read_beside(model_path, "timing"), _read_beside(model_path, "training")
     end_ms = int(model_path.stat().st_mtime * 1000)
     start_ms = end_ms - int(float(timing.get("seconds", 0)) * 1000)
-    data = _digest_data(settings)
+    data, processor = _digest_data(settings), timing.get("device")
     experiment = find_experiment(variant, md5)
-    tags = describe_training(settings, data, precision=training.get("precision"), processor=timing.get("device"))
-    tags |= describe_origin() | experiment.describe_code() | {MODEL_HASH: hash_file(model_path), "restored": "true"}
+    tags = records.describe_training(settings, data, precision=training.get("precision"), processor=processor)
+    tags |= records.describe_origin() | experiment.describe_code()
+    tags |= {MODEL_HASH: hash_file(model_path), "restored": "true"}
     tags |= {"dvc.stage": f"train@{variant}", "dvc.exp_name": experiment.name, "group": experiment.name}
-    return RunRecord(
-        *(variant, experiment.name, "training", start_ms, tags, settings, data, read_epochs(model_path)),
-        end_ms=end_ms,
-        status="FINISHED",
-        model=model_path,
-    )
+    record = RunRecord(variant, experiment.name, "training", start_ms, tags, settings, data, read_epochs(model_path))
+    record.end_ms, record.status, record.model = end_ms, "FINISHED", model_path
+    return record
 
 
 def _digest_data(params: Mapping[str, str]) -> dict[str, str]:
@@ -165,13 +137,4 @@ def _digest_data(params: Mapping[str, str]) -> dict[str, str]:
         paths[read] = Path("data", read)
     if params.get("variant.network") == "backbone":
         paths["backbone"] = Path("models/backbone")
-    return {name: _hash_data(path) for name, path in paths.items() if path.exists()}
-
-
-def _hash_data(path: Path) -> str:
-    """The digest of a file or a folder by names and contents, as the training stage gives it."""
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(f"{file.relative_to(path.parent).as_posix()} {hash_file(file)}\n".encode())
-    return digest.hexdigest()
+    return {name: digest_files([path]) for name, path in paths.items() if path.exists()}

@@ -37,12 +37,8 @@ class Gate:
     def attempt(self, work: Callable[[Store], T], *, patient: bool = False) -> T | None:
         """Do `work` with the open store; None when that failed, now or earlier in this process.
 
-        Args:
-            work: what to do.
-            patient: no limit of time, and no memory of a server that hung (`cvd sync`).
-
-        Raises:
-            InputError: of `work`, if it is patient: people asked for it.
+        If `patient`, as `cvd sync` is, there is no limit of time, a server that hung is asked again, and an InputError
+        of `work` is raised.
         """
         if not self.is_open:
             return None
@@ -74,11 +70,9 @@ class Gate:
     def _close(self, error: Exception) -> None:
         self.is_open = False
         uri = store_uri()
-        print(
-            f"warning: MLflow at {show_uri(uri)} cannot be used ({describe_error(error)}); going on without it: "
-            "`cvd sync` sends what is missing later",
-            file=sys.stderr,
-        )
+        fault = f"MLflow at {show_uri(uri)} cannot be used ({describe_error(error)})"
+        advice = "going on without it: `cvd sync` sends what is missing later"
+        print(f"warning: {fault}; {advice}", file=sys.stderr)
         if isinstance(error, TimeoutError) and not is_local(uri):
             held_file().write_text(show_uri(uri), encoding="utf-8")
 
@@ -87,11 +81,7 @@ GATE = Gate()  # one per process: a dead server is asked once
 
 
 def within(work: Callable[[], T], seconds: float) -> T:
-    """Do `work` in a thread, which is left behind when the seconds are over.
-
-    Raises:
-        TimeoutError: no result in time.
-    """
+    """Do `work` in a thread, which is left behind with a TimeoutError when the seconds are over."""
     outcome: Future[T] = Future()
 
     def run() -> None:
@@ -109,10 +99,7 @@ def within(work: Callable[[], T], seconds: float) -> T:
 def probe(uri: str, *, patient: bool) -> None:
     """Ask the store for a sign of life, quickly, before mlflow does, which would try again for minutes.
 
-    Raises:
-        ConnectionError: nothing listens there, it hung a short while ago, or it is a folder.
-        TimeoutError: it accepts and does not answer.
-        sqlite3.Error: the file cannot be written, is locked, or is no database.
+    A TimeoutError means that it accepts and does not answer, any other error that it cannot be used now.
     """
     if uri.startswith(SQLITE):
         _probe_database(uri.removeprefix(SQLITE))

@@ -4,8 +4,10 @@ import json
 import shutil
 import tempfile
 import zipfile
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -13,28 +15,16 @@ from cvd.runtime.files import hash_file
 from cvd.tracking.records import MODEL_HASH, MODEL_MD5
 from cvd.tracking.store import Store
 
-MODEL_NAME = "model"  # mlflow.keras.load_model("runs:/RUN_ID/model")
-
-
-class _SavedModel:
-    """Stand for a model that is saved already: MLflow's Keras flavour calls only `save`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def save(self, path: str) -> None:
-        shutil.copyfile(self.path, path)
-
 
 def read_input_shape(model_path: str | Path) -> tuple[int, ...]:
-    """The shape of one input of a saved model, without loading it: (150, 150, 3)."""
+    """Read the shape of one input of a saved model, without loading it: (150, 150, 3)."""
     with zipfile.ZipFile(model_path) as archive:
         config = json.loads(archive.read("config.json"))
     return tuple(config["config"]["layers"][0]["config"]["batch_shape"][1:])
 
 
 def describe_interface(shape: tuple[int, ...]) -> dict[str, str]:
-    """What a model takes and gives, for people. A signature of MLflow names one type, and pyfunc refuses any other."""
+    """Say what a model takes and gives. A signature of MLflow names one type, and pyfunc refuses any other."""
     sizes = ", ".join(map(str, shape))
     return {
         "input": f"(n, {sizes}), pixels 0..255, RGB: float32 or uint8; by mlflow.pyfunc float32 only",
@@ -43,14 +33,9 @@ def describe_interface(shape: tuple[int, ...]) -> dict[str, str]:
 
 
 def log_model(store: Store, run_id: str, model_path: Path) -> None:
-    """Log a `.keras` file, byte by byte, as the run's model, with grey pixels as an example of its input.
+    """Log a `.keras` file, byte by byte, as runs:/RUN_ID/model, with grey pixels as an example of its input.
 
-    The file is copied, not loaded, so that this takes a fraction of a second and the logged model is the file.
-
-    Args:
-        store: the open store.
-        run_id: the run that trained it.
-        model_path: the `.keras` file; pixels or features -> (n, 1) logits.
+    The file, which maps pixels or features to (n, 1) logits, is copied, not loaded, in a fraction of a second.
     """
     import mlflow.keras
     from mlflow.entities import LoggedModelOutput
@@ -58,25 +43,19 @@ def log_model(store: Store, run_id: str, model_path: Path) -> None:
     from mlflow.types.schema import Schema, TensorSpec
 
     example = np.full((1, *read_input_shape(model_path)), 128, np.float32)
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, *example.shape[1:]))]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1, 1))]),
-    )
+    sides = ((-1, *example.shape[1:]), (-1, 1))  # what it takes and gives
+    signature = ModelSignature(*(Schema([TensorSpec(np.dtype(np.float32), shape)]) for shape in sides))
     notes = describe_interface(example.shape[1:])
     tags = {"variant": model_path.stem, MODEL_HASH: hash_file(model_path)} | notes
     logged = store.client.create_logged_model(
-        store.experiment_id, name=MODEL_NAME, source_run_id=run_id, model_type="keras", tags=tags
+        store.experiment_id, name="model", source_run_id=run_id, model_type="keras", tags=tags
     )
+    identity = {"run_id": run_id, "model_id": logged.model_id, "model_uuid": logged.model_id}
     with tempfile.TemporaryDirectory() as folder:
         mlflow.keras.save_model(
-            _SavedModel(model_path),
+            SimpleNamespace(save=partial(shutil.copyfile, model_path)),  # the flavour only has it saved
             folder,
-            mlflow_model=Model(
-                artifact_path=logged.artifact_location,
-                model_uuid=logged.model_id,
-                run_id=run_id,
-                model_id=logged.model_id,
-            ),
+            mlflow_model=Model(artifact_path=logged.artifact_location, **identity),
             signature=signature,
             input_example=example,
             metadata=notes,

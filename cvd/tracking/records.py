@@ -20,46 +20,27 @@ from cvd.runtime.project import ask_changes, ask_git
 
 MODEL_HASH, MODEL_MD5 = "model.sha256", "model.md5"  # tags of a run; dvc.lock names models by the second
 FIGURES, FILES = "metrics.digest.{}", "files.{}"  # tags with the digest of what is in a folder of the run
-NO_RESULT = ("train.memory_share",)  # dvc.lock has none of these either
 
 
 @dataclass
 class RunRecord:
-    """A training, or what another stage adds to the run of one.
-
-    Attributes:
-        variant: its name.
-        experiment: DVC's name, or `workspace`.
-        kind: training | evaluation.
-        start_ms: in milliseconds since 1970, as all times here.
-        tags: origin and stage; MODEL_HASH names the model.
-        params: of the training, flat.
-        data: digests of what the training read, by name.
-        epochs: (epoch, time, metrics).
-        run_id: MLflow's, once there is a run.
-        end_ms: None while it goes on.
-        status: RUNNING | FINISHED | FAILED | KILLED.
-        model: the `.keras` file.
-        metrics: final figures, by the folder of the stage that made them.
-        files: by their folder in the run's artifacts, usually the stage's name.
-        only_own: skip it when the model has no run in this experiment.
-    """
+    """A training, or what another stage adds to the run of one."""
 
     variant: str
-    experiment: str
-    kind: str
-    start_ms: int
-    tags: dict[str, str] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    data: dict[str, str] = field(default_factory=dict)
-    epochs: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
-    run_id: str | None = None
-    end_ms: int | None = None
-    status: str = "RUNNING"
-    model: Path | None = None
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    files: dict[str, list[Path]] = field(default_factory=dict)
-    only_own: bool = False
+    experiment: str  # DVC's name, or `workspace`
+    kind: str  # training | evaluation
+    start_ms: int  # since 1970, as all times here
+    tags: dict[str, str] = field(default_factory=dict)  # origin and stage; MODEL_HASH names the model
+    params: dict[str, str] = field(default_factory=dict)  # of the training, flat
+    data: dict[str, str] = field(default_factory=dict)  # digests of what the training read, by name
+    epochs: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)  # (epoch, time, metrics)
+    run_id: str | None = None  # MLflow's, once there is a run
+    end_ms: int | None = None  # None while it goes on
+    status: str = "RUNNING"  # or FINISHED, FAILED, KILLED
+    model: Path | None = None  # the `.keras` file
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # final figures, by the stage's folder
+    files: dict[str, list[Path]] = field(default_factory=dict)  # by their folder in the run's artifacts
+    only_own: bool = False  # skip it when the model has no run in this experiment
 
     @property
     def name(self) -> str:
@@ -92,26 +73,29 @@ def digest_of(value: object) -> str:
 
 
 def arrange_files(files: Sequence[str | Path]) -> dict[str, Path]:
-    """Names inside a run's folder: relative to the files' common parent."""
+    """Name files as inside a run's folder: relative to their common parent."""
     paths = [Path.cwd() / path for path in files]
     parent = os.path.commonpath([path.parent for path in paths]) if paths else ""
     return {path.relative_to(parent).as_posix(): path for path in paths}
 
 
 def flatten(nested: Mapping[str, Any], separator: str = ".", prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}; lists and other leaves stay."""
+    """{"a": {"b": 1}} -> {"a.b": 1}; a list `details`, kept out of DVC's tables, counts as its entries side by side."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
-        flat |= flatten(value, separator, name + separator) if isinstance(value, Mapping) else {name: value}
+        if key == "details":
+            for entry in value:
+                flat |= flatten(entry, separator, prefix)
+        else:
+            flat |= flatten(value, separator, name + separator) if isinstance(value, Mapping) else {name: value}
     return flat
 
 
 def name_params(params: Mapping[str, Any], variant: str) -> dict[str, str]:
     """Name the parameters that one variant's training follows from, and no others; `params` are nested or flat.
 
-    The variant's block becomes `variant.*`, so that variants share columns. Parameters of the data are left out: they
-    may have changed since without a new run, and the data's digests say which data were read.
+    The variant's block becomes `variant.*`, so that variants share columns. Digests stand for the data's parameters.
     """
     flat, prefix = flatten(params), f"variants.{variant}."
     block = {name.removeprefix(prefix): value for name, value in flat.items() if name.startswith(prefix)}
@@ -119,43 +103,25 @@ def name_params(params: Mapping[str, Any], variant: str) -> dict[str, str]:
     sections |= {"augment"} if block.get("augment") else set()
     named = {name: value for name, value in flat.items() if name.partition(".")[0] in sections}
     named |= {f"variant.{name}": value for name, value in block.items()}
-    return {name: str(value) for name, value in named.items() if name not in NO_RESULT}
+    named.pop("train.memory_share", None)  # dvc.lock has none either
+    return {name: str(value) for name, value in named.items()}
 
 
 def name_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """{"test": {"accuracy": 0.7}} -> {"test/accuracy": 0.7}; only numbers count.
 
-    The entries of a list `details` count as if they stood beside it: the list only keeps them out of DVC's tables.
-    MLflow refuses names with other signs: `gradcam++` becomes `gradcamplusplus`, any other sign a `_`.
+    MLflow refuses other signs in names: `gradcam++` becomes `gradcamplusplus`, any other sign a `_`.
     """
-    flat = flatten(_open_details(metrics), "/").items()
+    flat = flatten(metrics, "/").items()
     numbers = {name: float(value) for name, value in flat if isinstance(value, Number) and not isinstance(value, bool)}
     return {re.sub(r"[^\w\-. :/]", "_", name.replace("+", "plus")): value for name, value in numbers.items()}
 
 
-def _open_details(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    opened: dict[str, Any] = {}
-    for name, value in metrics.items():
-        if name == "details":
-            for entry in value:
-                opened |= entry
-        else:
-            opened[name] = _open_details(value) if isinstance(value, Mapping) else value
-    return opened
-
-
 def arrange_explanations(methods: Mapping[str, Any]) -> dict[str, Any]:
-    """Arrange a variant's part of metrics/explanations.json for its run, under names that all variants share.
-
-    Args:
-        methods: {method: {layer: figures}}; a layer that stands alone loses its name, and details are left out.
-    """
+    """Arrange {method: {layer: figures}} for a run, without details; a layer that stands alone loses its name."""
     arranged: dict[str, Any] = {}
     for method, layers in methods.items():
-        plain = {
-            layer: {name: value for name, value in figures.items() if name != "details"}
-            for layer, figures in layers.items()
-        }
+        plain = {layer: {key: figures[key] for key in figures if key != "details"} for layer, figures in layers.items()}
         arranged[method] = next(iter(plain.values())) if len(plain) == 1 else plain
     return {"explanations": arranged}
 

@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING
 from cvd.runtime.experiments import WORKSPACE
 from cvd.tracking import folders
 from cvd.tracking.model import log_model
-from cvd.tracking.records import (
-    FIGURES,
-    FILES,
-    MODEL_HASH,
-    RunRecord,
-    arrange_files,
-    complete_epoch,
-    is_dead,
-    now_ms,
-)
+from cvd.tracking.records import FIGURES, FILES, MODEL_HASH, RunRecord, arrange_files, complete_epoch, is_dead, now_ms
 from cvd.tracking.store import Store, lock_store
 from cvd.tracking.view import choose_colour
 
@@ -35,11 +26,8 @@ def find_runs(store: Store, tags: Mapping[str, str], *, running: bool = False) -
     """Runs that carry all of `tags`, newest first; deleted ones are not found."""
     terms = [f"tags.`{name}` = {_quote(value)}" for name, value in tags.items()]
     terms += ["attributes.status = 'RUNNING'"] if running else []
-    return list(
-        store.client.search_runs(
-            [store.experiment_id], " and ".join(terms), order_by=["attributes.start_time DESC"], max_results=1000
-        )
-    )
+    query, order = " and ".join(terms), ["attributes.start_time DESC"]
+    return list(store.client.search_runs([store.experiment_id], query, order_by=order, max_results=1000))
 
 
 def _quote(value: str) -> str:
@@ -92,8 +80,7 @@ def _log_inputs(store: Store, record: RunRecord) -> None:
     store.client.log_batch(str(record.run_id), params=params, synchronous=True)
     sets = []
     for name, digest in record.data.items():
-        source = json.dumps({"uri": record.tags.get(f"data.{name}.uri", name)})
-        data = Dataset(name=name, digest=digest[:36], source_type="local", source=source)
+        data = Dataset(name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": name}))
         sets.append(DatasetInput(data, tags=[InputTag("mlflow.data.context", "training")]))
     if sets:
         store.client.log_inputs(str(record.run_id), datasets=sets)
@@ -141,12 +128,9 @@ def mark_dead_runs(store: Store) -> list[str]:
 def complete_run(store: Store, record: RunRecord) -> list[str]:
     """Bring a record into the run where it belongs, made if missing; nothing that is there is sent again.
 
-    A training has a run of its own. An evaluation goes to the run of its model in its experiment. Where there is none,
-    but a training in another experiment, that one joins the experiment's group if it has all of this already; otherwise
-    a run of kind `evaluation` is made, whose tag `source_run_id` points to the training.
-
-    Returns:
-        What was sent, in words.
+    A training has a run of its own. An evaluation goes to the run of its model in its experiment. Without one, a run of
+    another experiment that has all of this joins the experiment's group. Otherwise a run of kind `evaluation` is made,
+    whose tag `source_run_id` points to the training. Returned is what was sent, in words.
     """
     if record.kind == "evaluation":
         _find_home(store, record)
@@ -172,7 +156,7 @@ def _find_home(store: Store, record: RunRecord) -> None:
         for folder, other in folders.list_kept():
             if other.kind == "training" and model.items() <= {"variant": other.variant, **other.tags}.items():
                 complete_run(store, other)
-                folders.drop(folder)
+                shutil.rmtree(folder)
         runs = find_runs(store, model)
     source = find_training(runs)
     home = next((run for run in runs if run.data.tags.get("dvc.exp_name") == record.experiment), None)

@@ -3,8 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,15 +28,13 @@ class Store:
     root: Path
 
 
-# Telemetry off, no chatter.
-ALWAYS = {
+ALWAYS = {  # telemetry off, no chatter
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-# Few retries, unless the user wants more.
-BY_DEFAULT = {
+BY_DEFAULT = {  # few retries, unless the user wants more
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
@@ -55,19 +52,13 @@ def load_mlflow() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-@contextmanager
-def lock_store() -> Iterator[None]:
+def lock_store() -> AbstractContextManager[None]:
     """Let one process at a time make the database and the experiment: MLflow's start-up races with itself."""
-    with hold_lock(state_folder() / "mlflow.lock"):
-        yield
+    return hold_lock(state_folder() / "mlflow.lock")
 
 
 def open_store() -> Store:
-    """Open the store and its experiment, and make both where they are missing.
-
-    Raises:
-        Exception: whatever mlflow or the database says.
-    """
+    """Open the store and its experiment, and make both where they are missing."""
     load_mlflow()
     uri, root = store_uri(), find_root()
     # A server sees to that itself, and must not hold up others while it hangs.
@@ -81,13 +72,7 @@ def open_store() -> Store:
 
 
 def follow_artifacts(database: Path, place: str, experiment: str) -> None:
-    """Let a database that was moved or copied with its folder find the artifacts beside it: MLflow keeps full paths.
-
-    Args:
-        database: the sqlite file.
-        place: the address of the artifacts' folder now.
-        experiment: whose artifacts they are.
-    """
+    """Let a database that was moved with its folder find the artifacts at a new place: MLflow keeps full paths."""
     columns = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
     with closing(sqlite3.connect(database, timeout=LOCK_S)) as connection, connection:
         query = "SELECT artifact_location FROM experiments WHERE name = ?"
@@ -107,8 +92,11 @@ def _open_experiment(uri: str, root: Path) -> Store:
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(experiment_name())
     if experiment is None:
+        # Without a location of its own a local store would put artifacts under the working folder, which may be a
+        # temporary copy; a server knows best where its artifacts go.
+        place: dict[str, Any] = {"artifact_location": (root / "mlartifacts").as_uri()} if is_local(uri) else {}
         try:
-            return Store(client, _create_experiment(client, uri, root), root)
+            return Store(client, client.create_experiment(experiment_name(), tags=describe_experiment(), **place), root)
         except MlflowException:  # another process was quicker
             experiment = client.get_experiment_by_name(experiment_name())
             if experiment is None:
@@ -134,10 +122,3 @@ def _create_database(path: Path) -> None:
             MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
     finally:
         event.remove(Engine, "connect", skip_flushes)
-
-
-def _create_experiment(client: "MlflowClient", uri: str, root: Path) -> str:
-    # Without a location of its own a local store would put artifacts under the working folder, which may be a
-    # temporary copy; a server knows best where its artifacts go.
-    place: dict[str, Any] = {"artifact_location": (root / "mlartifacts").as_uri()} if is_local(uri) else {}
-    return client.create_experiment(experiment_name(), tags=describe_experiment(), **place)

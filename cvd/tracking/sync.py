@@ -1,5 +1,6 @@
 """`cvd sync` completes MLflow from files; `cvd runs` lists what it has, and the address where its UI shows the same."""
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,7 @@ from cvd.runtime.project import state_folder
 from cvd.tracking import folders
 from cvd.tracking.gate import GATE
 from cvd.tracking.records import FILES, MODEL_HASH, MODEL_MD5, RunRecord, describe_origin, now_ms
-from cvd.tracking.runs import (
-    GROUPS,
-    complete_run,
-    fill_run,
-    find_runs,
-    find_training,
-    join_group,
-    log_tags,
-    mark_dead_runs,
-)
+from cvd.tracking.runs import GROUPS, complete_run, fill_run, find_runs, find_training, join_group, mark_dead_runs
 from cvd.tracking.store import Store
 from cvd.tracking.view import KEY, describe_view, name_view
 
@@ -35,15 +27,9 @@ HEADINGS = ("run", "what", "test", "gap", "status", "run id")
 def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
     """Bring into MLflow what the working folder holds and MLflow lacks; a second time there is nothing to do.
 
-    What is kept in `.cvd/unsent/` is sent first. Then each `models/VARIANT.keras` gets its training run, with curves
-    from its history, model, figures and pictures, unless a run with this very model has them. Last, each of DVC's
-    experiments has its group completed by the runs whose models it holds.
-
-    Args:
-        params: all parameters, nested, as in params.yaml: those of the models here.
-
-    Returns:
-        One line for each thing sent; None when MLflow could not be used (one warning line said so).
+    First comes `.cvd/unsent/`. Then each `models/VARIANT.keras` gets its training run with curves, model, figures and
+    pictures. Last, the group of each of DVC's experiments is completed by the runs whose models it holds. `params` are
+    all of params.yaml. Returned is a line for each thing sent; None, after a warning, when MLflow could not be used.
 
     Raises:
         InputError: a file of the working folder is damaged.
@@ -57,7 +43,7 @@ def _sync(store: Store, params: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: its process is gone, marked KILLED"
     for folder, record in folders.list_kept():
         complete_run(store, record)
-        folders.drop(folder)
+        shutil.rmtree(folder)
         yield f"{record.name}: sent what was kept of {record.title}"
     for model_path in sorted(Path("models").glob("*.keras")):
         yield from _sync_variant(store, model_path, params)
@@ -81,15 +67,12 @@ def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any]) -> 
         record.epochs = folders.read_epochs(model_path)
         yield from (f"{run.info.run_name}: {what}" for what in fill_run(store, record))
         if MODEL_MD5 not in run.data.tags:
-            log_tags(store, run.info.run_id, {MODEL_MD5: hash_file(model_path, "md5")})
+            store.client.set_tag(run.info.run_id, MODEL_MD5, hash_file(model_path, "md5"))
     yield from _sync_results(store, run, runs)
 
 
 def _sync_results(store: Store, run: "Run", runs: "list[Run]") -> Iterator[str]:
-    """Figures and files, each unless one of the model's runs has it unchanged.
-
-    Where the training's run has others, these go to a run of the experiment that made them.
-    """
+    """Send figures and files that no run of the model has; those that differ go to a run of their experiment."""
     tags, applied = run.data.tags, name_applied()
     for folder, files, metrics in folders.read_results(tags["variant"], list_stale(tags["variant"])):
         if folder == SHARED and (tags.get("restored") != "true" or FILES.format(SHARED) in tags):
@@ -135,16 +118,11 @@ class Listing:
     def format_table(self) -> str:
         """Columns of even width."""
         widths = [max(map(len, column)) for column in zip(HEADINGS, *self.rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (HEADINGS, *self.rows)]
-        return "\n".join(lines)
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in (HEADINGS, *self.rows))
 
 
 def list_runs(experiment: str | None = None) -> Listing | None:
-    """The runs of a DVC experiment, those of variants that it left untouched included, or all.
-
-    Returns:
-        None when MLflow could not be used (one warning line said so).
-    """
+    """List all runs, or those of an experiment and of variants that it left untouched; None without MLflow."""
     return GATE.attempt(lambda store: _list_runs(store, experiment), patient=True)
 
 

@@ -11,18 +11,9 @@ from typing import Any
 from cvd.runtime.experiments import name_experiment
 from cvd.runtime.files import hash_file
 from cvd.runtime.project import is_local, store_uri
-from cvd.tracking import folders
+from cvd.tracking import folders, records
 from cvd.tracking.gate import GATE
-from cvd.tracking.records import (
-    MODEL_HASH,
-    RunRecord,
-    describe_origin,
-    describe_process,
-    describe_training,
-    name_metrics,
-    name_params,
-    now_ms,
-)
+from cvd.tracking.records import MODEL_HASH, RunRecord, describe_origin, now_ms
 from cvd.tracking.runs import complete_run, find_runs, find_steps, log_epochs, log_tags, mark_dead_runs, start_run
 from cvd.tracking.store import Store
 
@@ -47,18 +38,14 @@ def add_to_run(
 ) -> None:
     """Add figures and files to the newest run that trained this very model, as `complete_run` says.
 
-    Args:
-        variant: the model's variant.
-        model_path: its `.keras` file; the run is found by its hash.
-        metrics: final figures, nested or flat; `{"test": {"accuracy": 0.7}}` becomes `test/accuracy`.
-        files: files for the run's artifacts; names are relative to their common parent.
-        folder: folder of the artifacts, usually the stage's name.
-        only_own: skip it when the model has no run in this experiment: for what changes with other variants.
+    Final `metrics` are nested or flat: `{"test": {"accuracy": 0.7}}` becomes `test/accuracy`. `files` go to `folder` of
+    the run's artifacts, usually the stage's name; their names there are relative to their common parent.
+    `only_own` skips a model without a run in this experiment: for what changes with other variants.
     """
     record = RunRecord(variant, name_experiment(), "evaluation", now_ms(), only_own=only_own)
     record.tags = describe_origin() | {"dvc.stage": os.environ.get("DVC_STAGE", "evaluate")}
     record.tags[MODEL_HASH] = hash_file(model_path)
-    if figures := name_metrics(metrics or {}):
+    if figures := records.name_metrics(metrics or {}):
         record.metrics[folder] = figures
     if files:
         record.files[folder] = [Path(path) for path in files]
@@ -68,8 +55,8 @@ def add_to_run(
 class TrainingRun:
     """A run that never fails the training; made by `track_training`.
 
-    One thread talks to MLflow while the caller's goes on training: MLflow's import alone takes seconds. Epochs that it
-    sends meanwhile are a preview. `finish` completes the run from the record, and waits for that.
+    One thread talks to MLflow while the caller's goes on training: MLflow's import alone takes seconds. Epochs sent
+    meanwhile are a preview. `finish` completes the run from the record, and waits for that.
     """
 
     def __init__(self, record: RunRecord) -> None:
@@ -123,11 +110,7 @@ class TrainingRun:
 
 
 def _begin(store: Store, record: RunRecord) -> set[int]:
-    """Mark dead runs, then go on in the interrupted run of the same key, or make a new one.
-
-    Returns:
-        The epochs that the run has: a resumed training tells of them again.
-    """
+    """Mark dead runs; go on in the interrupted run of the same key, whose epochs are returned, or make a new one."""
     mark_dead_runs(store)
     if resume_key := record.tags.get("resume_key"):
         runs = find_runs(store, {"resume_key": resume_key, "variant": record.variant})
@@ -153,21 +136,15 @@ def track_training(
     processor: str | None = None,
     resume_key: str | None = None,
 ) -> Iterator[TrainingRun]:
-    """A run around a training, ended FINISHED, KILLED (Ctrl-C) or FAILED (any other error, which goes on upwards).
+    """Open a run around a training; it ends FINISHED, KILLED (Ctrl-C) or FAILED (any other error, raised again).
 
-    Args:
-        variant: its name.
-        stage: for the tag `dvc.stage`, when DVC does not give one.
-        params: the parameters, nested; those of other variants and of exports are left out.
-        data: digests of the data read, by name: {"manifest": "3f..."}.
-        precision: float32 or mixed_bfloat16.
-        processor: what computes, for people.
-        resume_key: same code, data and parameters: an interrupted run with this key is gone on with.
+    Of the nested `params` those of other variants and of exports are left out. `data` holds digests by name:
+    {"manifest": "3f..."}. `resume_key` stands for code, data and parameters: an interrupted run with this key goes on.
     """
-    settings = name_params(params, variant)
+    settings = records.name_params(params, variant)
     record = RunRecord(variant, name_experiment(), "training", now_ms(), params=settings, data=dict(data))
-    record.tags = describe_origin() | describe_process()
-    record.tags |= describe_training(settings, data, precision=precision, processor=processor, resume_key=resume_key)
+    others = {"precision": precision, "processor": processor, "resume_key": resume_key}
+    record.tags = describe_origin() | records.describe_process() | records.describe_training(settings, data, **others)
     record.tags["dvc.stage"] = os.environ.get("DVC_STAGE", stage)
     record.tags["run_key"] = f"{record.tags['process.host']}-{os.getpid()}-{record.start_ms}"
     run = TrainingRun(record)

@@ -1,8 +1,4 @@
-"""What MLflow's UI shows of the experiment: a description, and a saved view with columns and charts of over-fitting.
-
-The view's format is the UI's own (MLflow 3.17): an experiment tag, with what the page keeps in the browser. Another
-version that does not know it shows its usual page.
-"""
+"""What MLflow's UI shows of the experiment: a description, and a saved view in the format of MLflow 3.17's own page."""
 
 import base64
 import colorsys
@@ -64,18 +60,12 @@ N_SHADES = 8
 
 def describe_experiment() -> dict[str, str]:
     """The experiment's tags. Its kind opens the UI on runs and charts, not on traces of language models."""
-    return {
-        "mlflow.note.content": DESCRIPTION,
-        "mlflow.experimentKind": "custom_model_development",
-        TAG: describe_view(),
-    }
+    kind = "custom_model_development"
+    return {"mlflow.note.content": DESCRIPTION, "mlflow.experimentKind": kind, TAG: describe_view()}
 
 
 def choose_colour(variant: str, experiment: str) -> dict[str, str]:
-    """The tag with a run's colour: the variant's as in the figures, lighter or darker for an experiment's.
-
-    The UI chooses for variants other than the project's four.
-    """
+    """The tag with a run's colour: as in the figures, shaded by experiment; the UI's own but for the four variants."""
     base = COLOURS.get(variant)
     if base is None or experiment == WORKSPACE:
         return {COLOUR: base} if base else {}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,63 +30,46 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Training:
-    """What a training leaves behind.
+    """What a training leaves behind."""
 
-    Attributes:
-        model: as it is to be saved, of the last epoch or the best; it may still compute in half precision.
-        history: a row per epoch with the keys of COLUMNS.
-        saved_epoch: 1-based, whose weights the model has.
-        steps_per_epoch: ceil(images / batch size).
-        images_per_second: of the training steps of the median epoch.
-        epoch_seconds: per epoch all of its time: steps, validation, bookkeeping.
-    """
-
-    model: keras.Model
-    history: list[dict[str, float]]
-    saved_epoch: int
-    steps_per_epoch: int
-    images_per_second: float
-    epoch_seconds: list[float]
+    model: keras.Model  # of the last epoch or the best; it may still compute in half precision
+    history: list[dict[str, float]]  # a row per epoch with the keys of COLUMNS
+    saved_epoch: int  # 1-based, whose weights the model has
+    steps_per_epoch: int  # ceil(images / batch size)
+    images_per_second: float  # of the training steps of the median epoch
+    epoch_seconds: list[float]  # per epoch all of its time: steps, validation, bookkeeping
 
 
 class Course(keras.callbacks.Callback):
     """The records of a training: times, history, best weights, state on disk, and whether it is over.
 
     Args:
-        n_images: training images.
-        steps_per_epoch: ceil(images / batch size).
-        epochs: at most.
-        patience: epochs without a lower validation loss after which training stops; None: no early stopping.
-        keep: last or best.
+        variant: its `epochs`, `patience` and `keep`.
         rate: the learning rate, or what gives it for a step, counted from 0.
         folder: of the state; None: nothing is written.
-        on_epoch: told of each epoch.
     """
 
     def __init__(
         self,
+        variant: Mapping[str, Any],
         n_images: int,
         steps_per_epoch: int,
-        epochs: int,
-        patience: int | None,
-        keep: str,
         rate: Rate,
         folder: Path | None,
         on_epoch: OnEpoch | None,
     ) -> None:
         super().__init__()
+        self.epochs, self.patience = variant["epochs"], variant["patience"]
+        self.keeps_best = variant["keep"] == "best"
         self.n_images = n_images
-        self.epochs = epochs
-        self.patience = patience
         self.steps_per_epoch = steps_per_epoch
-        self.keeps_best = keep == "best"
         self.rate = rate
         self.writer = StateWriter(folder / "state.npz") if folder else None
         self.on_epoch = on_epoch or (lambda epoch, metrics: None)
         self.state = TrainingState()
 
     def resume(self, model: keras.Model, devices: OneDevice) -> int:
-        """Restore the state of an interrupted training, if there is one; returns how many epochs are finished."""
+        """Restore the state of an interrupted training, if there is one; return how many epochs are finished."""
         state = devices.share_state(load_state(self.writer.path) if self.writer else None, model)
         if state:
             self.state = state
@@ -180,7 +164,7 @@ class Course(keras.callbacks.Callback):
         return {"epoch": epoch, **row, "learning_rate": float(str(rate))}
 
     def _tell(self, row: Mapping[str, float], seconds: float) -> float:
-        """Call `on_epoch`; returns images per second."""
+        """Call `on_epoch`; return images per second."""
         speed = self.n_images / seconds
         metrics = {name: row[name] for name in COLUMNS[1:]}
         self.on_epoch(int(row["epoch"]), {**metrics, "images_per_second": speed})
@@ -188,12 +172,12 @@ class Course(keras.callbacks.Callback):
 
 
 def find_best_epoch(val_losses: Sequence[float]) -> int:
-    """The first epoch, 1-based, of the lowest validation loss."""
+    """Find the first epoch, 1-based, of the lowest validation loss."""
     return 1 + min(range(len(val_losses)), key=val_losses.__getitem__)
 
 
 def format_epoch(row: Mapping[str, float], *, epochs: int, images_per_second: float, seconds: Sequence[float]) -> str:
-    """One line about an epoch; `seconds` are those of all epochs so far, from which the time left follows."""
+    """Format one line about an epoch; the time left follows from `seconds`, those of all epochs so far."""
     left = round((epochs - row["epoch"]) * statistics.median(seconds[-RECENT:]))
     clock = f"{left // 60}:{left % 60:02}" if left < 3600 else f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
     return (

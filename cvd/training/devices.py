@@ -23,33 +23,20 @@ FLOAT32 = 4  # bytes of a weight, also in mixed precision
 
 @dataclass(frozen=True)
 class Batches:
-    """Which batches a training takes.
+    """Which batches a training takes."""
 
-    Attributes:
-        batch_size: examples per step, of all workers together.
-        seed: with the epoch it gives the order.
-        first_epoch: where to begin, from 0.
-        epochs: where to end, exclusive.
-        augment: applied to training images.
-    """
-
-    batch_size: int
-    seed: int
-    first_epoch: int
-    epochs: int
+    batch_size: int  # examples per step, of all workers together
+    seed: int  # with the epoch it gives the order
+    first_epoch: int  # from 0
+    epochs: int  # where to end, exclusive
     augment: Augment | None
 
 
 class OneDevice:
-    """One process that trains on one device. Subclasses train with several, by the same methods.
+    """One process that trains on one device. Subclasses train with several, by the same methods."""
 
-    Attributes:
-        n_workers: processes that train together.
-        worker: which of them this is; 0 is the chief.
-    """
-
-    n_workers = 1
-    worker = 0
+    n_workers = 1  # processes that train together
+    worker = 0  # which of them this is; 0 is the chief
 
     @property
     def is_chief(self) -> bool:
@@ -61,27 +48,18 @@ class OneDevice:
         return nullcontext()
 
     def require_alike(self, text: str) -> None:
-        """Refuse to train where a worker has another text than the chief.
-
-        Raises:
-            InputError: on all workers, naming one that differs.
-        """
+        """Refuse, with an InputError on all workers, to train where a worker has another text than the chief."""
 
     def find_part(self, examples: Examples) -> range:
-        """The indices of those examples of a split that this process reads."""
+        """Find the indices of those examples of a split that this process reads."""
         return split_range(len(examples), worker=self.worker, n_workers=self.n_workers)
 
     def hold(self, examples: Examples, *, memory_bytes: int) -> Examples:
-        """The same examples; this process' part is read once and kept where it fits into `memory_bytes`."""
+        """Read this process' part of the examples once, and keep it where it fits into `memory_bytes`."""
         return hold_part(examples, self.find_part(examples), memory_bytes=memory_bytes)
 
     def share_state(self, state: TrainingState | None, model: keras.Model) -> TrainingState | None:
-        """The chief's state on all workers, so that they resume together; None when the chief has none.
-
-        Args:
-            state: the chief's; that of other workers is not used.
-            model: compiled; its variables have the state's shapes.
-        """
+        """Give the chief's state to all workers, so that they resume together; `model` is compiled."""
         return state
 
     def fit(
@@ -92,14 +70,9 @@ class OneDevice:
         batches: Batches,
         callback: keras.callbacks.Callback,
     ) -> None:
-        """Train a compiled model, until the last epoch or until its `stop_training` is set.
+        """Train a compiled model, made in `scope`, until the last epoch or until its `stop_training` is set.
 
-        Args:
-            model: made in `scope`, with a loss of one logit.
-            train: what it learns from.
-            validation: what it is measured on after each epoch.
-            batches: of training images.
-            callback: told of epochs and batches, on every worker.
+        `callback` is told of epochs and batches, on every worker.
 
         Raises:
             WorkerLostError: another worker is gone.
@@ -120,25 +93,18 @@ ONE_DEVICE = OneDevice()
 
 
 class MemoryShortError(InputError, MemoryError):
-    """Memory runs out. As a MemoryError it leaves the state of the training, to resume from when there is more."""
+    """Memory runs out. As a MemoryError it leaves the state of the training, to resume from."""
 
 
 def require_memory(build: Callable[[], keras.Model], batch_size: int, optimizer: str) -> None:
-    """Refuse a network that surely cannot be trained in free memory: the system would kill the process silently.
-
-    It does nothing where GPUs train.
-
-    Args:
-        build: makes the network; called in a graph, where its weights take no memory.
-        batch_size: images per step, of this process.
-        optimizer: one of STATES.
+    """Refuse, without GPUs, a network that cannot fit into free memory: the system would kill the process silently.
 
     Raises:
-        MemoryShortError: it needs more.
+        MemoryShortError: it, with `batch_size` images per step of this process and `optimizer`, needs more.
     """
     if hardware.list_gpus():
         return
-    with tf.Graph().as_default():
+    with tf.Graph().as_default():  # where weights take no memory
         model = build()
         needed = estimate_bytes(model, batch_size=batch_size, optimizer=optimizer)
     spare = hardware.read_memory_bytes()
@@ -154,11 +120,6 @@ def estimate_bytes(model: keras.Model, *, batch_size: int, optimizer: str) -> in
 
     Weights and optimizer states stay. A step adds the outputs of each layer with weights, which gradients need; the end
     of an epoch adds copies of weights and states for the disk.
-
-    Args:
-        model: to be trained.
-        batch_size: images per step.
-        optimizer: one of STATES.
     """
     weights, learning = count_parameters(model.weights), count_parameters(model.trainable_weights)
     step = sum(

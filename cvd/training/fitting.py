@@ -1,4 +1,4 @@
-"""Training: compile, fit, keep the best, resume, history. The same seed gives the same bits, interrupted or not."""
+"""Training: compile and fit. The same seed gives the same bits, interrupted or not."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,19 +13,13 @@ from cvd.data.examples.pipeline import Augment, reveal_input_errors
 from cvd.data.examples.reading import Examples
 from cvd.machine.hardware import describe_device
 from cvd.models.networks.finetuning import hash_frozen_weights
-from cvd.training.course import COLUMNS, PURE_LOSS, Course, OnEpoch, Training, write_history
+from cvd.training.course import PURE_LOSS, Course, OnEpoch, Training
 from cvd.training.devices import ADVICE, ONE_DEVICE, Batches, MemoryShortError, OneDevice
-from cvd.training.optimizers import OPTIMIZERS, make_schedule
+from cvd.training.optimizers import OPTIMIZERS, Rate, make_schedule
 from cvd.training.outputs import write_outputs
 from cvd.training.plan import Sources, choose_augment, lengthen_training, plan_training, read_examples
 
-__all__ = ["COLUMNS", "OnEpoch", "Training", "train_model", "train_variant", "write_history"]
-
 STEPS_AT_ONCE = 10  # at most; half a second of the plain network
-SETTINGS = (
-    *("epochs", "optimizer", "learning_rate", "weight_decay", "schedule", "warmup_fraction", "l2", "label_smoothing"),
-    *("patience", "keep"),
-)  # of a variant, that `train_model` takes
 
 
 def train_variant(
@@ -38,17 +32,10 @@ def train_variant(
     devices: OneDevice = ONE_DEVICE,
     **books: Any,
 ) -> None:
-    """Train a variant; the chief writes its files.
+    """Train a variant; the chief writes the files of `write_outputs`.
 
-    Args:
-        name: of the variant.
-        configuration: all that the result follows from, nested as in params.yaml: `seed`, `train`, `augment` where the
-            variant is augmented, `variants` with its block; and `precision`.
-        sources: what is read.
-        outputs: paths for `write_outputs`.
-        size_px: side of the images.
-        devices: what trains.
-        books: `state_folder` and `on_epoch` of `train_model`.
+    `configuration` is all that the result follows from: `precision` and, as in params.yaml, `seed`, `train`, `variants`
+    with its block, and `augment` where it is augmented. `books` are `state_folder` and `on_epoch` of `train_model`.
 
     Raises:
         InputError: something cannot be read or does not fit into memory, or the loss is not finite.
@@ -65,32 +52,22 @@ def train_variant(
     load_seconds = time.perf_counter() - begin
     images = f"{len(train)} training and {len(validation)} validation images from {sources.reads}"
     print(f"{name}: {images} in {load_seconds:.1f} s; {precision} on {describe_device()}", flush=True)
-    settings = {key: variant[key] for key in SETTINGS}
-    settings["augment"] = choose_augment(variant, configuration.get("augment", {}), seed=seed)
-    training = train_model(plan.build, plan.train, plan.validation, name=name, **settings, **common, **books)
+    common["augment"] = choose_augment(variant, configuration.get("augment", {}), seed=seed)
+    training = train_model(plan.build, plan.train, plan.validation, variant, name=name, **common, **books)
     if devices.is_chief:
-        how = {"precision": precision, "load_seconds": load_seconds, "threads": section["threads"]}
-        write_outputs(training, plan.finish(training.model), outputs, variant, title=name, **how)
+        model = plan.finish(training.model)
+        write_outputs(training, model, outputs, name, variant, configuration, load_seconds=load_seconds)
 
 
 def train_model(
     build: Callable[[str], keras.Model],
     train: Examples,
     validation: Examples,
+    variant: Mapping[str, Any],
     *,
-    epochs: int,
     batch_size: int,
-    optimizer: str,
-    learning_rate: float,
-    keep: str,
     precision: str,
     seed: int,
-    weight_decay: float = 0.0,
-    schedule: str = "constant",
-    warmup_fraction: float = 0.0,
-    l2: float = 0.0,
-    label_smoothing: float = 0.0,
-    patience: int | None = None,
     augment: Augment | None = None,
     state_folder: Path | None = None,
     on_epoch: OnEpoch | None = None,
@@ -103,19 +80,11 @@ def train_model(
         build: makes the model of a dtype policy: `precision`.
         train: what it learns from.
         validation: what it is measured on after each epoch, never augmented.
-        epochs: passes over the training examples, at least 1.
+        variant: a block of params.yaml's `variants`: what it says of optimizer, schedule, loss and epochs. The
+            history's losses leave out `l2` and `label_smoothing` (s turns labels 0 and 1 into s/2 and 1 - s/2).
         batch_size: examples per step; the last step of an epoch may have fewer.
-        optimizer: rmsprop, adam, adamw or sgd (with momentum 0.9).
-        learning_rate: its step size, the highest one.
-        keep: `last` or `best`, the first epoch of the lowest validation loss.
         precision: float32 or mixed_bfloat16.
-        seed: initial weights, order of the examples, dropout.
-        weight_decay: share of the learning rate by which adamw shrinks kernels at each step.
-        schedule: constant or cosine, see `cvd.training.optimizers.Schedule`.
-        warmup_fraction: share of all steps in which the rate rises, 0..0.9.
-        l2: L2 penalty on trained kernels. Like smoothing, it is left out of the history's losses.
-        label_smoothing: s turns labels 0 and 1 into s/2 and 1 - s/2.
-        patience: epochs without a lower validation loss after which training stops; None: no early stopping.
+        seed: of initial weights, order of the examples, dropout.
         augment: applied to training batches.
         state_folder: where each finished epoch is written, and an interrupted training is resumed from.
         on_epoch: told of each epoch, of those before an interruption too.
@@ -131,10 +100,10 @@ def train_model(
         keras.utils.set_random_seed(seed)
         model = build(precision)
         frozen = hash_frozen_weights(model)
-        steps = -(-len(train) // batch_size)
-        rate = make_schedule(schedule, learning_rate, steps=epochs * steps, warmup_fraction=warmup_fraction)
-        _compile(model, OPTIMIZERS[optimizer](rate, weight_decay), steps, l2=l2, label_smoothing=label_smoothing)
-        course = Course(len(train), steps, epochs, patience, keep, rate, state_folder, on_epoch)
+        epochs, steps = variant["epochs"], -(-len(train) // batch_size)
+        rate = make_schedule(variant, steps=epochs * steps)
+        _compile(model, variant, rate, steps)
+        course = Course(variant, len(train), steps, rate, state_folder, on_epoch)
         first_epoch = course.resume(model, devices)
         if not course.is_over():
             batches = Batches(batch_size, seed, first_epoch, epochs, augment)
@@ -146,9 +115,8 @@ def train_model(
     return training
 
 
-def _compile(
-    model: keras.Model, optimizer: keras.Optimizer, steps_per_epoch: int, *, l2: float, label_smoothing: float
-) -> None:
+def _compile(model: keras.Model, variant: Mapping[str, Any], rate: Rate, steps_per_epoch: int) -> None:
+    l2, label_smoothing = variant["l2"], variant["label_smoothing"]
     metrics = [keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")]
     if l2:
         for weight in model.trainable_weights:
@@ -157,7 +125,7 @@ def _compile(
     if l2 or label_smoothing:  # then the loss is not what variants can be compared by
         metrics.append(keras.metrics.BinaryCrossentropy(from_logits=True, name=PURE_LOSS))
     model.compile(
-        optimizer=optimizer,
+        optimizer=OPTIMIZERS[variant["optimizer"]](rate, variant["weight_decay"]),
         loss=keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=label_smoothing),
         metrics=metrics,
         jit_compile=False,  # XLA takes twice as long on processors

@@ -13,14 +13,8 @@ Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate with warm-up and, for `cosine`, a decay to zero (Loshchilov and Hutter 2017).
 
-    Step s of n, from 0, with w steps of warm-up, has peak * min((s + 1) / (w + 1), f), where f is 1 for `constant` and
-    (1 + cos(pi * (s - w) / (n - w))) / 2, from step w on, for `cosine`.
-
-    Args:
-        kind: constant or cosine.
-        peak: the highest rate.
-        steps: n.
-        warmup_steps: w, fewer than n.
+    Step s of n, from 0, with w < n steps of warm-up, has peak * min((s + 1) / (w + 1), f), where f is 1 for `constant`
+    and (1 + cos(pi * (s - w) / (n - w))) / 2, from step w on, for `cosine`.
     """
 
     def __init__(self, kind: str, peak: float, *, steps: int, warmup_steps: int) -> None:
@@ -28,7 +22,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         self.kind, self.peak, self.steps, self.warmup_steps = kind, peak, steps, warmup_steps
 
     def __call__(self, step: Any) -> tf.Tensor:
-        """The rate of a step, float32."""
+        """Compute the rate of a step, float32."""
         step = tf.cast(step, tf.float32)
         fall = tf.constant(1.0)
         if self.kind == "cosine":
@@ -37,18 +31,16 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * tf.minimum((step + 1) / (self.warmup_steps + 1), fall)
 
 
-def make_schedule(kind: str, peak: float, *, steps: int, warmup_fraction: float) -> Rate:
+def make_schedule(variant: Mapping[str, Any], *, steps: int) -> Rate:
     """Make the learning rate: a number where it is constant, which costs nothing, else a `Schedule`."""
+    kind, peak, warmup_fraction = (variant[key] for key in ("schedule", "learning_rate", "warmup_fraction"))
     if kind == "constant" and not warmup_fraction:
         return peak
     return Schedule(kind, peak, steps=steps, warmup_steps=int(warmup_fraction * steps))
 
 
 class FusedRMSprop(keras.optimizers.RMSprop):
-    """Keras' RMSprop as one operation per variable instead of ten, each of which reads all of the memory again.
-
-    A step is the same to rounding. Without momentum, weight decay or centring.
-    """
+    """Keras' RMSprop, to rounding, as one operation per variable instead of ten; no momentum, decay or centring."""
 
     def build(self, variables: list[keras.Variable]) -> None:
         """Make the state of all variables."""
@@ -72,9 +64,9 @@ class FusedRMSprop(keras.optimizers.RMSprop):
 
 
 class FusedAdamW(keras.optimizers.AdamW):
-    """Keras' AdamW (Loshchilov and Hutter 2019) as one operation per variable; only kernels decay.
+    """Keras' AdamW (Loshchilov and Hutter 2019), to rounding, as one operation per variable; only kernels decay.
 
-    A step is the same to rounding. Epsilon stands where the paper on Adam has "epsilon hat", as in Keras.
+    Epsilon stands where the paper on Adam has "epsilon hat", as in Keras.
     """
 
     def __init__(self, rate: Rate, *, weight_decay: float) -> None:

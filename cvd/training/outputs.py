@@ -17,29 +17,21 @@ def write_outputs(
     training: Training,
     model: keras.Model,
     paths: Mapping[str, Path],
+    name: str,
     variant: Mapping[str, Any],
+    configuration: Mapping[str, Any],
     *,
-    title: str,
-    precision: str,
     load_seconds: float,
-    threads: int,
 ) -> None:
     """Write the five files of a training, each whole or not at all.
 
-    Args:
-        training: what was learnt, and when.
-        model: as it is to be saved.
-        paths: of `model` (.keras), `history` (.csv), `timing` and `training` (.json), and `layers` (.md).
-        variant: a block of params.yaml's `variants`, as it was trained.
-        title: of the table of layers.
-        precision: float32 or mixed_bfloat16, in which it was trained.
-        load_seconds: that reading the examples took.
-        threads: of one operation.
+    `paths` are of `model` (.keras), `history` (.csv), `timing` and `training` (.json), and `layers` (.md). `variant` is
+    the block as it was trained; `configuration` is that of `train_variant`.
     """
     figures: dict[str, Any] = {
         "epochs": len(training.history),
         "saved_epoch": training.saved_epoch,
-        "precision": precision,
+        "precision": configuration["precision"],
         "parameters": count_parameters(model.weights),
         "trainable_parameters": count_parameters(model.trainable_weights),
         "steps_per_epoch": training.steps_per_epoch,
@@ -53,13 +45,13 @@ def write_outputs(
         "seconds_per_epoch": [round(seconds, 3) for seconds in training.epoch_seconds],
         "load_seconds": round(load_seconds, 3),
         "device": hardware.describe_device(),
-        "threads": threads,
+        "threads": configuration["train"]["threads"],
     }
     write_history(training.history, paths["history"])
     write_json(figures, paths["training"])
     write_json(timing, paths["timing"])
     with replace_file(paths["layers"]) as partial:
-        partial.write_text(format_layers(model, title=title, description=describe_variant(variant)), encoding="utf-8")
+        partial.write_text(format_layers(model, title=name, description=describe_variant(variant)), encoding="utf-8")
     save_model(model, paths["model"])
     print(f"saved epoch {training.saved_epoch} as {paths['model']}: {figures['parameters']:,} parameters")
 

@@ -16,24 +16,18 @@ from cvd.data.examples.subset import take_share
 from cvd.data.images.manifest import read_manifest
 from cvd.machine import hardware
 from cvd.runtime.errors import InputError
-from cvd.training.devices import ONE_DEVICE, OneDevice, require_memory
+from cvd.training.devices import OneDevice, require_memory
 from cvd.training.transfer import Plan, plan_transfer
 
 MOST_EPOCHS = 10_000  # that params.yaml takes
 
 
 class Sources(NamedTuple):
-    """What a training reads.
+    """What a training reads."""
 
-    Attributes:
-        reads: folder of images, shards or features.
-        network: where a backbone's variant starts; unused by networks from scratch.
-        manifest: data/manifest.csv.
-    """
-
-    reads: Path
-    network: Path
-    manifest: Path
+    reads: Path  # folder of images, shards or features
+    network: Path  # where a backbone's variant starts; unused by networks from scratch
+    manifest: Path  # data/manifest.csv
 
 
 def choose_precision(variant: Mapping[str, Any], asked: str) -> str:
@@ -48,7 +42,7 @@ def choose_precision(variant: Mapping[str, Any], asked: str) -> str:
 
 
 def choose_augment(variant: Mapping[str, Any], ranges: Mapping[str, Any], *, seed: int) -> Augment | None:
-    """Choose what augments the training images: by `ranges`, the section `augment` of params.yaml, or nothing."""
+    """Choose what augments the training images, by `ranges`, the section `augment` of params.yaml; None: nothing."""
     if not variant["augment"]:
         return None
     augmentation = Augmentation(seed=seed, **ranges)
@@ -60,12 +54,7 @@ def read_examples(
 ) -> tuple[Examples, Examples, int]:
     """Read the training images, or the variant's share of them, and the validation images.
 
-    Args:
-        variant: its `input` and `share`.
-        sources: the files.
-        size_px: side to which image files are squashed.
-        memory_share: of the free memory; either split is kept in memory where it fits into half of that.
-        devices: what trains; a process keeps only its own part.
+    Either split, or this process' part, is kept in memory where it fits into half of `memory_share` of what is free.
 
     Returns:
         Training examples, validation examples, and how many training images there are in all.
@@ -86,15 +75,8 @@ def lengthen_training(
 ) -> Mapping[str, Any]:
     """Give a share of the images as many steps as all of them: more epochs, to the nearest whole one.
 
-    With the same number of epochs a network would see 1/8 of the images in 1/8 of the steps: too few to learn anything.
-    One would compare lengths of training, not amounts of data.
-
-    Args:
-        name: of the variant.
-        variant: its `epochs` and `patience` change.
-        n_all: training images that these are meant for.
-        n_used: training images that are used.
-        batch_size: images per step; the last step of an epoch may have fewer.
+    With the same epochs, one would compare lengths of training, not amounts of data. `epochs` and `patience` of the
+    variant are meant for `n_all` training images, of which `n_used` are used.
 
     Raises:
         InputError: that takes more than MOST_EPOCHS epochs.
@@ -120,20 +102,11 @@ def plan_training(
     batch_size: int,
     seed: int,
     threads: int,
-    devices: OneDevice = ONE_DEVICE,
+    devices: OneDevice,
 ) -> Plan:
     """Plan what is trained, and refuse what cannot fit into memory.
 
-    Args:
-        variant: a block of params.yaml's `variants`.
-        network: where a backbone's variant starts; unused by networks from scratch.
-        train: of `read_examples`.
-        validation: likewise.
-        precision: of `choose_precision`.
-        batch_size: images per step, of all processes together.
-        seed: of a random backbone.
-        threads: how many load images while features are computed.
-        devices: what trains.
+    `network` is where a backbone's variant starts; `batch_size` counts images per step, of all processes together.
 
     Raises:
         InputError: the network does not fit, or is not there.
@@ -156,7 +129,7 @@ def plan_training(
 
 
 def choose_builder(variant: Mapping[str, Any], *, size_px: int) -> Callable[..., keras.Model]:
-    """Find the function that builds a network from scratch: `build_NAME` of the module cvd/models/scratch/NAME.py."""
+    """Find the function that builds a network from scratch: `build_NAME` of cvd/models/scratch/NAME.py."""
     name = variant["network"]
     build = getattr(import_module(f"cvd.models.scratch.{name}"), f"build_{name}")
     return partial(build, size_px=size_px, **{key: variant[key] for key in ("width", "depth", "dropout")})

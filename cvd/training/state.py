@@ -23,29 +23,19 @@ Arrays = list[np.ndarray]
 
 @dataclass
 class TrainingState:
-    """A training between two epochs; every list has an item per finished epoch.
+    """A training between two epochs; the first three lists have an item per finished epoch."""
 
-    Attributes:
-        history: rows of the history: epoch (1-based), loss, accuracy, val_loss, val_accuracy, learning_rate.
-        train_seconds: time spent on training steps.
-        epoch_seconds: time from the end of the epoch before: steps, validation, bookkeeping.
-        best_epoch: 1-based; 0 before the first.
-        best: the model's variables after that epoch, where they are to be kept.
-        variables: all of the model's variables, states of dropout's seeds included.
-        optimizer: all of the optimizer's variables.
-    """
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    train_seconds: list[float] = field(default_factory=list)
-    epoch_seconds: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    best: Arrays = field(default_factory=list)
-    variables: Arrays = field(default_factory=list)
-    optimizer: Arrays = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)  # with the keys of COLUMNS
+    train_seconds: list[float] = field(default_factory=list)  # of training steps
+    epoch_seconds: list[float] = field(default_factory=list)  # of all: steps, validation, bookkeeping
+    best_epoch: int = 0  # 1-based; 0 before the first
+    best: Arrays = field(default_factory=list)  # the model's variables after that epoch, where they are to be kept
+    variables: Arrays = field(default_factory=list)  # all of the model's, states of dropout's seeds included
+    optimizer: Arrays = field(default_factory=list)  # all of the optimizer's variables
 
     @property
     def epochs(self) -> int:
-        """How many epochs are finished."""
+        """Count the finished epochs."""
         return len(self.history)
 
 
@@ -57,12 +47,7 @@ DIGEST = "sha256"  # of all that a file holds
 def save_state(state: TrainingState, path: Path, *, has_best: bool = False) -> None:
     """Write a state through to the disk, so that it survives a power cut, in place of an earlier one.
 
-    The best weights have a file of their own beside it, named by their epoch: they seldom change.
-
-    Args:
-        state: to be written.
-        path: of all but the best weights.
-        has_best: the file of the best weights is there already.
+    The best weights have a file beside it, named by their epoch: they seldom change. `has_best`: it is there already.
     """
     best = _name_best(path, state.best_epoch)
     if state.best and not has_best:
@@ -90,7 +75,7 @@ def _write_arrays(path: Path, arrays: Mapping[str, Arrays]) -> None:
 
 
 def _read_arrays(path: Path) -> dict[str, Arrays]:
-    """Read what `_write_arrays` wrote, without empty groups; any exception means that the file is damaged."""
+    """Read what `_write_arrays` wrote; any exception means that the file is damaged."""
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         flat = {key: file[key] for key in file.files}  # in the order of writing
     written = flat.pop(DIGEST).tobytes().decode()
@@ -107,10 +92,7 @@ def _digest_named(flat: Mapping[str, np.ndarray]) -> str:
 
 
 class StateWriter:
-    """Write states to a file in a thread while the training goes on; for use in a `with` block.
-
-    The block's end waits until the last state is in the file. An earlier state stays until the next one is whole.
-    """
+    """Write states to a file in a thread while the training goes on; its `with` block waits for the last one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -125,10 +107,7 @@ class StateWriter:
         """
         self._wait()
         shot = replace(
-            state,
-            history=list(state.history),
-            train_seconds=list(state.train_seconds),
-            epoch_seconds=list(state.epoch_seconds),
+            state, history=[*state.history], train_seconds=[*state.train_seconds], epoch_seconds=[*state.epoch_seconds]
         )
         has_best = state.best_epoch == self._best_epoch
         self._pending = self._pool.submit(save_state, shot, self.path, has_best=has_best)
@@ -170,17 +149,10 @@ def load_state(path: Path) -> TrainingState | None:
 
 @contextmanager
 def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
-    """Lock the folder of a training's state, and remove it on success.
+    """Lock the folder `key` in `root`, of a training's state; yield None where another process holds it.
 
-    After Ctrl-C, an error of the system or a shortage of memory the folder stays, to resume from. After any other
+    After Ctrl-C, an error of the system or a shortage of memory it stays, to resume from. After success, or any other
     error, which would come again, it is removed.
-
-    Args:
-        root: holds a folder per training.
-        key: of `cvd.training.identity.make_key`.
-
-    Yields:
-        The folder, or None when another process runs the same training: then this one keeps no state.
     """
     lock = root / f"{key}.lock"
     with try_lock(lock) as is_held:

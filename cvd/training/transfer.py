@@ -22,19 +22,12 @@ N_CALIBRATION = 64  # images that give a random backbone's BatchNorm its statist
 
 
 class Plan(NamedTuple):
-    """What is trained, and on what.
-
-    Attributes:
-        train: what it learns from.
-        validation: what it is measured on.
-        build: makes the network that is trained, of a dtype policy.
-        finish: makes the network that is saved of the trained one: one flat graph from pixels to logits.
-    """
+    """What is trained, and on what."""
 
     train: Examples
     validation: Examples
-    build: Callable[[str], keras.Model]
-    finish: Callable[[keras.Model], keras.Model]
+    build: Callable[[str], keras.Model]  # makes the network that is trained, of a dtype policy
+    finish: Callable[[keras.Model], keras.Model]  # makes the one that is saved: a flat graph from pixels to logits
 
 
 def plan_transfer(
@@ -43,16 +36,7 @@ def plan_transfer(
     """Plan how a backbone's head, and its last blocks, are trained.
 
     A frozen backbone sees the same images in each epoch if they are not augmented. Then their features are computed
-    once, and only the head is trained.
-
-    Args:
-        variant: `pretrained`: whether the backbone keeps its weights; `unfreeze`: how many of its last blocks learn;
-            `augment`: whether the training images change from epoch to epoch; `dropout`: share of the features.
-        network: where it starts, see `load_start`.
-        train: images, or features computed by a frozen, pretrained backbone.
-        validation: likewise.
-        seed: of random weights.
-        threads: how many load images while features are computed.
+    once, by `threads` that load images, and only the head is trained. Examples may hold such features already.
 
     Raises:
         InputError: the network is not there, or has fewer blocks.
@@ -79,10 +63,7 @@ def plan_transfer(
 
 
 def load_start(path: Path) -> keras.Model:
-    """Load the network that a training starts from, frozen.
-
-    Args:
-        path: the folder of a backbone, or a `.keras` file of a backbone with a trained head.
+    """Load a backbone from its folder, or from a `.keras` file with a trained head, frozen.
 
     Raises:
         InputError: it is not there, or the file is no backbone's.
@@ -95,15 +76,10 @@ def load_start(path: Path) -> keras.Model:
 
 
 def draw_weights(start: keras.Model, images: np.ndarray, *, seed: int) -> keras.Model:
-    """The same network with random initial weights, frozen.
+    """Copy a network with random initial weights, frozen.
 
-    BatchNorm gets the statistics of some images. With Keras' initial statistics it would not normalise, and the values
+    BatchNorm gets the statistics of `images`, (n, s, s, 3), pixels 0..255. With Keras' initial statistics the values
     would shrink to 1e-12 in MobileNetV2's 52 convolutions: no head learns from that.
-
-    Args:
-        start: unchanged by this.
-        images: (n, s, s, 3), pixels 0..255.
-        seed: of the weights.
     """
     keras.utils.set_random_seed(seed)
     drawn = keras.models.clone_model(start)
@@ -119,7 +95,7 @@ def draw_weights(start: keras.Model, images: np.ndarray, *, seed: int) -> keras.
 
 
 def make_head(source: keras.Model, *, dropout: float, dtype: str = "float32") -> keras.Model:
-    """Build a head on a network's features; it starts from the weights of the network's own head, if there is one."""
+    """Build a head on a network's features, with the weights of the network's own head, if there is one."""
     n_features = source.get_layer(FEATURES).output.shape[-1]
     head = build_head(n_features=n_features, dropout=dropout, dtype=dtype)
     if LOGIT in {layer.name for layer in source.layers}:
@@ -130,11 +106,7 @@ def make_head(source: keras.Model, *, dropout: float, dtype: str = "float32") ->
 def build_classifier(start: keras.Model, *, dropout: float, unfreeze: int) -> keras.Model:
     """Build what is trained on images: a flat graph from pixels to logits, in float32.
 
-    Args:
-        start: of `load_start`; unchanged by this.
-        dropout: share of the features dropped in training.
-        unfreeze: how many of the backbone's last blocks learn. With 0 the graph has BatchNorm folded into the
-            convolutions, which takes half the time and is the same to rounding.
+    `unfreeze` of the backbone's last blocks learn. With 0, BatchNorm is folded into the convolutions: half the time.
 
     Raises:
         InputError: the backbone has fewer blocks.
@@ -169,16 +141,7 @@ def join_backbone(start: keras.Model, head: keras.Model) -> keras.Model:
 
 
 def extract_examples(start: keras.Model, *splits: Examples, threads: int) -> list[Examples]:
-    """Replace images by their features, which are computed once and kept in memory.
-
-    Args:
-        start: of `load_start`.
-        splits: examples of images, (s, s, 3).
-        threads: how many load images while the network computes.
-
-    Returns:
-        The same examples with features, (k,).
-    """
+    """Replace images, (s, s, 3), by their features, (k,), which are computed once and kept in memory."""
     extract = make_extractor(start)
     extracted = []
     for images in splits:

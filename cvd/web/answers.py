@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from cvd.data.images.pixels import encode_jpeg, resize_image
-from cvd.vis.explaining.geometry import Heat
 from cvd.vis.explaining.layers import choose_grad_cam_layers
 from cvd.vis.explaining.views import Viewer
 from cvd.vis.sheets.drawing import fit_picture
@@ -48,16 +47,10 @@ class Answer(NamedTuple):
 
 
 def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answer]:
-    """Make what asks a network about a photo: probability, and Grad-CAM of an early and the last convolution.
+    """Make what asks a network about a photo, (h, w, 3) uint8: its probability, and Grad-CAM of two convolutions.
 
-    As in `cvd explain`, cat and dog of a layer share their scale; layers and networks do not. The first call is slow.
-
-    Args:
-        variant: the network's name.
-        model: maps images (n, s, s, 3), pixels 0..255, to logits (n, 1); positive means dog.
-
-    Returns:
-        A function of a photo, (h, w, 3) uint8, of any size.
+    The model maps images (n, s, s, 3), pixels 0..255, to logits (n, 1); positive means dog. Cat and dog of a layer
+    share their scale; layers and networks do not. The first call is slow.
 
     Raises:
         InputError: the model has no convolution.
@@ -71,16 +64,12 @@ def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answe
         views = []
         for heat in seen.heats:
             hottest = find_hottest([other for other in seen.heats if other.layer == heat.layer])
-            views.append(_draw_view(small, heat, hottest))
+            largest, place = float(heat.map.max()), describe_place(heat.map)
+            picture = encode_picture(overlay_heat(small, heat.map, largest=hottest))
+            views.append(View(heat.label, heat.depth or "last", heat.layer, largest, place, picture))
         return Answer(variant, seen.label, seen.probability, views)
 
     return ask
-
-
-def _draw_view(photo: np.ndarray, heat: Heat, hottest: float) -> View:
-    picture = encode_picture(overlay_heat(photo, heat.map, largest=hottest))
-    place = describe_place(heat.map)
-    return View(heat.label, heat.depth or "last", heat.layer, float(heat.map.max()), place, picture)
 
 
 def describe_place(heat: np.ndarray) -> str:

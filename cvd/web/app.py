@@ -1,13 +1,8 @@
-"""The page as a web application: what it takes from whom, what it refuses, and in which words. No TensorFlow.
-
-A photo stays in memory for as long as its answer takes. Only the page itself may send one. `Origin` tells it from
-other sites that a browser has open; `Host` tells it from a name that was made to point here (DNS rebinding).
-"""
+"""The page as a web application: what it takes from whom, what it refuses, and in which words."""
 
 import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -20,8 +15,6 @@ from cvd.data.intake.photos import decode_photo
 from cvd.runtime.errors import InputError
 
 MAX_BYTES = 20 * 2**20  # of a photo
-_FORM_BYTES = 2**16  # what a form adds to it
-TEMPLATES = Path(__file__).parent
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -42,8 +35,7 @@ _FAULTS = {
     "too_large": "The photo has too many pixels: at most 50 million.",
 }
 
-Answer = Mapping[str, Any]
-"""What the template shows of a photo: `picture` and `answers`, as of cvd.web.answers."""
+Answer = Mapping[str, Any]  # what the template shows of a photo: `picture` and `answers`, as of cvd.web.answers
 
 
 class MemoryRequest(Request):
@@ -60,16 +52,16 @@ def create_app(ask: Callable[[np.ndarray], Answer], *, hosts: Sequence[str] | No
     """Make the application.
 
     Args:
-        ask: a function from a photo, (h, w, 3) uint8, to what is shown of it; one thread at a time calls it.
+        ask: maps a photo, (h, w, 3) uint8, to what is shown of it; one thread at a time calls it.
         hosts: names under which the page may be asked for; None: any.
         shown: what the page always shows: `variants`, `accuracies`, `colours`, `scale`, `note`.
     """
-    app = Flask(__name__, static_folder=None, template_folder=str(TEMPLATES))
+    app = Flask(__name__, static_folder=None, template_folder=".")
     app.request_class = MemoryRequest
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.filters["percent"] = format_percent
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + _FORM_BYTES
-    app.config["TRUSTED_HOSTS"] = None if hosts is None else list(hosts)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + 2**16  # which a form adds to a photo
+    app.config["TRUSTED_HOSTS"] = None if hosts is None else list(hosts)  # against DNS rebinding
     lock = threading.Lock()
 
     def render(**more: Any) -> str:
@@ -92,7 +84,7 @@ def create_app(ask: Callable[[np.ndarray], Answer], *, hosts: Sequence[str] | No
 
 
 def refuse_strangers() -> None:
-    """Refuse photos that another site sends."""
+    """Refuse photos that another site sends, which the browser has open."""
     if request.method == "POST" and request.headers.get("Origin") != f"{request.scheme}://{request.host}":
         raise Forbidden("Photos are only taken from this page itself.")
 
@@ -104,11 +96,7 @@ def add_headers(response: Response) -> Response:
 
 
 def take_photo() -> tuple[str, bytes]:
-    """Take the name and the bytes of the file that was sent.
-
-    Raises:
-        HTTPException: there is none, or it is too large.
-    """
+    """Take the name and the bytes of the file that was sent; refuse it where there is none, or it is too large."""
     file = request.files.get("photo")
     if file is None or not file.filename:
         raise BadRequest("Choose a photo first.")
@@ -119,11 +107,7 @@ def take_photo() -> tuple[str, bytes]:
 
 
 def decode_upload(data: bytes) -> np.ndarray:
-    """Decode a photo to pixels, (h, w, 3) uint8.
-
-    Raises:
-        BadRequest: it cannot be decoded; the text says why.
-    """
+    """Decode a photo to pixels, (h, w, 3) uint8, or raise a BadRequest that says why not."""
     try:
         return decode_photo(data)
     except RefusedError as refusal:

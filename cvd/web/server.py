@@ -12,13 +12,11 @@ from cvd.runtime.errors import InputError
 if TYPE_CHECKING:
     from flask import Flask
 
-TIMEOUT_S = 30  # for a browser that stops in the middle of a photo
-
 
 class QuietHandler(WSGIRequestHandler):
     """Name no versions, drop browsers that stop sending, and write no log: what people show the page is theirs."""
 
-    timeout = TIMEOUT_S
+    timeout = 30  # seconds, for a browser that stops in the middle of a photo
 
     def version_string(self) -> str:
         """Give the value of the header `Server`."""

@@ -35,10 +35,10 @@ class RefusedError(Exception):
 
 
 def find_format(data: bytes) -> str:
-    """Find the image format that the first bytes (64 are enough) show, by Pillow's name.
+    """Find the image format, by Pillow's name, that the first 64 bytes show.
 
     Raises:
-        RefusedError: `empty`, `unsupported` (an image of a kind that is not read) or `not_an_image`.
+        RefusedError: `empty`, `unsupported` (a kind of image that is not read) or `not_an_image`.
     """
     if not data:
         raise RefusedError("empty", "no bytes")

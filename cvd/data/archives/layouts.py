@@ -29,10 +29,9 @@ class Labelling:
 def find_label(name: str) -> Labelling:
     """Read a member's label from its name in the archive.
 
-    A folder counts when its words are one class's (`cat`, `Cats`, `train_cats`, `0-cat`, `CatImages`) and fillers; the
-    deepest counts. A file name counts when it begins with cat or dog. Where a folder says one class and a numbered
-    name (`cat.12.jpg`) the other, one of them is wrong and nobody knows which: `conflicting_label`. Folders called
-    train or validation mean nothing: the split is ours.
+    The deepest folder counts whose words are one class's (`cat`, `Cats`, `train_cats`, `0-cat`, `CatImages`) or filler.
+    A file name counts when it begins with cat or dog. Where the folder contradicts a numbered name (`cat.12.jpg`), the
+    reason is `conflicting_label`. Folders called train or validation are ignored: the split is ours.
     """
     *folders, file = name.split("/")
     by_folder = next((label for label in map(_read_folder, reversed(folders)) if label is not None), None)
@@ -60,7 +59,7 @@ def find_mask(name: str) -> tuple[str, str] | None:
 
 
 def make_stem(name: str, label: str) -> str:
-    """Make a file name without suffix: its own where that is `cat.12`, else `cat.` and what is harmless of it.
+    """Make a file name without suffix: `LABEL.` and the harmless characters of the member's own.
 
     `train/cat.12.jpg` -> `cat.12`, `PetImages/Cat/12.jpg` -> `cat.12`, `cats/Tom & Jerry.png` -> `cat.Tom_Jerry`.
     """

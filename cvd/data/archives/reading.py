@@ -1,8 +1,4 @@
-"""Reading zips that are not trusted.
-
-Nothing is ever extracted: members are read into memory, one at a time and up to a limit, and what is written
-elsewhere gets names of our own making. So a member's name, link or declared size can mislead nobody.
-"""
+"""Untrusted zips: members are read into memory up to a limit, and never extracted under their own names."""
 
 import lzma
 import os
@@ -44,18 +40,11 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an archive.
+    """A file in an archive."""
 
-    Attributes:
-        name: unique, with / between folders and odd characters written as escapes; in a zip inside the zip
-            `train.zip/train/cat.0.jpg`.
-        n_bytes: as declared.
-        unsafe: why it must not be read, or "".
-    """
-
-    name: str
-    n_bytes: int
-    unsafe: str
+    name: str  # unique; odd characters are escapes; in a zip inside the zip `train.zip/train/cat.0.jpg`
+    n_bytes: int  # as declared
+    unsafe: str  # why it must not be read, or ""
     archive: zipfile.ZipFile
     info: zipfile.ZipInfo
 
@@ -76,10 +65,7 @@ class Member:
 
 @contextmanager
 def open_archive(path: str | Path) -> Iterator[list[Member]]:
-    """Open a zip and list its files, also of zips directly inside it (Kaggle's train.zip); folders are left out.
-
-    Yields:
-        Members in the archive's order, readable while the context lasts.
+    """Open a zip and yield its files in order, also those of zips directly inside it; they are readable in the context.
 
     Raises:
         InputError: no zip, damaged, encrypted, or with more than MAX_MEMBERS members or MAX_NESTED zips.
@@ -118,7 +104,7 @@ def open_archive(path: str | Path) -> Iterator[list[Member]]:
 
 
 def _check_encryption(info: zipfile.ZipInfo, path: Path) -> None:
-    """Refuse encryption of the archive itself; what is encrypted in a zip inside it is a member that cannot be read."""
+    """Refuse an encrypted archive; an encrypted member of a zip inside it is only unreadable."""
     if info.flag_bits & 1:
         name = clean_name(info.filename)
         raise InputError(f"{path} is encrypted (member {name!r}): unpack it with its password and give the folder")
@@ -160,7 +146,7 @@ def make_unique(name: str, names: set[str]) -> str:
 def _open_nested(
     info: zipfile.ZipInfo, archive: zipfile.ZipFile, stack: ExitStack, path: Path
 ) -> zipfile.ZipFile | None:
-    """Open a zip inside the zip; None when `info` is no zip, a damaged one or a bomb: it stays a member itself."""
+    """Open a zip inside the zip; None where `info` is no zip, a damaged one or a bomb, and stays a member."""
     size = info.file_size
     if not info.filename.lower().endswith(".zip") or _describe(info, archive, "", set()).unsafe:
         return None
@@ -179,11 +165,7 @@ def _open_nested(
 
 
 def _check_directory_size(file: IO[bytes]) -> None:
-    """Refuse a table of contents that would fill the memory, before zipfile reads it.
-
-    Raises:
-        BadZipFile: it declares more than MAX_DIRECTORY_BYTES.
-    """
+    """Refuse a table of contents above MAX_DIRECTORY_BYTES (BadZipFile) before zipfile reads it."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 66_000))
     tail = file.read()

@@ -1,7 +1,6 @@
 """Augmentation as one affine warp per image: flip, rotation, shift, shear and zoom in one matrix, one interpolation.
 
-OpenCV's warp of uint8 pixels releases Python's lock, so that calls from several threads (tf.data makes them) run in
-parallel. Each call works on its caller's thread once `cv2.setNumThreads(1)` is set.
+OpenCV's warp of uint8 pixels releases Python's lock, so that calls from several threads run in parallel.
 """
 
 import math
@@ -19,63 +18,37 @@ BLOCK = 1024  # neighbouring images whose numbers are drawn together
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far training images are moved at random.
+    """Ranges of the random moves of training images."""
 
-    Attributes:
-        seed: 0 to 2**31 - 1.
-        rotation_degrees: uniform within plus or minus this.
-        shift_fraction: of the side, in x and in y.
-        shear_degrees: uniform within plus or minus this.
-        zoom_fraction: scale within 1 minus and 1 plus this, in x and in y.
-        horizontal_flip: mirror half of the images.
-    """
-
-    seed: int
-    rotation_degrees: float
-    shift_fraction: float
-    shear_degrees: float
-    zoom_fraction: float
-    horizontal_flip: bool
+    seed: int  # 0 to 2**31 - 1
+    rotation_degrees: float  # uniform within plus or minus this
+    shift_fraction: float  # of the side, in x and in y
+    shear_degrees: float  # uniform within plus or minus this
+    zoom_fraction: float  # scale within 1 minus and 1 plus this, in x and in y
+    horizontal_flip: bool  # mirror half of the images
 
 
 @dataclass(frozen=True)
 class Affine:
-    """What was sampled for one image, as Keras' ImageDataGenerator defines it, and the matrix that follows.
+    """The values sampled for one image, as Keras' ImageDataGenerator defines them, and their matrix.
 
-    They lead from the output to the input: the content moves the other way, in this order.
-
-    Attributes:
-        rotation_degrees: positive turns the content counter-clockwise, as seen on the screen.
-        shift_x: fraction of the width; positive moves the turned content left.
-        shift_y: fraction of the height; positive moves the turned content up.
-        shear_degrees: positive moves the content's bottom to the right, against its top.
-        zoom_x: above 1 the content gets narrower by this factor.
-        zoom_y: above 1 the content gets lower by this factor.
-        flip: whether the result is mirrored left to right.
-        matrix: (2, 3), float64; maps an output pixel's (x, y, 1) to the input's (x, y).
+    They map the output to the input: the content moves the other way, in this order.
     """
 
-    rotation_degrees: float
-    shift_x: float
-    shift_y: float
-    shear_degrees: float
-    zoom_x: float
-    zoom_y: float
-    flip: bool
-    matrix: np.ndarray
+    rotation_degrees: float  # positive turns the content counter-clockwise on the screen
+    shift_x: float  # fraction of the width; positive moves the turned content left
+    shift_y: float  # fraction of the height; positive moves the turned content up
+    shear_degrees: float  # positive moves the content's bottom right, against its top
+    zoom_x: float  # above 1 the content gets narrower by this factor
+    zoom_y: float  # above 1 the content gets lower by this factor
+    flip: bool  # whether the result is mirrored left to right
+    matrix: np.ndarray  # (2, 3) float64; maps an output pixel's (x, y, 1) to the input's (x, y)
 
 
 def augment_images(images: np.ndarray, augmentation: Augmentation, *, epoch: int, indices: np.ndarray) -> np.ndarray:
-    """Augment images; each result depends on (seed, epoch, index) and its own pixels alone.
+    """Augment (b, h, w, 3) uint8 images, whose indices in their split are (b,); the result has the same shape.
 
-    Args:
-        images: (b, h, w, 3), uint8.
-        augmentation: seed and ranges.
-        epoch: 0 or more; each epoch gives other copies.
-        indices: (b,), each image's index in its split.
-
-    Returns:
-        (b, h, w, 3), uint8; pixels outside an image repeat its nearest edge pixel.
+    Each result depends on (seed, epoch, index) and its own pixels alone. Edge pixels repeat outside an image.
     """
     height, width = images.shape[1:3]
     results = np.empty_like(images)  # (b, h, w, 3)
@@ -86,7 +59,7 @@ def augment_images(images: np.ndarray, augmentation: Augmentation, *, epoch: int
 
 
 def sample_affine(augmentation: Augmentation, *, epoch: int, index: int, height: int, width: int) -> Affine:
-    """Sample what `augment_images` does to one image. Changing one range changes that one value only."""
+    """Sample one image's warp. Changing one range changes that one value only."""
     numbers = _draw_numbers(augmentation.seed, epoch, index // BLOCK)[index % BLOCK]  # (7,), uniform in 0..1
     rotation, shift_x, shift_y, shear, zoom_x, zoom_y, flip = numbers.tolist()
     # 2u - 1 is uniform in -1..1
@@ -147,9 +120,9 @@ def warp_image(image: np.ndarray, matrix: np.ndarray, *, out: np.ndarray | None 
 
 
 def describe_affine(affine: Affine) -> list[str]:
-    """Say in short lines what happens to the content, in order.
+    """Describe in short lines what happens to the content, in order.
 
-    The mirror, last in `make_affine`, comes first here, and changes the sign of what follows it.
+    The mirror, last in `make_affine`, comes first here and changes the sign of what follows it.
     Turns are positive counter-clockwise, shifts to the right and down.
     """
     mirror = -1 if affine.flip else 1
@@ -171,5 +144,5 @@ def _percent(fraction: float) -> str:
 
 @lru_cache(maxsize=256)
 def _draw_numbers(seed: int, epoch: int, block: int) -> np.ndarray:
-    """Draw (BLOCK, 7) uniform numbers in 0..1 for a block's images in an epoch: a generator per image costs 17 us."""
+    """Draw a block's uniform numbers in 0..1, (BLOCK, 7): a generator per image costs 17 us."""
     return np.random.default_rng((DOMAIN, seed, epoch, block)).random((BLOCK, 7))

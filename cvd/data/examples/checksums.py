@@ -6,14 +6,10 @@ from functools import lru_cache
 
 
 def chain_crc32(checksums: Iterable[int], length: int) -> int:
-    """Compute zlib.crc32 of joined byte strings from the zlib.crc32 of each alone.
+    """Compute zlib.crc32 of joined byte strings, each of `length` bytes, from the zlib.crc32 (0 to 2**32 - 1) of each.
 
     Source: zlib's crc32_combine. A CRC is linear over GF(2): crc32(a + b) is crc32(b) ^ shift(crc32(a)), where shift
     depends on b's length alone.
-
-    Args:
-        checksums: of each string, 0 to 2**32 - 1.
-        length: of each string, in bytes.
     """
     byte_0, byte_1, byte_2, byte_3 = _tabulate_shift(length)
     total = 0
@@ -26,7 +22,7 @@ def chain_crc32(checksums: Iterable[int], length: int) -> int:
 
 @lru_cache(maxsize=8)
 def _tabulate_shift(length: int) -> list[list[int]]:
-    """Tabulate, for each of a checksum's four bytes, lowest first, what its 256 values become after `length` bytes."""
+    """Tabulate, for each of a checksum's 4 bytes, lowest first, its 256 values after `length` zero bytes."""
     zeros = bytes(length)
     # shift is linear: what each of the 32 bits alone becomes, and by xor all values of a byte
     of_bits = [zlib.crc32(zeros, 1 << bit) ^ zlib.crc32(zeros) for bit in range(32)]

@@ -1,8 +1,6 @@
-"""Examples to tf.data batches: every epoch's order and augmentation follow from (seed, epoch, index) alone.
+"""Examples to tf.data batches: each is one stateless call that depends on (seed, epoch, index) alone.
 
-A batch is made by one stateless Python call, which OpenCV and NumPy do mostly without Python's lock; tf.data runs
-several at once and hands them on in order. Nothing is carried from batch to batch, so that training may start at any
-epoch, on any number of threads, with TensorFlow's op determinism on or off, and see the same.
+So training may start at any epoch, with any number of threads, and see the same batches.
 """
 
 import re
@@ -37,13 +35,8 @@ def make_training_dataset(
 ) -> tf.data.Dataset:
     """Make batches of the epochs `first_epoch` to `epochs` (exclusive), each epoch in an order of its own.
 
-    Args:
-        examples: n examples.
-        batch_size: images per batch; an epoch has ceil(n / batch_size), of which the last may be smaller.
-        seed: 0 to 2**31 - 1; with the epoch it gives the order.
-        epochs: where to end.
-        first_epoch: where to begin; the batches are those that a start at 0 gives from there on.
-        augment: applied to each batch.
+    The order follows from `seed` (0 to 2**31 - 1) and the epoch. An epoch has ceil(n / batch_size) batches, the last
+    perhaps smaller. They do not depend on `first_epoch`.
 
     Returns:
         Batches of (images (b, h, w, 3) uint8 or features (b, k) float32, labels (b, 1) float32), of known cardinality.
@@ -80,7 +73,7 @@ def order_examples(n: int, *, seed: int, epoch: int) -> np.ndarray:
 
 @contextmanager
 def reveal_input_errors() -> Iterator[None]:
-    """Turn the error that TensorFlow makes of an InputError inside a dataset back into that InputError."""
+    """Raise again the InputError inside the error that TensorFlow makes of it."""
     try:
         yield
     except tf.errors.OpError as error:

@@ -1,8 +1,4 @@
-"""Shards read at random: an index of records, checked checksums. No TensorFlow.
-
-`shard_writer` writes standard TFRecord files, which `tf.data.TFRecordDataset` reads as well. Reading them here, at the
-offsets of index.json, is as fast in order. It allows any order without a shuffle buffer, and needs no TensorFlow.
-"""
+"""Shards read at random, at the offsets of index.json, with all checksums verified. No TensorFlow."""
 
 import os
 import weakref
@@ -24,11 +20,7 @@ MOST_OPEN = 64  # shards of a split; a process may often have no more than 1,024
 
 
 class OpenShard:
-    """A shard, open until nobody holds it any more.
-
-    Raises:
-        InputError: it cannot be opened, or read.
-    """
+    """A shard, open until nobody holds it any more; InputError where it cannot be opened or read."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -39,10 +31,7 @@ class OpenShard:
         weakref.finalize(self, os.close, self._descriptor).atexit = False  # threads may still read then
 
     def read_into(self, buffers: Sequence[bytearray | memoryview], offset: int) -> int:
-        """Fill the buffers from the byte at `offset` on, as far as there are bytes; return how many.
-
-        There is no shared position: threads do not disturb each other.
-        """
+        """Fill the buffers from the byte at `offset`, without a shared position; return how many bytes there were."""
         try:
             return os.preadv(self._descriptor, buffers, offset)
         except OSError as error:
@@ -60,24 +49,15 @@ def _keep_open() -> Callable[[Path], OpenShard]:
 
 @dataclass(frozen=True)
 class ShardedSplit:
-    """Where a split's records are, and the shards that are open; not to be pickled.
+    """Where a split's records are, and the open shards; not to be pickled."""
 
-    Attributes:
-        encoding: raw or jpeg.
-        size_px: side of the images.
-        paths: n paths, as in the manifest.
-        labels: (n,), int64.
-        files: the shards.
-        records: (n, 7), int64: number of the shard, offset of the record in it (its TFRecord header included), length,
-            offset of the encoded image in the record, its length, zlib.crc32 of the image, and of all before and after.
-        open_shard: opens a shard, or gives the one that is open still.
-    """
-
-    encoding: str
-    size_px: int
-    paths: list[str]
-    labels: np.ndarray
+    encoding: str  # raw or jpeg
+    size_px: int  # side of the images
+    paths: list[str]  # n paths, as in the manifest
+    labels: np.ndarray  # (n,) int64
     files: list[Path]
+    # (n, 7) int64: number of the shard, then COLUMNS: the record's offset (its TFRecord header included) and length,
+    # the encoded image's offset in it and length, zlib.crc32 of the image and of all other bytes
     records: np.ndarray
     open_shard: Callable[[Path], OpenShard] = field(init=False, default_factory=_keep_open, compare=False, repr=False)
 
@@ -101,15 +81,9 @@ def open_split(folder: str | Path, split: str) -> ShardedSplit:
 
 
 def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | None = None) -> list[np.ndarray]:
-    """Read the encoded images of some examples, and verify all bytes of their records by checksums.
+    """Read the encoded images at indices (b,), and verify all bytes of their records by checksums.
 
-    Args:
-        source: the split.
-        indices: (b,), of the examples.
-        out: (b, image_length) uint8, contiguous, filled from the files without a copy; None: arrays are made.
-
-    Returns:
-        b arrays (image_length,), uint8.
+    They fill `out`, (b, image_length) uint8, contiguous, or new arrays (image_length,) uint8.
 
     Raises:
         InputError: a shard is missing, or truncated or corrupted there.
@@ -127,7 +101,7 @@ def read_images(source: ShardedSplit, indices: np.ndarray, *, out: np.ndarray | 
 
 
 def _read_record(source: ShardedSplit, row: list[int], image: memoryview) -> None:
-    """Fill `image` from the record of this row, of which all but the image is checked."""
+    """Fill `image` from the record of this row, and check all bytes but the image's."""
     number, offset, length, image_offset, image_length, _, rest_crc32 = row
     file = source.files[number]
     before, after = bytearray(image_offset), bytearray(length - image_offset - image_length)
@@ -164,7 +138,7 @@ def _parse_split(folder: Path, entry: dict) -> ShardedSplit:
 
 
 def _check_records(records: np.ndarray, n_pixel_bytes: int | None) -> None:
-    """Raise ValueError where the numbers of a record do not fit together."""
+    """Raise ValueError where a record's numbers contradict each other."""
     _, offset, length, image_offset, image_length, *checksums = records.T
     fits = (offset >= 0) & (image_offset >= 0) & (image_length > 0) & (image_offset + image_length <= length)
     for checksum in checksums:

@@ -55,17 +55,17 @@ def write_shards(
 
     Args:
         images_folder: holds the manifest's paths.
-        manifest: as `read_manifest` gives it; `path`, `label`, `split` and `sha256` are used, in its order.
-        folder: exists; the files are written into it.
+        manifest: as of `read_manifest`; its order is kept.
+        folder: exists; takes the files.
         size_px: side to which images are squashed.
         encoding: raw or jpeg.
-        size_mb: a shard's largest size in MB of 1,000,000 bytes; a single larger record has a shard of its own.
+        size_mb: a shard's largest size, in 1,000,000 bytes; a larger record gets its own shard.
         splits: which to write.
         progress: wraps the stream of records of all splits.
 
     Returns:
-        What index.json holds: per split `encoding`, `size_px`, `n`, `paths`, `labels` and `shards`, each with `name`,
-        `examples`, `bytes`, `sha256` and `records`, the columns that `shard_reader` reads at random by.
+        The content of index.json: per split `encoding`, `size_px`, `n`, `paths`, `labels` and `shards`, each with
+        `name`, `examples`, `bytes`, `sha256` and `records`, the columns that `shard_reader` reads at random by.
 
     Raises:
         InputError: a split is empty, an image is missing or cannot be decoded, `encoding` is unknown.
@@ -104,11 +104,7 @@ def write_shards(
 
 
 def make_record(file: Path, *, path: str, label: int, sha256: str, size_px: int, encoding: str) -> ShardRecord:
-    """Decode, squash, encode and serialise one image.
-
-    Raises:
-        InputError: the file is missing or cannot be decoded.
-    """
+    """Decode, squash, encode and serialise one image; InputError where it is missing or cannot be decoded."""
     pixels = load_image(file, size_px)
     image = pixels.tobytes() if encoding == "raw" else encode_jpeg(pixels)
     features = {
@@ -126,7 +122,7 @@ def make_record(file: Path, *, path: str, label: int, sha256: str, size_px: int,
 
 
 def render_index(index: dict[str, Any]) -> str:
-    """Render JSON with a line for each plain list, readable where `indent` would give a line for each number."""
+    """Render JSON with one line for each plain list; `indent` would give one for each number."""
     return _render(index, "") + "\n"
 
 
@@ -141,10 +137,7 @@ def _render(value: Any, indent: str) -> str:
 
 
 def _write_split(records: Iterator[ShardRecord], folder: Path, split: str, *, limit: int) -> list[dict[str, Any]]:
-    """Fill one shard after the other, and name them once their number is known.
-
-    A finished shard is read back on a thread while the next one is filled.
-    """
+    """Fill one shard after the other, and name them once their number is known."""
     shards = _fill_shards(records, folder / f"{split}.partial", limit)
     described = list(map_ahead(_describe_shard, shards, n_ahead=1, n_threads=1))
     entries = []
@@ -156,7 +149,7 @@ def _write_split(records: Iterator[ShardRecord], folder: Path, split: str, *, li
 
 
 def _fill_shards(records: Iterator[ShardRecord], file: Path, limit: int) -> Iterator[tuple[Path, list[Span]]]:
-    """Yield each shard's file, once it is written, and where the images are in its records."""
+    """Yield each shard's file, once written, and the spans of its images."""
     number = size = 0
 
     def number_shard(record: ShardRecord) -> int:
@@ -194,7 +187,7 @@ def _describe_shard(shard: tuple[Path, list[Span]]) -> tuple[Path, dict[str, Any
 
 
 def _find(image: bytes, data: bytes) -> int:
-    """Find where the image begins in the serialised example. `data.index(image)` takes longer than to decode it."""
+    """Find the image in the serialised example; `data.index(image)` takes longer than to decode it."""
     start = data.index(image[:64])
     while not data.startswith(image, start):
         start = data.index(image[:64], start + 1)

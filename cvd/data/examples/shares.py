@@ -1,4 +1,4 @@
-"""The part of a split that one worker reads: its examples of every batch of the common order. No TensorFlow."""
+"""One worker's part of a split: its examples of every batch of the common order. No TensorFlow."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -6,12 +6,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from cvd.data.examples.reading import RUN, Examples
+from cvd.data.examples.reading import Examples
 from cvd.data.images.pixels import limit_opencv_threads
 from cvd.runtime.errors import InputError
 from cvd.runtime.threads import give_way, map_ahead
 
 READY = 8  # batches that wait for the training step
+RUN = 16  # images that a thread loads into memory at once
 
 Order = Callable[[int], np.ndarray]
 """epoch -> the order of all examples in it, (n,) int64."""
@@ -19,23 +20,16 @@ Order = Callable[[int], np.ndarray]
 
 @dataclass(frozen=True)
 class PartOfBatch:
-    """What one worker adds to a batch: b examples, at least `at_least` asked for.
+    """What one worker adds to a batch: b examples, at least `at_least` asked for."""
 
-    Attributes:
-        images: (b, *shape).
-        labels: (b, 1) float32.
-        weights: (b,) float32: 1, but 0 for an example that only fills up and must not count.
-        n_whole: examples of the whole batch, those of all workers.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    n_whole: int
+    images: np.ndarray  # (b, *shape)
+    labels: np.ndarray  # (b, 1) float32
+    weights: np.ndarray  # (b,) float32: 1, but 0 for an example that only fills up
+    n_whole: int  # examples of the whole batch, over all workers
 
 
 def split_range(n: int, *, worker: int, n_workers: int) -> range:
-    """The consecutive examples that one of several workers reads, so that it opens few shards.
+    """Choose the consecutive examples of one worker, so that it opens few shards.
 
     Raises:
         InputError: there are fewer examples than workers.
@@ -46,7 +40,7 @@ def split_range(n: int, *, worker: int, n_workers: int) -> range:
 
 
 def hold_part(examples: Examples, part: range, *, memory_bytes: int) -> Examples:
-    """The same examples; those of the part are read once and kept in memory, where they fit into `memory_bytes`."""
+    """Read the part's examples once and keep them in memory, where they fit into `memory_bytes`."""
     if len(part) * int(np.prod(examples.shape)) * examples.dtype.itemsize > memory_bytes:
         return examples
     limit_opencv_threads()
@@ -90,7 +84,7 @@ def stream_parts(
         order: of all n.
         epochs: which to go through.
         batch_size: examples of a whole batch; an epoch has ceil(n / batch_size).
-        at_least: examples in each share, since no network takes an empty batch; those that only fill up get weight 0.
+        at_least: examples in each share, since no network takes an empty batch; added ones have weight 0.
         augment: applied to the images, with their epoch and indices.
     """
     limit_opencv_threads()

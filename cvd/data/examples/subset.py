@@ -9,16 +9,7 @@ from cvd.data.examples.reading import Examples
 
 
 def take_share(examples: Examples, manifest: pd.DataFrame, share: float) -> Examples:
-    """Restrict the training examples to a share of each class.
-
-    Args:
-        examples: of the split train, as `cvd.data.examples.reading.read_split` gives them.
-        manifest: as `cvd.data.images.manifest.read_manifest` gives it.
-        share: above 0, at most 1.
-
-    Returns:
-        Those of `choose_share`, in the same order; the examples themselves where the share is 1.
-    """
+    """Restrict the training examples to a share (above 0, at most 1) of each class: those of `choose_share`."""
     if share == 1:
         return examples
     chosen = choose_share(manifest, share)
@@ -32,12 +23,9 @@ def take_share(examples: Examples, manifest: pd.DataFrame, share: float) -> Exam
 
 
 def choose_share(manifest: pd.DataFrame, share: float) -> set[str]:
-    """Choose the training images with the lowest hashes: a share of each class, at least one image of each.
+    """Choose paths of the training images with the lowest hashes: a share of each class, at least one image of each.
 
-    Hashes are as good as random draws and come out the same every time, and each share lies within every larger one.
-
-    Returns:
-        Their paths, as in the manifest.
+    Hashes are as good as random draws and repeatable, and each share contains every smaller one.
     """
     train = manifest[manifest["split"] == "train"].sort_values("sha256")
     places = train.groupby("label").cumcount()

@@ -44,8 +44,8 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read a manifest in its file's order.
 
     Returns:
-        COLUMNS: `path` relative to data/images ("" when unused), `label` int64 (0 cat, 1 dog), `split` train,
-        validation, test or unused, `width` and `height` int64 px, `sha256` of the image file, `group` of
+        COLUMNS: `path` relative to data/images ("" when unused), `label` int64 (0 cat, 1 dog), `split` (train,
+        validation, test or unused), `width` and `height` int64 px, `sha256` of the image file, `group` of
         near-duplicates, `source_name` in the archive, `normalised` words.
 
     Raises:
@@ -63,31 +63,19 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
 
 
 def read_quarantine(path: str | Path) -> pd.DataFrame:
-    """Read QUARANTINE_COLUMNS, all str.
-
-    Raises:
-        InputError: the file is missing or is no quarantine list.
-    """
+    """Read QUARANTINE_COLUMNS, all str; InputError where the file is missing or is no quarantine list."""
     return _read_csv(path, QUARANTINE_COLUMNS, "quarantine list")
 
 
 def select_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Select the rows of a split (train, validation, test or unused) in the manifest's order, numbered from 0."""
+    """Select a split's rows (train, validation, test or unused) in the manifest's order, numbered from 0."""
     if split not in (*SPLITS, UNUSED):
         raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, UNUSED))}")
     return manifest[manifest["split"] == split].reset_index(drop=True)
 
 
 def choose_images(manifest: pd.DataFrame, images: int | Sequence[str]) -> list[str]:
-    """Choose images to show.
-
-    Args:
-        manifest: as `read_manifest` gives it.
-        images: how many of the test split, cats and dogs in turn (fewer when there are fewer), or paths as in the
-            manifest.
-
-    Returns:
-        Paths relative to data/images.
+    """Choose paths of images to show: the given ones, or a number of the test split, cats and dogs in turn.
 
     Raises:
         InputError: a path is not in the manifest.

@@ -9,18 +9,12 @@ from cvd.runtime.errors import InputError
 
 
 def decode_image(jpeg: bytes | bytearray | memoryview | str | Path) -> np.ndarray:
-    """Decode an image to RGB, its pixels as they are stored, as TensorFlow's decode_jpeg does.
+    """Decode an encoded image, or a file, to (h, w, 3) uint8 RGB pixels as stored, like TensorFlow's decode_jpeg.
 
-    Intake has turned every image upright. An EXIF orientation that is left is a broken one, on which decoders disagree.
-
-    Args:
-        jpeg: the encoded bytes, or the path of a file; JPEG, PNG and whatever else OpenCV reads.
-
-    Returns:
-        (h, w, 3), uint8, RGB.
+    An EXIF orientation that intake has left is broken: decoders disagree on it.
 
     Raises:
-        InputError: the file is missing, or it is not an image that OpenCV can decode.
+        InputError: the file is missing, or OpenCV cannot decode it.
     """
     if isinstance(jpeg, str | Path):
         name = str(jpeg)
@@ -38,17 +32,10 @@ def decode_image(jpeg: bytes | bytearray | memoryview | str | Path) -> np.ndarra
 
 
 def resize_image(image: np.ndarray, size_px: int) -> np.ndarray:
-    """Squash an image to a square: THE resize rule of training, shards, features, exports and `cvd predict`.
+    """Squash (h, w, 3) uint8 pixels to (size_px, size_px, 3): THE resize rule of everything here.
 
-    A side that is too long is shrunk by averaging pixel areas, so that nothing aliases; one that is too short
-    is then stretched bilinearly.
-
-    Args:
-        image: (h, w, 3), uint8.
-        size_px: side of the result, in pixels.
-
-    Returns:
-        (size_px, size_px, 3), uint8; `image` itself where nothing is to be done.
+    Too long a side is shrunk by averaging pixel areas, so that nothing aliases. Too short a side is then stretched
+    bilinearly. An image of that size is returned itself.
     """
     height, width = image.shape[:2]
     if height > size_px or width > size_px:
@@ -59,14 +46,7 @@ def resize_image(image: np.ndarray, size_px: int) -> np.ndarray:
 
 
 def load_image(path: str | Path, size_px: int) -> np.ndarray:
-    """Decode a file and squash the image.
-
-    Returns:
-        (size_px, size_px, 3), uint8, RGB.
-
-    Raises:
-        InputError: the file is missing or cannot be decoded.
-    """
+    """Decode a file and squash the image to (size_px, size_px, 3) uint8 RGB; InputError as of `decode_image`."""
     return resize_image(decode_image(path), size_px)
 
 
@@ -79,7 +59,6 @@ def encode_jpeg(image: np.ndarray, *, quality: int = 95) -> bytes:
 def limit_opencv_threads() -> None:
     """Make each OpenCV call run on its caller's thread, for the whole process.
 
-    tf.data and our own pools spread images over threads already. An image of 150 px is too small to share among
-    OpenCV's inner threads, which would compete with those and with TensorFlow's.
+    Images are spread over threads already, and OpenCV's own would compete with those.
     """
     cv2.setNumThreads(1)

@@ -11,17 +11,15 @@ from cvd.runtime.vocabulary import LABELS, SPLITS
 def assign_splits(
     labels: Sequence[int], groups: Sequence[str], *, train: int | None, validation: int, test: int, seed: int
 ) -> list[str]:
-    """Give every image a split: train, validation, test or unused.
+    """Assign every image a split: train, validation, test or unused.
 
-    For each split in turn (test, validation, train) the groups still free are ranked by a hash of seed, split and
-    group, and the first that fit are taken. A rank does not depend on what else there is, so an image that is added
-    pushes out at most one of a split's images, which then has its chance in the next: few move. A group of
-    near-duplicates goes into one split as a whole; where only groups too large for the room are left, part of one is
-    taken and the rest of it is unused.
+    For each split in turn (test, validation, train), the free groups are ranked by a hash of seed, split and group, and
+    the first that fit are taken. A rank depends on nothing else, so that an added image moves few others. A group
+    shares a split. Where only groups too large for the room are left, part of one is taken; the rest of it is unused.
 
     Args:
         labels: (n,) 0 or 1.
-        groups: (n,) names; images of the same name never stand in different splits.
+        groups: (n,) names; near-duplicates have the same.
         train: images per class, None: all that is left.
         validation: images per class.
         test: images per class.
@@ -60,7 +58,7 @@ def _order_groups(groups: Iterable[str], seed: int, split: str) -> list[str]:
 
 
 def _choose(indices: Sequence[int], labels: Sequence[int], room: Sequence[int]) -> list[int]:
-    """Choose the first of a group's images that fit into the room that each class has."""
+    """Choose the first of a group's images that fit into each class's room."""
     left = list(room)
     chosen = []
     for i in indices:

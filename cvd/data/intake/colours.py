@@ -21,13 +21,7 @@ _PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 def make_upright_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """Turn an image upright and convert it to RGB in sRGB.
-
-    Args:
-        image: loaded, of any mode.
-
-    Returns:
-        The image, and words for what was done (see cvd.data.intake.inspection); none when it was plain.
+    """Turn a loaded image of any mode upright, convert it to RGB in sRGB, and list words for what was done.
 
     Raises:
         ValueError: pixels that are no colours (32 bits, floating point).
@@ -91,7 +85,7 @@ def _lay_on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def _convert_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """Convert an image to sRGB; None when it is there already, or its profile is broken or of another model."""
+    """Convert an image to sRGB; None when it is sRGB, or its profile is broken or of another model."""
     mode, is_srgb = _read_profile(profile)
     if mode != image.mode or is_srgb:
         return None

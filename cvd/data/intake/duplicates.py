@@ -2,14 +2,14 @@
 
 Near-duplicates are proposed by a perceptual hash (64 bits: which of the thumbnail's lowest 8x8 DCT coefficients are
 above their median, as in Zauner 2010) and confirmed on the thumbnails. Measured on 4,000 photos of the competition and
-2,002 of them in their original size: all 2,002 are found, and nothing else but two real pairs. The same photo resized,
-re-compressed (quality 10) or mirrored is at most 6 bits away and correlates above .992; different photos within 12 bits
-correlate at most .82 (drawn images .69), their detail at most .71. Also found, of 200 photos: grey, noisy, brighter or
-darker by a quarter 99% and more; cropped by 2% at each side 98%; turned by 2 degrees 88%; cropped by 5% at each side,
+2,002 of them in their original size: all 2,002 are found, and nothing else but two real pairs. Copies (resized,
+re-compressed at quality 10, mirrored) differ in at most 6 bits and correlate above .992. Different photos within 12
+bits correlate at most .82 (drawn images .69), their detail at most .71. Also found, of 200 photos: grey, noisy,
+brighter or darker by a quarter 99% and more; cropped by 2% a side 98%; turned by 2 degrees 88%; cropped by 5% a side,
 letterboxed or captioned a tenth. Each image is compared with each: 1 s of processor for 25,000.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.fft
@@ -36,14 +36,9 @@ def find_copies(digests: Sequence[str]) -> list[list[int]]:
 
 
 def find_near_duplicates(thumbnails: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
-    """Find pairs of images that show the same photo.
+    """Find pairs of images (i, j), i < j, in order, that show the same photo.
 
-    Args:
-        thumbnails: n of (s, s, 3) uint8 RGB, s >= 8; each pixel the mean of its part of the image. Only blocks of
-            them are copied and turned into floats at a time, so that memory hardly grows with n.
-
-    Returns:
-        Pairs (i, j), i < j, in order.
+    The thumbnails are n of (s, s, 3) uint8 RGB, s >= 8; only blocks of them are copied at a time.
     """
     if len(thumbnails) < 2:
         return []
@@ -60,7 +55,7 @@ def find_near_duplicates(thumbnails: Sequence[NDArray[np.uint8]]) -> list[tuple[
 
 
 def name_groups(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """Name each image's group: the least name of all that pairs connect; for an image in no pair its own."""
+    """Name each image's group: the least name of all that pairs connect, or else its own."""
     parents = list(range(len(names)))
 
     def find_root(i: int) -> int:
@@ -84,9 +79,7 @@ def hash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
 
 
-def _hash_all(
-    thumbnails: Sequence[NDArray[np.uint8]],
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def _hash_all(thumbnails: Sequence[NDArray[np.uint8]]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Hash the thumbnails, and their mirror images."""
     hashes, mirrored = np.empty((2, len(thumbnails)), np.uint64)
     for start in range(0, len(thumbnails), _BATCH):
@@ -97,7 +90,7 @@ def _hash_all(
 
 
 def _make_grey(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Compute each thumbnail's brightness without its mean, (n, s, s), as a unit vector; zero where it is plain."""
+    """Compute each thumbnail's brightness without its mean as a unit vector, (n, s, s); zero where it is plain."""
     grey = np.empty((len(thumbnails), *thumbnails[0].shape[:2]), np.float32)
     for start in range(0, len(thumbnails), _BATCH):
         block = np.stack(thumbnails[start : start + _BATCH]) @ _LUMA  # (b, s, s, 3) -> (b, s, s)
@@ -109,10 +102,7 @@ def _make_grey(thumbnails: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
 def _correlate(
     grey: NDArray[np.float32], i: NDArray[np.int64], j: NDArray[np.int64], *, is_mirrored: bool
 ) -> NDArray[np.float32]:
-    """Correlate the pairs' brightness: to rounding what `_confirm` computes from their coefficients (Parseval).
-
-    It costs a tenth. Hashes are alike by chance far more often than pictures.
-    """
+    """Correlate the pairs' brightness, as `_confirm` does from coefficients (Parseval), in a tenth of the time."""
     correlation = np.empty(len(i), np.float32)
     step = -1 if is_mirrored else 1
     for start in range(0, len(i), _BATCH):
@@ -140,14 +130,7 @@ def _describe(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArr
 
 def _propose(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Propose pairs i < j whose hashes differ in at most MAX_BITS bits."""
-    none = np.zeros(0, np.int64)
-    pairs = [(none, none), *_compare_blocks(hashes, others)]
-    return np.concatenate([i for i, _ in pairs]), np.concatenate([j for _, j in pairs])
-
-
-def _compare_blocks(
-    hashes: NDArray[np.uint64], others: NDArray[np.uint64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    pairs = [np.zeros((2, 0), np.int64)]
     for start in range(0, len(hashes), _BLOCK):
         block = hashes[start : start + _BLOCK, None]
         for tile in range(start, len(others), _TILE):
@@ -156,8 +139,9 @@ def _compare_blocks(
             if near.any():
                 i, j = np.nonzero(near)
                 i, j = i + start, j + tile
-                later = j > i
-                yield i[later], j[later]
+                pairs.append(np.stack([i, j])[:, j > i])
+    i, j = np.concatenate(pairs, axis=1)
+    return i, j
 
 
 def _confirm(
@@ -167,7 +151,7 @@ def _confirm(
     *,
     is_mirrored: bool,
 ) -> NDArray[np.bool_]:
-    """Tell which of the pairs (i, j), the second mirrored or not, look the same on their thumbnails."""
+    """Tell which pairs (i, j), the second mirrored or not, look the same on their thumbnails."""
     is_same = np.zeros(len(i), bool)
     for start in range(0, len(i), _BLOCK):
         a, b = (np.stack([thumbnails[k] for k in indices[start : start + _BLOCK].tolist()]) for indices in (i, j))

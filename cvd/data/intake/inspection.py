@@ -1,9 +1,8 @@
 """From the bytes of a file of unknown kind to an upright RGB JPEG, or to the reason why not.
 
-A plain upright RGB JPEG passes byte for byte. What decodes but is not one is normalised, and words say how:
-`png`, `gif`, `bmp`, `webp`, `tiff` (what it was), `first_frame`, `16-bit`, `palette`, `transparency` (laid on white),
-`greyscale`, `cmyk`, `colours` (another colour model), `profile` (converted to sRGB), `orientation` (turned upright);
-for JPEGs `trimmed` and `closed`, see cvd.data.intake.jpeg.
+A plain upright RGB JPEG passes byte for byte. Others are normalised, and words say how: `png`, `gif`, `bmp`, `webp`,
+`tiff` (the format), `first_frame`, `16-bit`, `palette`, `transparency` (laid on white), `greyscale`, `cmyk`, `colours`
+(another model), `profile` (converted to sRGB), `orientation` (turned upright), and cvd.data.intake.jpeg's two.
 """
 
 import hashlib
@@ -33,35 +32,22 @@ _alone = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """An image that is used.
+    """An image that is used."""
 
-    Attributes:
-        data: the upright RGB JPEG.
-        words: what was done to it, separated by blanks; empty when nothing.
-        width, height: px.
-        sha256: of `data`.
-        source_sha256: of the bytes it was made from.
-        pixels_digest: of the decoded upright RGB pixels and their size.
-        thumbnail: (THUMBNAIL_PX, THUMBNAIL_PX, 3) uint8, each pixel the mean of its part.
-    """
-
-    data: bytes
-    words: str
-    width: int
-    height: int
-    sha256: str
-    source_sha256: str
-    pixels_digest: str
-    thumbnail: NDArray[np.uint8]
+    data: bytes  # the upright RGB JPEG
+    words: str  # what was done to it, separated by blanks; empty when nothing
+    width: int  # px
+    height: int  # px
+    sha256: str  # of `data`
+    source_sha256: str  # of the bytes it was made from
+    pixels_digest: str  # of the decoded upright RGB pixels and their size
+    thumbnail: NDArray[np.uint8]  # (THUMBNAIL_PX, THUMBNAIL_PX, 3) uint8, each pixel the mean of its part
 
 
 def inspect_image(data: bytes) -> Intake:
-    """Decode an image in full and normalise it where it is no plain upright RGB JPEG.
+    """Decode an image in full, and normalise it unless it is a plain upright RGB JPEG; RefusedError where unusable.
 
-    Pillow warns about oddities through `warnings`; whoever calls this in threads silences them around the threads.
-
-    Raises:
-        RefusedError: it cannot be used.
+    Pillow warns about oddities through `warnings`; callers in threads silence them around the threads.
     """
     kind = find_format(data)
     try:
@@ -136,7 +122,7 @@ def _decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def _repair(data: bytes) -> tuple[list[str], bytes]:
-    """Apply the first two rules of `jpeg`: a JPEG that ends at its end marker, and what was done for that."""
+    """Apply `jpeg`'s first two rules: words, and a JPEG that ends at its end marker."""
     structure = jpeg.read_structure(data)
     if structure.n_scans > _MAX_SCANS:
         raise RefusedError("unsupported", f"a JPEG of more than {_MAX_SCANS} scans")

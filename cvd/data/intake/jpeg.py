@@ -1,11 +1,9 @@
-"""The structure of a JPEG file: where it ends, and whether all of it is there.
+"""The structure of a JPEG file: where it ends, and whether all of it is there. The one rule for damaged JPEGs is here.
 
-The one rule for damaged JPEGs. A JPEG ends at the end-of-image marker (FFD9) after its last scan.
-1. Bytes behind that marker are cut off (`trimmed`), also a camera's second picture. No pixel changes.
-2. A missing marker is added (`closed`) when the scans before it are complete. No pixel changes.
-3. Where a scan or a part of the last one is missing, the image is `truncated` and not used, also when a marker
-   follows: decoders fill the missing part with grey or blur, which no network should learn from. Not noticed: a loss
-   within the last block, and flipped bits that still decode.
+1. Bytes behind the end marker (FFD9) after the last scan are cut off (`trimmed`), also a camera's second picture.
+2. A missing marker is added (`closed`) when the scans before it are complete. No pixel changes in either case.
+3. Where a part of a scan is missing, the image is `truncated` and not used, whether or not a marker follows: decoders
+   fill it with grey or blur. Not noticed: a loss within the last block, and flipped bits that still decode.
 """
 
 import re
@@ -29,19 +27,11 @@ Decode = Callable[[bytes], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Structure:
-    """What the markers of a JPEG tell.
+    """What the markers of a JPEG tell."""
 
-    Attributes:
-        end: the offset just behind the end-of-image marker, None when there is none.
-        n_scans: scans before it.
-        is_progressive: whether scans refine one another.
-        has_all_scans: whether they bring every coefficient of every component to full precision.
-    """
-
-    end: int | None
-    n_scans: int
-    is_progressive: bool
-    has_all_scans: bool
+    end: int | None  # the offset just behind the end-of-image marker, None without one
+    n_scans: int  # scans before it
+    has_all_scans: bool  # whether they bring every coefficient of every component to full precision
 
 
 def read_structure(data: bytes) -> Structure:
@@ -70,11 +60,11 @@ def read_structure(data: bytes) -> Structure:
                     break
                 at = scan_end.start()
     needed = {(component, k) for component in frame[6::3] for k in range(_N_COEFFICIENTS)}
-    return Structure(end, n_scans, is_progressive, needed <= complete)
+    return Structure(end, n_scans, needed <= complete)
 
 
 def _list_completed(header: bytes, is_progressive: bool) -> set[tuple[int, int]]:
-    """List the (component, coefficient) pairs that a scan with this header brings to full precision."""
+    """List the (component, coefficient) pairs that a scan brings to full precision."""
     n = header[0] if header else 0
     if len(header) < 2 * n + 4:
         return set()
@@ -84,7 +74,7 @@ def _list_completed(header: bytes, is_progressive: bool) -> set[tuple[int, int]]
 
 
 def drop_index(data: bytes) -> bytes:
-    """Drop a JPEG's index of further pictures (the MPF segment, CIPA DC-007), for one whose others are cut off."""
+    """Drop a JPEG's index of further pictures (the MPF segment, CIPA DC-007)."""
     at = data.find(b"MPF\x00", 0, 2**17) - 4
     if at < 2 or data[at : at + 2] != b"\xff\xe2":
         return data
@@ -92,14 +82,10 @@ def drop_index(data: bytes) -> bytes:
 
 
 def is_complete(data: bytes, decode: Decode) -> bool:
-    """True when the last scan of a JPEG without its end marker has all its data.
+    """True when the last scan of a JPEG without its end marker (FFD9) has all its data.
 
-    Extra bytes behind a complete scan change nothing; behind an incomplete one they are read as pixels, and two
-    different strings of them give different pixels.
-
-    Args:
-        data: a JPEG up to, not including, its end-of-image marker.
-        decode: bytes -> (h, w) or (h, w, c) uint8.
+    Extra bytes behind a complete scan change nothing. Behind an incomplete one they are read as pixels, and two
+    different strings give different pixels. `decode` returns (h, w) or (h, w, c) uint8.
     """
     # A cut inside a stuffed FF 00 or a marker leaves an FF that would swallow the first extra byte.
     body = data[:-1] if data.endswith(b"\xff") else data
@@ -108,9 +94,5 @@ def is_complete(data: bytes, decode: Decode) -> bool:
 
 
 def has_grey_end(last: NDArray[np.uint8]) -> bool:
-    """True when an image's last pixel is mid-grey, as libjpeg leaves it where data is missing; a cheap first sign.
-
-    Args:
-        last: the pixel, (1, 1) or (1, 1, c) uint8; a little of what is above shows in it, where colour is coarse.
-    """
+    """True when the last pixel, (1, 1) or (1, 1, c) uint8, is mid-grey, as libjpeg leaves missing data."""
     return bool((np.abs(last.astype(int) - _GREY) <= _NEARLY).all())

@@ -1,4 +1,4 @@
-"""An archive's members: images read and inspected in order, and the masks of drawn images, which travel beside them."""
+"""An archive's members: images, read and inspected in order, and the masks of drawn images."""
 
 import warnings
 import zipfile
@@ -21,19 +21,12 @@ Row = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A labelled image that can be used.
-
-    Attributes:
-        member: where it comes from.
-        label: 0 cat, 1 dog.
-        intake: without its data, to save memory.
-        place: start and end in the spool where the image was normalised; None when it can be copied.
-    """
+    """A labelled image that can be used."""
 
     member: Member
-    label: int
-    intake: Intake
-    place: tuple[int, int] | None
+    label: int  # 0 cat, 1 dog
+    intake: Intake  # without its data, to save memory
+    place: tuple[int, int] | None  # start and end of the normalised image in the spool; None when it can be copied
 
 
 def inspect_members(
@@ -41,11 +34,7 @@ def inspect_members(
 ) -> Iterator[Candidate]:
     """Read members one after the other and decode them on threads; the order stays.
 
-    Args:
-        members: of an open archive.
-        spool: a file that takes the normalised images.
-        quarantine: takes a row for each member that is refused.
-        threads: how many decode.
+    The `spool` takes the normalised images, `quarantine` a row for each refused member.
     """
 
     def read() -> Iterator[tuple[Member, int, bytes]]:
@@ -87,7 +76,7 @@ def _spool(member: Member, label: int, intake: Intake, spool: IO[bytes]) -> Cand
 
 
 def _read_image(member: Member) -> tuple[int, bytes]:
-    """Read a member's label and bytes; raise a RefusedError that can be told before it is decoded."""
+    """Read a member's label and bytes; raise the RefusedErrors that need no decoding."""
     if member.unsafe:
         raise RefusedError("unsafe", member.unsafe)
     if layouts.is_junk(member.name):
@@ -122,15 +111,9 @@ def part_masks(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
 
 
 def write_masks(masks: Sequence[Member], paths: Mapping[str, str], target: str | Path) -> list[Row]:
-    """Copy the masks of placed images into a zip, `animal/test/cat/cat.3.png`, sorted.
+    """Copy the masks of placed images into a zip, `animal/test/cat/cat.3.png`, sorted; empty without masks.
 
-    Args:
-        masks: as `part_masks` gives them.
-        paths: source name of an image -> its path in data/images.
-        target: the zip to write; empty when there are no masks.
-
-    Returns:
-        Quarantine rows of masks that the archive cannot give.
+    `paths` maps an image's source name to its path in data/images. Return quarantine rows of unreadable masks.
     """
     by_stem: dict[str, str] = {}
     for name, path in paths.items():

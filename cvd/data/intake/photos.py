@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cvd.data.archives.formats import RefusedError
-from cvd.data.images.pixels import decode_image
-from cvd.data.intake.inspection import inspect_image
 from cvd.runtime.errors import InputError
 from cvd.runtime.threads import map_ahead
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -28,7 +27,7 @@ class Photo(NamedTuple):
     """A photo's pixels, upright RGB (h, w, 3) uint8, or what is wrong with it."""
 
     path: Path
-    pixels: np.ndarray | None
+    pixels: "np.ndarray | None"
     fault: str = ""
 
 
@@ -53,7 +52,7 @@ def find_photos(given: Sequence[Path]) -> list[Path]:
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """List the image files of a folder, by their endings, at any depth, in order; hidden ones left out.
+    """List a folder's image files, by their endings, at any depth, in order; hidden ones are left out.
 
     Links to files count, also broken ones, which reading reports. Links to folders are not followed.
 
@@ -93,12 +92,8 @@ def show_path(path: Path) -> str:
 def name_photos(paths: Sequence[Path], given: Sequence[Path]) -> dict[Path, Path]:
     """Choose where to put what is made of each photo: relative paths, no two photos with the same.
 
-    A photo's own name, ending included. Photos that share it have their path below the given folder; where that is the
-    same too, the folder's name before it; and in the last resort their whole path.
-
-    Args:
-        paths: as of `find_photos`.
-        given: the files and folders that they were found from.
+    Prefer a photo's own name, ending included; then its path below the given folder; then that with the folder's name;
+    in the last resort its whole path. `given` are the files and folders that `find_photos` found the photos from.
     """
     choices = {path: _list_names(path, given) for path in paths}
     level = dict.fromkeys(choices, 0)
@@ -131,21 +126,19 @@ def take_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def read_photos(
-    paths: Iterable[Path], *, prepare: Callable[[np.ndarray], np.ndarray] | None = None, n_ahead: int = 4
+    paths: Iterable[Path], *, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None, n_ahead: int = 4
 ) -> Iterator[Photo]:
     """Read photos on threads, in order, and hold few of them at a time, however many there are.
 
-    Args:
-        paths: of files.
-        prepare: applied to each photo's pixels on the thread that read them, such as to make them smaller.
-        n_ahead: how many photos may be read before they are asked for; each large one takes up to 150 MB.
+    `prepare` is applied to the pixels on the thread that read them. `n_ahead` photos may be read before they are asked
+    for; each large one takes up to 150 MB.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd metadata
         yield from map_ahead(partial(read_photo, prepare=prepare), paths, n_ahead=n_ahead)
 
 
-def read_photo(path: Path, prepare: Callable[[np.ndarray], np.ndarray] | None = None) -> Photo:
+def read_photo(path: Path, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None) -> Photo:
     """Read a photo's file; `prepare` is applied to its pixels."""
     try:
         with path.open("rb") as file:
@@ -160,20 +153,20 @@ def read_photo(path: Path, prepare: Callable[[np.ndarray], np.ndarray] | None = 
     return Photo(path, prepare(pixels) if prepare else pixels)
 
 
-def decode_photo(data: bytes) -> np.ndarray:
-    """Decode a photo as intake does for training: checked in full, upright, RGB, first frame, whatever its format.
-
-    Returns:
-        (h, w, 3), uint8.
+def decode_photo(data: bytes) -> "np.ndarray":
+    """Decode a photo as intake does for training, whatever its format: checked in full, upright (h, w, 3) uint8 RGB.
 
     Raises:
         RefusedError: it cannot be used.
         InputError: intake took it, but it cannot be decoded.
     """
+    from cvd.data.images.pixels import decode_image  # `cvd predict` refuses a wrong path without loading OpenCV
+    from cvd.data.intake.inspection import inspect_image
+
     return decode_image(inspect_image(data).data)
 
 
-def read_own_photos(path: Path) -> dict[str, np.ndarray]:
+def read_own_photos(path: Path) -> "dict[str, np.ndarray]":
     """Read the photos of `gradcam.photos` by name: one file, or the image files of a folder, which may have none.
 
     Raises:

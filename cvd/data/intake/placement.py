@@ -35,17 +35,11 @@ Wrap = Callable[[Iterable[Member], str, int], Iterable[Member]]
 
 @dataclass(frozen=True)
 class Placement:
-    """What became of a source.
+    """What became of a source."""
 
-    Attributes:
-        rows: of the manifest.
-        quarantine: rows of the quarantine list.
-        n_masks: members that are masks of an image, neither in `rows` nor in `quarantine`.
-    """
-
-    rows: list[Row]
-    quarantine: list[Row]
-    n_masks: int
+    rows: list[Row]  # of the manifest
+    quarantine: list[Row]  # rows of the quarantine list
+    n_masks: int  # members that are masks of an image, neither in `rows` nor in `quarantine`
 
 
 def split_archive(
@@ -92,17 +86,17 @@ def place_images(
     threads: int | None = None,
     progress: Wrap | None = None,
 ) -> Placement:
-    """Read an archive's images, give each a split and write them.
+    """Read an archive's images, assign each a split, and write `{split}/{label}/{name}.jpg` into an empty folder.
 
     Args:
         archive: a zip, as the download stage leaves it.
-        images: an existing empty folder; `{split}/{label}/{name}.jpg` are written into it.
+        images: the folder.
         masks_path: a zip to be written: `{kind}/{path of its image}.png`.
         train: images per class, None: all that is left.
         validation: images per class.
         test: images per class.
         seed: of the split, see `assign_splits`.
-        threads: that decode; None: one for each core, up to eight. The outcome does not depend on it.
+        threads: that decode; None: one for each core, up to eight. They do not change the outcome.
         progress: wraps the members that are read.
 
     Raises:
@@ -133,7 +127,7 @@ def place_images(
 
 
 def _drop_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[Row]]:
-    """Keep one of each image, untouched ones first, in natural order of names; the others get quarantine rows."""
+    """Keep one of each image, untouched ones first, in natural order; the others get quarantine rows."""
     candidates = sorted(candidates, key=lambda each: (each.intake.words != "", order_naturally(each.member.name)))
     dropped: dict[int, Row] = {}
     for copies in duplicates.find_copies([candidate.intake.pixels_digest for candidate in candidates]):

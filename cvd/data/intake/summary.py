@@ -23,17 +23,12 @@ _MAX_SHOWN = 24  # of them in pictures, a row each
 
 
 def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks: int = 0) -> dict[str, Any]:
-    """Count what a source held.
-
-    Args:
-        manifest: as `read_manifest` gives it.
-        quarantine: as `read_quarantine` gives it.
-        n_masks: members that are masks of an image.
+    """Count what a source held; `n_masks` are members that are masks of an image.
 
     Returns:
         `members` = `images` + `quarantined`; `masks`, beside them; `splits` {split: {class: n}}; `reasons` {reason: n};
-        `normalised` {word: n}; `width`, `height` {least, median, most} px; `near_duplicates`: groups of more than one
-        image, by their source names, and how many images were left out for not fitting into their group's split.
+        `normalised` {word: n}; `width`, `height` {least, median, most} px; `near_duplicates`: groups of two or more
+        images, by their source names, and how many images did not fit into their group's split.
     """
     groups = [sorted(group) for _, group in manifest.groupby("group", sort=True)["source_name"] if len(group) > 1]
     across = manifest.groupby("group")["label"].nunique()
@@ -60,18 +55,10 @@ def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks:
 
 
 def write_sheets(images: Path, manifest: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write contact sheets into an existing folder.
+    """Write contact sheets of data/images into an existing folder, and return their files.
 
-    `{split}_{class}.png`: up to 48 images each, spread evenly over the split; and, where there are any,
-    `near_duplicates.png`: groups, a row each, of those that disagree about the class first.
-
-    Args:
-        images: data/images.
-        manifest: as `read_manifest` gives it.
-        folder: for the sheets.
-
-    Returns:
-        The files written.
+    `{split}_{class}.png`: up to 48 images, spread evenly over the split.
+    `near_duplicates.png`, where there are any: a row for each group, those that disagree about the class first.
     """
     written = []
     for split in SPLITS:
@@ -110,7 +97,7 @@ def tile_images(images: Iterable[NDArray[np.uint8]], *, n_columns: int = _COLUMN
 
 
 def _choose_groups(manifest: pd.DataFrame) -> list[list[str]]:
-    """Choose near-duplicates to show: a list of paths for each group; unused images have none."""
+    """Choose near-duplicates to show: each group's paths; unused images have none."""
     placed = manifest[manifest["path"] != ""]
     groups = [group for _, group in placed.groupby("group", sort=True) if len(group) > 1]
     groups.sort(key=lambda group: -group["label"].nunique())
@@ -136,7 +123,7 @@ def _fit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _count_left_out(manifest: pd.DataFrame) -> int:
-    """Count images that are unused because the rest of their group filled a split's last places."""
+    """Count unused images of groups that filled a split's last places."""
     used = set(manifest["group"][manifest["split"] != UNUSED])
     return int(select_split(manifest, UNUSED)["group"].isin(used).sum())
 

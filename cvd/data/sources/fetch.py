@@ -1,4 +1,4 @@
-"""One file from the net, whole or not at all: resumed where it broke off, retried, checked, kept by its hash."""
+"""One file from the net, whole or not at all: resumed, retried, checked, kept by its hash."""
 
 import random
 import shutil
@@ -29,45 +29,30 @@ _SPARE_BYTES = 64 * 2**20  # that stay free on the disk
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be fetched.
+    """What is to be fetched."""
 
-    Attributes:
-        url: http or https.
-        name: what to call it in messages; without secrets.
-        sha256: 64 lower-case hexadecimal digits; None: any.
-        n_bytes: its size; None: any.
-        login: finds credentials for the url's own host, when it is asked; a redirect to another one does not get them.
-        explain: (status, the server's message) -> what to do about a refusal, or "".
-    """
-
-    url: str
-    name: str
-    sha256: str | None = None
-    n_bytes: int | None = None
-    login: Callable[[], AuthBase] | None = None
+    url: str  # http or https
+    name: str  # its name in messages; without secrets
+    sha256: str | None = None  # 64 lower-case hexadecimal digits; None: any
+    n_bytes: int | None = None  # its size; None: any
+    login: Callable[[], AuthBase] | None = None  # finds credentials for the url's own host only, not for a redirect's
+    # (status, the server's message) -> what to do about a refusal, or ""
     explain: Callable[[int, str], str] = lambda status, message: ""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to hold out.
+    """How long to hold out."""
 
-    Attributes:
-        tries: in a row without a new byte, at most.
-        connect_seconds: for a connection.
-        read_seconds: for the next byte.
-        wait: seconds -> None; waits.
-    """
-
-    tries: int = 6
+    tries: int = 6  # in a row without a new byte, at most
     connect_seconds: float = 10
-    read_seconds: float = 30
+    read_seconds: float = 30  # for the next byte
     wait: Callable[[float], object] = time.sleep
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that has come whole: where it is, its hash and size. It is the download's: link or copy it."""
+    """A whole file, its hash and size. It is the download's: link or copy it."""
 
     path: Path
     sha256: str
@@ -76,16 +61,15 @@ class Fetched:
 
 @contextmanager
 def fetch_file(wanted: Wanted, *, state_folder: Path, patience: Patience | None = None) -> Iterator[Fetched]:
-    """Yield a file: the finished download that `state_folder` keeps, verified by its hash, or else a new one.
+    """Yield a file: the finished download in `state_folder`, verified by its hash, or else a new one.
 
-    A kept file is taken without asking the server, also where the server has another by now. A pinned hash finds it
-    whatever address it came from. What has come of a new one stays in `state_folder`, so that the same call, also in a
-    later process, resumes it (Range and If-Range, RFC 9110, 13.1.5 and 14.2); it is kept once the context ends well.
-    An InputError inside the context says that the file is of no use, and removes it.
+    A kept file is used without asking the server. A pinned hash finds it whatever its address was. The same call, also
+    in a later process, resumes a partial download (Range and If-Range, RFC 9110, 13.1.5 and 14.2). A file is kept once
+    the context ends well; an InputError inside the context removes it.
 
     Raises:
         UnfinishedError: the server cannot be reached, or refuses; what has come is kept.
-        InputError: the file is gone, is a web page, or has another hash or size than wanted; nothing of it is kept.
+        InputError: the file is gone, is a web page, or has another hash or size than wanted; nothing is kept.
         OSError: the disk is full; what has come is kept.
     """
     with open_partial(state_folder, wanted.url) as partial:
@@ -108,7 +92,7 @@ class _Download:
         self._farthest = partial.n_bytes  # the most bytes that were ever here
 
     def run(self) -> None:
-        """Try until the file is here, or until too many tries in a row have brought nothing new."""
+        """Try until the file is here, or too many tries in a row have brought nothing new."""
         n_failed = 0
         while True:
             before = self._farthest
@@ -149,7 +133,7 @@ class _Download:
             self._receive(reply, version, offset)
 
     def _find_offset(self) -> int:
-        """Find the byte to resume from: above 0 only where both parts are known to be of one file."""
+        """Find the byte to resume from: above 0 only where both parts surely are of one file."""
         version = self._partial.version
         if version and not version.encoding and (version.validator or self._wanted.sha256):
             return self._partial.n_bytes
@@ -227,7 +211,7 @@ def _find_finished(wanted: Wanted, partial: Partial) -> Fetched | None:
 
 
 def _check(wanted: Wanted, partial: Partial) -> Fetched:
-    """Check hash and size of what has come; refuse what is not wanted."""
+    """Check hash and size of what has come."""
     sha256 = hash_file(partial.path)
     version = partial.version
     if version and version.encoding and sha256 != wanted.sha256 and partial.unzip(wanted.n_bytes or MAX_BYTES):

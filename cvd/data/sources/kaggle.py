@@ -54,7 +54,7 @@ def find_credentials() -> Credentials:
     """Look where Kaggle's clients look (kaggle 2.2, kagglehub 1.0), in their order.
 
     KAGGLE_API_TOKEN, a token or a file that holds one; ~/.kaggle/access_token; KAGGLE_USERNAME and KAGGLE_KEY;
-    kaggle.json in KAGGLE_CONFIG_DIR, ~/.kaggle or $XDG_CONFIG_HOME/kaggle; what `kaggle auth login` left, while valid.
+    kaggle.json in KAGGLE_CONFIG_DIR, ~/.kaggle or $XDG_CONFIG_HOME/kaggle; a valid login of `kaggle auth login`.
 
     Raises:
         InputError: there are none, or a file of them is damaged.
@@ -72,20 +72,14 @@ def find_credentials() -> Credentials:
 
 
 def explain_refusal(status: int, message: str, origin: str = "") -> str:
-    """Say what to do when Kaggle refuses.
-
-    Args:
-        status: of the reply.
-        message: the reply's own words.
-        origin: where the credentials came from; "" when the host is not Kaggle's.
-    """
+    """Say what to do about Kaggle's refusal; `origin` of the credentials is "" for other hosts."""
     if "rules" in message or (origin and status == 403):
         return f"accept the competition's rules at {RULES} once, with the account that the credentials are of"
     return f"the credentials in {origin} are not valid: {_HOW_TO}" if origin and status == 401 else ""
 
 
 def _find_key() -> Credentials | None:
-    """Find the older pair of user name and key; the environment goes before the file."""
+    """Find the older pair of user name and key, in the environment before the file."""
     path, origin = _find_config_folder() / "kaggle.json", "KAGGLE_USERNAME and KAGGLE_KEY"
     pair = {name: os.environ.get(f"KAGGLE_{name.upper()}", "") for name in ("username", "key")}
     if not all(pair.values()) and path.is_file():

@@ -3,8 +3,8 @@
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from requests.auth import AuthBase
 from tqdm import tqdm
 
 from cvd.data.sources import kaggle, packing
-from cvd.data.sources.contents import call_it
 from cvd.data.sources.fetch import Wanted, fetch_file
 from cvd.data.sources.partials import UnfinishedError
 from cvd.data.sources.replies import strip_secrets
@@ -36,28 +35,19 @@ FILTERED = Wanted(
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a source.
+    """What is asked of a source."""
 
-    Attributes:
-        path: of a folder or an archive, as the user gave it.
-        n_per_class: of drawn images.
-        seed: of drawn images.
-        url: instead of a source's usual address.
-        sha256: that what is downloaded must have; None: the source's own, if it has one.
-        state_folder: where downloads are kept, partial and finished ones.
-    """
-
-    path: str
-    n_per_class: int
-    seed: int
-    url: str | None = None
-    sha256: str | None = None
-    state_folder: Path = Path(".cvd/downloads")
+    path: str  # of a folder or an archive, as the user gave it
+    n_per_class: int  # of drawn images
+    seed: int  # of drawn images
+    url: str | None = None  # instead of a source's usual address
+    sha256: str | None = None  # that the download must have; None: the source's own, if any
+    state_folder: Path = Path(".cvd/downloads")  # for downloads, partial and finished ones
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a source gave: a zip, not in place yet; its name in messages; path, address, hash and size for raw.json."""
+    """What a source gave: a zip, not in place yet; its name in messages; what raw.json says."""
 
     zip_path: Path
     name: str
@@ -69,6 +59,15 @@ class Origin:
 
 # request, where a zip may be made, what is to be closed once the zip is in place -> origin
 Fetch = Callable[[Request, Path, ExitStack], Origin]
+
+
+@contextmanager
+def call_it(name: str, path: str | Path) -> Iterator[None]:
+    """Name a file in messages as the user knows it, not by its temporary path."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), name)) from error
 
 
 def fetch_drawn(request: Request, target: Path, stack: ExitStack) -> Origin:
@@ -167,11 +166,7 @@ def _find(given: str, target: Path) -> Path:
 
 
 def _is_zip(path: Path, name: str) -> bool:
-    """Tell a zip from a tar by content.
-
-    Raises:
-        InputError: it is neither, or cannot be read.
-    """
+    """Tell a zip from a tar by content; InputError where it is neither, or unreadable."""
     try:
         with path.open("rb") as file:
             starts_as_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")

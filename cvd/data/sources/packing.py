@@ -27,13 +27,9 @@ _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int], object] | None = None) -> int:
-    """Pack a folder's files into a zip: stored, sorted, dated 1980, so that the same files give the same bytes.
+    """Pack a folder's files into a zip and count them: stored, sorted, dated 1980, so that equal files give equal zips.
 
-    Links are noted but not followed. Of a file above MAX_MEMBER_BYTES just enough is taken to tell that it
-    is too large.
-
-    Returns:
-        The number of files.
+    Links are noted but not followed. Of a file above MAX_MEMBER_BYTES, that and one byte more is taken.
 
     Raises:
         InputError: a file cannot be read, or there are more than MAX_MEMBERS.
@@ -58,7 +54,7 @@ def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int
 
 
 class _StrictHeader(tarfile.TarInfo):
-    """A tar's header. A damaged one, or a missing end, is an error; tarfile takes both for the end of the tar."""
+    """A tar's header that refuses damage or a missing end, which tarfile takes for the end."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -78,10 +74,7 @@ class _StrictHeader(tarfile.TarInfo):
 
 
 def repack_tar(tar_path: str | Path, path: str | Path, *, progress: Callable[[int], object] | None = None) -> int:
-    """Pack a tar's files (also .tar.gz, .bz2, .xz) into a zip in the tar's order, as `pack_folder` does.
-
-    Returns:
-        The number of files.
+    """Pack a tar's files (also .tar.gz, .bz2, .xz) into a zip in the tar's order, as `pack_folder` does; count them.
 
     Raises:
         InputError: damaged, or with more than MAX_MEMBERS members or MAX_TAR_BYTES.

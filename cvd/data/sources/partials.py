@@ -22,28 +22,21 @@ class UnfinishedError(InputError):
 
 @dataclass(frozen=True)
 class Version:
-    """What a server said of the file when its first byte came: by this it is known again.
+    """What a server said of the file when its first byte came: this identifies it."""
 
-    Attributes:
-        etag: the ETag header, "" without.
-        modified: the Last-Modified header, "" without.
-        n_bytes: of the whole file; None when the server did not say.
-        encoding: of the bytes that come, as `gzip`; "" for the file as it is.
-    """
-
-    etag: str
-    modified: str
-    n_bytes: int | None
-    encoding: str
+    etag: str  # the ETag header, "" without
+    modified: str  # the Last-Modified header, "" without
+    n_bytes: int | None  # of the whole file; None when the server did not say
+    encoding: str  # of the bytes that come, as `gzip`; "" for the file as it is
 
     @property
     def validator(self) -> str:
-        """What If-Range may say (RFC 9110, 13.1.5): no weak ETag, which two different files can share."""
+        """The value for If-Range (RFC 9110, 13.1.5): no weak ETag, which two different files can share."""
         return self.modified if self.etag.startswith("W/") else self.etag or self.modified
 
 
 class Partial:
-    """The bytes of an address that are here, and a note of their version and, once they are whole, of their hash."""
+    """The bytes of an address that are here, and a note of their version and, once whole, their hash."""
 
     def __init__(self, path: Path, note: Path) -> None:
         self.path = path
@@ -56,14 +49,14 @@ class Partial:
 
     @property
     def version(self) -> Version | None:
-        """Of what; None when there is nothing, or nobody knows."""
+        """The version of the bytes here; None when there are none, or nobody knows."""
         try:
             return Version(**self._read_note()["version"])
         except (KeyError, TypeError):
             return None
 
     def start(self, version: Version, address: str) -> None:
-        """Drop what is here and start from byte 0. `address` is noted for people, and so holds no secrets."""
+        """Drop what is here and start from byte 0. The note's `address` holds no secrets."""
         self.remove()
         write_json({"address": address, "version": asdict(version)}, self._note)
 
@@ -87,16 +80,12 @@ class Partial:
         return True
 
     def keep(self, sha256: str) -> None:
-        """Keep the finished download under its hash. A process killed here leaves it finished or partial."""
+        """Keep the finished download under its hash. A killed process leaves it finished or partial."""
         write_json(self._read_note() | {"sha256": sha256}, self._note)
         self.path.replace(self.path.with_name(sha256))
 
     def find_finished(self, sha256: str | None) -> Path | None:
-        """Find a finished download and verify its hash; a damaged one is removed.
-
-        Args:
-            sha256: of any address's download; None: whatever this address gave last.
-        """
+        """Find a finished download by its hash, None: this address' last one, and verify it; remove a damaged one."""
         sha256 = sha256 or str(self._read_note().get("sha256"))
         path = self.path.with_name(sha256)
         if path.is_file() and hash_file(path) == sha256:
@@ -118,14 +107,10 @@ class Partial:
 
 @contextmanager
 def open_partial(folder: Path, url: str) -> Iterator[Partial]:
-    """Hold an address's download for this process; another that wants the same one waits.
+    """Hold an address's download in `folder` for this process; another that wants the same one waits.
 
-    After an InputError, which says that its bytes are not wanted, it is removed. It stays after an UnfinishedError,
-    Ctrl-C, `kill` and errors of the system, such as a full disk.
-
-    Args:
-        folder: holds all of them; made when missing.
-        url: in full; only its hash is written.
+    After an InputError, the bytes are removed. They stay after an UnfinishedError, Ctrl-C, `kill` and system errors.
+    Of the `url`, only a hash is written.
     """
     key = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()[:16]
     with hold_lock(folder / f"{key}.lock", _tell_wait):

@@ -1,17 +1,22 @@
-"""Where images come from. Each source becomes one zip, data/raw.zip, and a record of what it is, data/raw.json."""
+"""The sources. Each becomes one zip, data/raw.zip, and a record of what it is, data/raw.json."""
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cvd.data.archives import layouts
+from cvd.data.archives.formats import RefusedError, find_format
+from cvd.data.archives.reading import Member, UnreadableError, open_archive
 from cvd.data.sources import origins
-from cvd.data.sources.contents import check_labels
 from cvd.data.sources.kaggle import RULES
 from cvd.data.sources.origins import Fetch, Request
+from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file, replace_file, write_json
+from cvd.runtime.vocabulary import LABELS
 
 # Where a publisher says less, or nothing, the most careful reading counts.
 _OWN = "the project's own: drawn by its code"
@@ -21,33 +26,19 @@ _RESEARCH = "for non-commercial research, without re-publication: keep off publi
 
 @dataclass(frozen=True)
 class Provenance:
-    """data/raw.json.
-
-    Attributes:
-        source: its name.
-        path: of the folder or archive, as given; null for other sources.
-        url: the address that was asked, without its secrets; null for other sources.
-        fetched_sha256: of the archive that was given or downloaded, before it was repacked; null when there was none.
-        fetched_bytes: of the same.
-        fetched_at: UTC, ISO 8601.
-        sha256: of data/raw.zip.
-        bytes: of data/raw.zip.
-        members: of data/raw.zip, those of zips inside it included.
-        licence: what may be done with the photos.
-        redistributable: whether they, and pictures that show them, may go to a public remote.
-    """
+    """data/raw.json."""
 
     source: str
-    path: str | None
-    url: str | None
-    fetched_sha256: str | None
-    fetched_bytes: int | None
-    fetched_at: str
-    sha256: str
-    bytes: int
-    members: int
-    licence: str
-    redistributable: bool
+    path: str | None  # of the folder or archive, as given; null for other sources
+    url: str | None  # the requested address, without its secrets; null for other sources
+    fetched_sha256: str | None  # of the given or downloaded archive, before it was repacked; null without one
+    fetched_bytes: int | None  # of the same
+    fetched_at: str  # UTC, ISO 8601
+    sha256: str  # of data/raw.zip
+    bytes: int  # of data/raw.zip
+    members: int  # of data/raw.zip, those of zips inside it included
+    licence: str  # what may be done with the photos
+    redistributable: bool  # whether they, and pictures that show them, may go to a public remote
 
 
 @dataclass(frozen=True)
@@ -60,13 +51,7 @@ class Source:
 
 
 def fetch_source(source: str, request: Request, *, archive: str | Path, record: str | Path) -> Provenance:
-    """Bring a source's images into one zip, whole or not at all, and write where they are from.
-
-    Args:
-        source: a key of SOURCES.
-        request: what of it.
-        archive: the zip to write.
-        record: the JSON file to write.
+    """Bring a source's images (a key of SOURCES) into one zip, whole or not at all, and write its record as JSON.
 
     Raises:
         InputError: the source is missing, out of reach, damaged, encrypted, empty, another file than expected, or
@@ -93,6 +78,60 @@ def fetch_source(source: str, request: Request, *, archive: str | Path, record: 
             _link(origin.zip_path, partial)
     write_json(asdict(provenance), record)
     return provenance
+
+
+def check_labels(archive: str | Path, name: str) -> int:
+    """Count a zip's members; refuse it where it promises no cat or no dog: by names, then by first bytes.
+
+    Raises:
+        InputError: it is unreadable, empty, of one class only, or a class has no readable image.
+    """
+    with origins.call_it(name, archive), open_archive(archive) as members:
+        if not members:
+            raise InputError(f"{archive} is empty: it holds no files at all")
+        wanted = [each for each in members if not layouts.is_junk(each.name)]
+        labels = [layouts.find_label(member.name).label for member in wanted]
+        _check_names(labels, wanted, archive)
+        for label in range(len(LABELS)):
+            labelled = [member for member, own in zip(wanted, labels, strict=True) if own == label]
+            _check_first_bytes(labelled, LABELS[label], archive)
+        return len(members)
+
+
+def _check_names(labels: Sequence[int | None], members: Sequence[Member], archive: str | Path) -> None:
+    missing = [label for label in range(len(LABELS)) if label not in labels]
+    if not missing:
+        return
+    for member in members:
+        if member.name.lower().endswith(".zip"):
+            raise InputError(f"{archive} holds {member.name}, {_explain_closed_zip(member)}")
+    found = "neither cats nor dogs" if len(missing) > 1 else f"only {LABELS[1 - missing[0]]}s, no {LABELS[missing[0]]}s"
+    raise InputError(
+        f"{archive} holds {found} by the names of its {len(members)} files: "
+        "give files named cat.N.jpg and dog.N.jpg, or folders named cat and dog"
+    )
+
+
+def _explain_closed_zip(member: Member) -> str:
+    if ".zip/" in member.name.lower():
+        return "a zip inside a zip inside a zip, which is not opened: unpack it and give the folder or the inner zip"
+    return "which is damaged, encrypted or packed far too densely for photos: unpack it and give the folder"
+
+
+def _check_first_bytes(members: Sequence[Member], word: str, archive: str | Path) -> None:
+    """Refuse members of which none begins like an image; reading ends at the first that does."""
+    refusals = []
+    for member in members:
+        try:
+            find_format(member.read(64))
+        except (RefusedError, UnreadableError) as refusal:
+            refusals.append(f"{member.name} is {refusal}" if isinstance(refusal, RefusedError) else str(refusal))
+        else:
+            return
+    raise InputError(
+        f"{archive} holds no image of a {word} that can be read among {len(members)} files so named "
+        f"({refusals[0]}): give JPEG, PNG, GIF, BMP, WebP or TIFF images"
+    )
 
 
 def _link(source: Path, target: Path) -> None:

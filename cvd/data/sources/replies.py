@@ -35,13 +35,13 @@ class PassingError(Exception):
 
 
 def strip_secrets(url: str) -> str:
-    """Strip an address of user, password and the values of a query, so that it may be shown and written."""
+    """Strip an address of user, password and the values of its query."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?...' if parts.query else ''}"
 
 
 def read_version(reply: requests.Response) -> Version:
-    """Read which version of the file a reply to a request for all of it brings."""
+    """Read the file's version from a reply to a request for all of it."""
     encoding = reply.headers.get("Content-Encoding", "").strip().lower()
     length = reply.headers.get("Content-Length", "")
     return Version(
@@ -84,12 +84,7 @@ def is_web_page(reply: requests.Response, start: bytes) -> bool:
 
 
 def refuse(reply: requests.Response, name: str, explain: Callable[[int, str], str]) -> NoReturn:
-    """Turn a reply that brings no file into an error.
-
-    Args:
-        reply: neither the file nor the part asked for.
-        name: of what was asked for, for the message.
-        explain: (status, the server's message) -> what to do, or "".
+    """Raise the error of a reply that brings no file; `explain` as in `Wanted`.
 
     Raises:
         PassingError: the server is busy or broken.
@@ -120,7 +115,7 @@ def _read_pause(reply: requests.Response) -> float:
 
 
 def _read_message(reply: requests.Response) -> str:
-    """Read the `message` of a JSON reply, as Kaggle's and many others give one."""
+    """Read the `message` of a JSON reply, which Kaggle and many others give."""
     try:
         said = json.loads(reply.raw.read(4096, decode_content=True))["message"]
     except (ValueError, KeyError, TypeError, RecursionError, urllib3.exceptions.HTTPError):

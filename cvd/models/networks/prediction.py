@@ -12,15 +12,12 @@ BATCH_SIZE = 50  # no result that people see depends on it, but the last bits of
 def predict_logits(
     model: keras.Model, batches: tf.data.Dataset, *, advance: Callable[[int], object] | None = None
 ) -> np.ndarray:
-    """Predict the logits of batches of examples, in their order.
+    """Predict the logits, (n,) float32, of batches of examples and labels, in order; positive means dog.
 
     Args:
         model: maps pixels (b, h, w, 3) or features (b, k) to logits (b, 1).
         batches: of such inputs and labels.
         advance: told after each batch how many examples it held, for a progress bar.
-
-    Returns:
-        (n,) float32; positive means dog.
 
     Raises:
         ValueError: the examples have another shape than the model takes.
@@ -42,14 +39,9 @@ def predict_logits(
 
 
 def make_predictor(model: keras.Model, *, batch_size: int = BATCH_SIZE) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile the way from images to logits once. An image's logit is the same, to the last bit, in any company.
+    """Compile the way from images, (n, s, s, 3) uint8, to logits, (n,) float32, once; positive means dog.
 
-    Args:
-        model: maps images (n, s, s, 3), pixels 0..255, to logits (n, 1).
-        batch_size: images at once. Fewer are filled up, since the last bits of a logit depend on the batch's size.
-
-    Returns:
-        A function of (n, s, s, 3) uint8, any n, to (n,) float32; positive means dog.
+    An image's logit is the same, to the last bit, in any company: batches are filled up to `batch_size`.
     """
     call = tf.function(
         lambda images: model(images, training=False),

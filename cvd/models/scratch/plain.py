@@ -13,27 +13,19 @@ UNITS = 16  # of the dense layer, as a multiple of the width
 
 
 def build_plain(
-    *,
-    size_px: int,
-    dropout: float,
-    width: int = 32,
-    depth: int = 4,
-    dtype: str = "float32",
-    for_training: bool = False,
+    *, size_px: int, dropout: float, width: int = 32, depth: int = 4, dtype: str = "float32", for_training: bool = False
 ) -> keras.Model:
-    """The textbook's network (Chollet, Deep Learning with Python, 2017, listing 5.5), rescaling inside.
+    """Build the textbook's network (Chollet, Deep Learning with Python, 2017, listing 5.5), rescaling inside.
 
     The initial weights depend on the random seed only, not on `dropout` or `dtype`, so that variants start alike.
 
     Args:
         size_px: side of the images, at least 46 for four convolutions.
         dropout: share of the flattened features dropped in training, 0..0.95; 0 leaves the layer out.
-        width: filters of the first convolution; the next have 2, 4, 4, ... times as many, the dense layer 16 times.
-            32 is the textbook's.
-        depth: convolutions, each followed by a pooling; 4 are the textbook's.
+        width: filters of the first convolution, the textbook's 32; the next have 2, 4, 4, ... times as many.
+        depth: convolutions, each followed by a pooling, the textbook's 4.
         dtype: policy of the hidden layers, "float32" or "mixed_bfloat16"; pixels and logit are float32 either way.
-        for_training: rectify and pool in one layer of our own, with the same bits in less time; a model to be saved
-            is built without.
+        for_training: rectify and pool in one layer of our own, with the same bits in less time.
 
     Returns:
         Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32; positive means dog.
@@ -48,10 +40,8 @@ def build_plain(
         filters = width * WIDENING[min(number, len(WIDENING)) - 1]
         conv, pool = f"conv{number}", f"pool{number}"
         if for_training:
-            layers += [
-                keras.layers.Conv2D(filters, 3, name=conv, dtype=dtype),
-                RectifiedPooling(name=pool, dtype=dtype),
-            ]
+            layers.append(keras.layers.Conv2D(filters, 3, name=conv, dtype=dtype))
+            layers.append(RectifiedPooling(name=pool, dtype=dtype))
         else:
             layers.append(keras.layers.Conv2D(filters, 3, activation="relu", name=conv, dtype=dtype))
             layers.append(keras.layers.MaxPooling2D(2, name=pool, dtype=dtype))
@@ -64,7 +54,7 @@ def build_plain(
 
 
 def find_smallest_size(depth: int) -> int:
-    """The smallest side of an image of which `depth` 3x3 valid convolutions, each with pooling, leave a position."""
+    """Compute the smallest side of which `depth` 3x3 valid convolutions, each with pooling, leave a position."""
     return 3 * 2**depth - 2
 
 
@@ -79,9 +69,8 @@ class RectifiedPooling(keras.layers.Layer):
 def rectify_and_pool(inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """ReLU and 2x2 max pooling of (n, h, w, k); the gradient is rectified after pooling, a quarter of the work.
 
-    Where the pooled value is 0, no input is positive and no gradient passes; any other pooled value is positive.
-    Outputs and gradients equal those of the two operations to the bit. TensorFlow fuses the forward ReLU into the
-    convolution before it.
+    Outputs and gradients equal those of the two operations to the bit: where the pooled value is 0, no input is
+    positive and no gradient passes. TensorFlow fuses the forward ReLU into the convolution before it.
     """
     rectified = tf.nn.relu(inputs)
     pooled = tf.nn.max_pool2d(rectified, 2, 2, "VALID")

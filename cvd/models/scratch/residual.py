@@ -13,7 +13,7 @@ STEM = 5  # side of the first kernel
 def build_residual(
     *, size_px: int, width: int, depth: int, dropout: float, dtype: str = "float32", for_training: bool = False
 ) -> keras.Model:
-    """A small Xception (Chollet 2017; Deep Learning with Python, 2nd ed., section 9.3.5), rescaling inside.
+    """Build a small Xception (Chollet 2017; Deep Learning with Python, 2nd ed., section 9.3.5), rescaling inside.
 
     Five stages of residual blocks, each of two separable convolutions behind BatchNorm and ReLU; the first block of a
     stage halves the side and doubles the filters. Global average pooling. It departs from the book's in three things,
@@ -28,8 +28,7 @@ def build_residual(
         depth: blocks of a stage, at least 1.
         dropout: share of the pooled features dropped in training, 0..0.95; 0 leaves the layer out.
         dtype: policy of the hidden layers, "float32" or "mixed_bfloat16"; pixels and logit are float32 either way.
-        for_training: normalise with `FusedNormalization`, in less time; a model to be saved is built without. The
-            weights are the same ones in the same order.
+        for_training: normalise with `FusedNormalization`, in less time; the weights are in the same order.
 
     Returns:
         Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32; positive means dog.
@@ -115,14 +114,7 @@ def _convolve(
     x: keras.KerasTensor, filters: int, size: int, strides: int, *, name: str, dtype: str
 ) -> keras.KerasTensor:
     return keras.layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-        dtype=dtype,
+        filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal", name=name, dtype=dtype
     )(x)
 
 

@@ -10,21 +10,15 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock takes a seco
 
 
 def insert_entry(text: str, place: Sequence[str | int], line: str) -> str:
-    """Insert a line as the last entry of a mapping.
-
-    Args:
-        text: of the YAML file.
-        place: the keys and indices that lead to the mapping.
-        line: the entry, without indentation.
+    """Insert a line, without indentation, as the last entry of the mapping to which keys and indices lead.
 
     Raises:
         InputError: the mapping is absent, empty or written on one line.
     """
     mapping = _find_node(text, place)
     if not isinstance(mapping, yaml.MappingNode) or mapping.flow_style or not mapping.value:
-        raise InputError(
-            f"{'.'.join(map(str, place))} is no list of entries, a line each: write {line!r} there by hand"
-        )
+        name = ".".join(map(str, place))
+        raise InputError(f"{name} is no list of entries, a line each: write {line!r} there by hand")
     (first, _), (_, last) = mapping.value[0], mapping.value[-1]
     lines = text.splitlines(keepends=True)
     end = _find_end(last)
@@ -43,7 +37,7 @@ def remove_entry(text: str, place: Sequence[str | int], key: str) -> str:
 
 
 def list_entries(text: str, place: Sequence[str | int]) -> list[str]:
-    """The keys of a mapping; none where it is absent."""
+    """List the keys of a mapping; none where it is absent."""
     mapping = _find_node(text, place)
     return [name.value for name, _ in mapping.value] if isinstance(mapping, yaml.MappingNode) else []
 

@@ -10,7 +10,6 @@ from cvd.runtime.params.loading import Params
 from cvd.runtime.params.variants import BackboneVariant
 
 READS = {"files": "data/images", "shards": "data/shards", "features": "data/features"}
-SCRATCH, BACKBONE = "cvd/models/scratch", "models/backbone"
 
 
 @dataclass(frozen=True)
@@ -24,10 +23,6 @@ class Entry:
     like: str
     base: str
 
-    def list_sections(self) -> list[str]:
-        """The sections of params.yaml that a training reads, besides `train` and the variants' blocks."""
-        return list(dict.fromkeys([self.pixels, self.section]))
-
 
 def place_variant(params: Params, name: str) -> Entry:
     """Derive a variant's line from its block.
@@ -38,9 +33,10 @@ def place_variant(params: Params, name: str) -> Entry:
     variant = params.variants.get(name)
     if variant is None:
         raise InputError(f"variant {name!r} is not in params.yaml: expected one of {', '.join(params.variants)}")
-    pixels, network = "image", SCRATCH
+    pixels, network = "image", "cvd/models/scratch"
     if isinstance(variant, BackboneVariant):
-        pixels, network = "backbone", f"models/{variant.starts_from}.keras" if variant.starts_from else BACKBONE
+        pixels = "backbone"
+        network = f"models/{variant.starts_from}.keras" if variant.starts_from else "models/backbone"
     line = params.trace(name)
     return Entry(
         reads=READS[variant.input],
@@ -60,36 +56,29 @@ def check_entry(params: Params, name: str, given: Entry) -> None:
     """
     for key, needed in asdict(place_variant(params, name)).items():
         if (said := getattr(given, key)) != needed:
-            raise InputError(
-                f"dvc.yaml's graph gives {name} `{key}: {said}`, but its block in params.yaml needs "
-                f"`{key}: {needed}`: write that there, or run `cvd add {name}`"
-            )
+            need = f"its block in params.yaml needs `{key}: {needed}`: write that there, or run `cvd add {name}`"
+            raise InputError(f"dvc.yaml's graph gives {name} `{key}: {said}`, but {need}")
 
 
 def describe_configuration(params: Params, name: str) -> dict[str, object]:
     """The parameters that a variant's result follows from, nested as in params.yaml."""
-    sections = ["train", *place_variant(params, name).list_sections()]
-    chosen = {section: getattr(params, section).model_dump() for section in sections}
+    entry = place_variant(params, name)
+    chosen = {section: getattr(params, section).model_dump() for section in ("train", entry.pixels, entry.section)}
     return {"seed": params.seed, "variants": {name: params.variants[name].model_dump()}, **chosen}
 
 
 def choose_networks(params: Params, names: Sequence[str] | None, models: Path) -> list[str]:
-    """Choose the trained networks to set side by side.
+    """Choose the trained networks, `models`/VARIANT.keras, to set side by side.
 
-    Args:
-        params: whose order they have.
-        names: variants; None: all that are trained on all images, of equal networks the first.
-        models: folder of VARIANT.keras; a file without a block in params.yaml is left out.
+    Without `names`: all of params.yaml that are trained on all images, in its order, of equal networks the first.
 
     Raises:
         InputError: a named one is not there, or there is none.
     """
+    for name in names or ():
+        if not (path := models / f"{name}.keras").is_file():
+            raise InputError(f"variant {name!r} has no network {path}: `cvd add {name}`, then `dvc repro` trains it")
     if names is not None:
-        for name in names:
-            if not (path := models / f"{name}.keras").is_file():
-                raise InputError(
-                    f"variant {name!r} has no network {path}: `cvd add {name}`, then `dvc repro` trains it"
-                )
         return list(names)
     firsts: dict[str, str] = {}  # by content: `tfrecord` is `baseline` once more
     for name, variant in params.variants.items():

@@ -8,29 +8,12 @@ import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from cvd.runtime.errors import InputError, describe_faults
-from cvd.runtime.params.sections import (
-    Activations,
-    Augment,
-    Augmentations,
-    Backbone,
-    Compare,
-    Data,
-    Evaluate,
-    Explanations,
-    Filters,
-    GradCam,
-    Image,
-    Section,
-    Seed,
-    Shard,
-    Split,
-    Train,
-)
+from cvd.runtime.params import sections
+from cvd.runtime.params.sections import Section
 from cvd.runtime.params.variants import AnyVariant, BackboneVariant, PlainVariant, Variant, resolve_blocks, trace_block
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
 
 KINDS = Variant.__subclasses__()
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -40,22 +23,22 @@ _TAKEN = ("comparison", "data", "explanations", "timings")  # files in metrics/ 
 class Params(Section):
     """All of params.yaml."""
 
-    seed: Seed
-    data: Data
-    split: Split
-    image: Image
-    shard: Shard
-    backbone: Backbone
-    train: Train
-    augment: Augment
+    seed: sections.Seed
+    data: sections.Data
+    split: sections.Split
+    image: sections.Image
+    shard: sections.Shard
+    backbone: sections.Backbone
+    train: sections.Train
+    augment: sections.Augment
     variants: dict[str, AnyVariant] = Field(min_length=1)
-    evaluate: Evaluate
-    compare: Compare
-    augmentations: Augmentations
-    activations: Activations
-    filters: Filters
-    gradcam: GradCam
-    explanations: Explanations
+    evaluate: sections.Evaluate
+    compare: sections.Compare
+    augmentations: sections.Augmentations
+    activations: sections.Activations
+    filters: sections.Filters
+    gradcam: sections.GradCam
+    explanations: sections.Explanations
     _blocks: dict[str, Any] = PrivateAttr(default_factory=dict)  # of `variants`, as they are written
 
     def trace(self, name: str) -> list[str]:
@@ -66,30 +49,24 @@ class Params(Section):
     def _check_blocks(self) -> Self:
         for name, variant in self.variants.items():
             if not _NAME.fullmatch(name):
-                raise ValueError(
-                    f"variants has {name!r}: files are named by it, so it may hold letters, digits, _ and - only"
-                )
+                rule = "files are named by it, so it may hold letters, digits, _ and - only"
+                raise ValueError(f"variants has {name!r}: {rule}")
             if name in _TAKEN:
                 raise ValueError(f"variants has {name!r}, but metrics/{name}.json is another file: choose another name")
-            if isinstance(variant, PlainVariant) and self.image.size_px < 3 * 2**variant.depth - 2:
-                raise ValueError(
-                    f"variants.{name}.depth is {variant.depth}: so many convolutions need image.size_px of at least "
-                    f"{3 * 2**variant.depth - 2}, but it is {self.image.size_px}"
-                )
+            if isinstance(variant, PlainVariant) and self.image.size_px < (least := 3 * 2**variant.depth - 2):
+                need = f"so many convolutions need image.size_px of at least {least}, but it is {self.image.size_px}"
+                raise ValueError(f"variants.{name}.depth is {variant.depth}: {need}")
         return self
 
     @model_validator(mode="after")
     def _check_variants(self) -> Self:
-        named = {
-            f"{section}.variants": getattr(self, section).variants or () for section in ("gradcam", "explanations")
-        }
+        named = {f"{name}.variants": getattr(self, name).variants or () for name in ("gradcam", "explanations")}
         for name, variant in self.variants.items():
             if isinstance(variant, BackboneVariant) and (start := variant.starts_from) is not None:
                 named[f"variants.{name}.starts_from"] = [start]
                 if start == name or (start in self.variants and self.variants[start].network != "backbone"):
-                    raise ValueError(
-                        f"variants.{name}.starts_from is {start!r}: it must name another of the backbone's"
-                    )
+                    rule = "it must name another of the backbone's"
+                    raise ValueError(f"variants.{name}.starts_from is {start!r}: {rule}")
         for key, names in named.items():
             for name in names:
                 if name not in self.variants:

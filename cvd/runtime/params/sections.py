@@ -19,11 +19,9 @@ def _check_images(value: object, check: Callable[[object], Any]) -> Any:
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=1)]
-Images = Annotated[
-    Annotated[int, Field(ge=1, le=1000)] | Annotated[list[str], Field(min_length=1)], WrapValidator(_check_images)
-]
-Layers = Annotated[list[str], Field(min_length=1)] | None
-Names = Annotated[list[str], Field(min_length=1)] | None
+Texts = Annotated[list[str], Field(min_length=1)]
+Names = Texts | None
+Images = Annotated[Annotated[int, Field(ge=1, le=1000)] | Texts, WrapValidator(_check_images)]
 
 
 class Section(BaseModel):
@@ -89,9 +87,8 @@ class Backbone(Section):
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
         if self.weights == "torchvision" and self.name != "MobileNetV2":
-            raise ValueError(
-                f"weights 'torchvision' exist for MobileNetV2 only, not {self.name}: use 'imagenet' or 'random'"
-            )
+            advice = "use 'imagenet' or 'random'"
+            raise ValueError(f"weights 'torchvision' exist for MobileNetV2 only, not {self.name}: {advice}")
         return self
 
 
@@ -140,14 +137,14 @@ class Activations(Section):
     """The export of intermediate activations."""
 
     images: Images
-    layers: Layers
+    layers: Names
     channels: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None
 
 
 class Filters(Section):
     """The export of what each filter looks for."""
 
-    layers: Layers
+    layers: Names
     n_filters: int = Field(ge=1, le=4096)
     size_px: int = Field(ge=32, le=512)
     steps: int = Field(ge=1, le=5000)
@@ -159,7 +156,7 @@ class GradCam(Section):
 
     variants: Names
     images: Images
-    layers: Layers
+    layers: Names
     method: Method
     mistakes: int = Field(ge=1, le=50)
     photos: str
@@ -171,6 +168,6 @@ class Explanations(Section):
 
     variants: Names
     methods: Annotated[list[Method], Field(min_length=1)]
-    layers: Layers
+    layers: Names
     images: Images
     perturbed: int = Field(ge=1, le=1000)

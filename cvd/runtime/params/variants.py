@@ -33,10 +33,8 @@ class Variant(Section):
     @model_validator(mode="after")
     def _check_training(self) -> Self:
         if self.weight_decay and self.optimizer != "adamw":
-            raise ValueError(
-                f"weight_decay {self.weight_decay:g} is adamw's, but optimizer is {self.optimizer!r}: "
-                "set weight_decay to 0, or use l2"
-            )
+            cause = f"weight_decay {self.weight_decay:g} is adamw's, but optimizer is {self.optimizer!r}"
+            raise ValueError(f"{cause}: set weight_decay to 0, or use l2")
         return self
 
 
@@ -69,20 +67,16 @@ class BackboneVariant(Variant):
 
     @model_validator(mode="after")
     def _check_input(self) -> Self:
-        for key, is_contrary in (
-            ("augment", self.augment),
-            ("pretrained", not self.pretrained),
-            ("unfreeze", self.unfreeze > 0),
-        ):
+        contrary = {"augment": self.augment, "pretrained": not self.pretrained, "unfreeze": self.unfreeze > 0}
+        for key, is_contrary in contrary.items():
             if self.input == "features" and is_contrary:
                 raise ValueError(
                     f"{key} {str(getattr(self, key)).lower()} needs images, but input 'features' is the frozen, "
                     "pretrained backbone's output on clean ones: set input to files"
                 )
         if self.starts_from is not None and not self.pretrained:
-            raise ValueError(
-                f"pretrained false draws random weights, but starts_from is {self.starts_from!r}: set it to null"
-            )
+            cause = f"pretrained false draws random weights, but starts_from is {self.starts_from!r}"
+            raise ValueError(f"{cause}: set it to null")
         return self
 
 
@@ -90,7 +84,7 @@ AnyVariant = Annotated[PlainVariant | ResidualVariant | BackboneVariant, Field(d
 
 
 def trace_block(name: str, blocks: Mapping[str, Any]) -> list[str]:
-    """The names of the blocks that a block follows from: its own, the one that it is like, the one that this is like.
+    """List the names of a block, of the one that it is like, and of the one that this is like.
 
     Raises:
         InputError: `like` names no block, or goes deeper.
@@ -103,25 +97,23 @@ def trace_block(name: str, blocks: Mapping[str, Any]) -> list[str]:
             raise InputError(f"params: variants.{line[-1]}.like is {other!r}: it must name one of {others}")
         line.append(other)
         if len(line) > 1 + DEEPEST:
-            raise InputError(
-                f"params: variants.{name}.like goes {len(line) - 1} blocks deep ({' > '.join(line)}): {DEEPEST} at most"
-            )
+            depth = f"{len(line) - 1} blocks deep ({' > '.join(line)})"
+            raise InputError(f"params: variants.{name}.like goes {depth}: {DEEPEST} at most")
     return line
 
 
 def resolve_blocks(blocks: Mapping[str, Any]) -> dict[str, Any]:
-    """Blocks of `variants` with `like` replaced by the keys of the block that it names.
+    """Replace `like` in the blocks of `variants` by the keys of the block that it names.
 
     Raises:
         InputError: `like` names no block, or goes too deep.
     """
-    resolved = {}
+    resolved = dict(blocks)
     for name, block in blocks.items():
-        whole: Any = block
         if isinstance(block, Mapping) and "like" in block:
-            whole = {}
+            whole: dict[str, Any] = {}
             for ancestor in reversed(trace_block(name, blocks)):
                 whole |= blocks[ancestor] if isinstance(blocks[ancestor], Mapping) else {}
             del whole["like"]
-        resolved[name] = whole
+            resolved[name] = whole
     return resolved

@@ -20,17 +20,11 @@ class WorkerLostError(InputError, ConnectionError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Who takes part, and which of them this process is.
+    """Who takes part, and which of them this process is."""
 
-    Attributes:
-        tasks: job and index, as TensorFlow names it, of each process; the chief is the first.
-        addresses: host:port of each.
-        rank: of this process in these lists.
-    """
-
-    tasks: list[tuple[str, int]]
-    addresses: list[str]
-    rank: int
+    tasks: list[tuple[str, int]]  # TensorFlow's job and index of each process; the chief is the first
+    addresses: list[str]  # host:port of each
+    rank: int  # of this process in these lists
 
     def __len__(self) -> int:
         return len(self.tasks)
@@ -92,7 +86,7 @@ def has_other_chief() -> bool:
 
 
 def find_role(strategy: str, environment: Mapping[str, str] = os.environ) -> Cluster | None:
-    """The cluster that a training with `train.strategy` takes part in; None when it runs in one process.
+    """Find the cluster that a training with `train.strategy` takes part in; None when it runs in one process.
 
     Raises:
         InputError: TF_CONFIG is missing, unusable, or set although the strategy does not use it.
@@ -111,9 +105,7 @@ def find_role(strategy: str, environment: Mapping[str, str] = os.environ) -> Clu
 
 
 def meet_peers(cluster: Cluster, seconds: float = START_SECONDS) -> None:
-    """Wait until every process of the cluster listens; TensorFlow would wait silently for an hour.
-
-    This process listens too until it has seen the others. TensorFlow then takes over the port.
+    """Listen, and wait until every process of the cluster does; TensorFlow would wait silently for an hour.
 
     Raises:
         InputError: this process cannot listen where TF_CONFIG says.
@@ -128,7 +120,7 @@ def meet_peers(cluster: Cluster, seconds: float = START_SECONDS) -> None:
             "end the process that has it, or name another in every TF_CONFIG"
         ) from None
     deadline = time.monotonic() + seconds
-    with listener:
+    with listener:  # until the others are there; then TensorFlow takes over the port
         for rank in range(len(cluster)):
             if rank != cluster.rank:
                 _await_peer(cluster, rank, deadline, seconds)

@@ -10,9 +10,8 @@ from cvd.training.distributed.loop import SeveralDevices
 def join_training(strategy: str) -> OneDevice:
     """Start what `train.strategy` and TF_CONFIG ask for, before TensorFlow does anything else.
 
-    Args:
-        strategy: `one`; `mirrored`: a copy of the network on each GPU or, without any, on each of two halves of the
-            processor, to try it; `multi_worker`: one on each GPU, or the processor, of every process.
+    `mirrored` puts a copy of the network on each GPU or, without any, on each of two halves of the processor, to try
+    it. `multi_worker` puts one on each GPU, or the processor, of every process.
 
     Raises:
         InputError: the strategy and TF_CONFIG do not fit together, or this process cannot listen where TF_CONFIG says.

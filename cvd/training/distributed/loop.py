@@ -1,6 +1,7 @@
 """The training loop of several processors or machines, where `fit` fails in Keras 3 or weighs uneven shares wrongly."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -34,30 +35,20 @@ class SeveralDevices(Workers):
         """
         prepare_model(model)
         steps = _Steps(model, self, train)
+        stream = partial(stream_parts, batch_size=batches.batch_size, at_least=self.n_local)
+        order = partial(order_examples, len(train), seed=batches.seed)
         callbacks = keras.callbacks.CallbackList([callback], model=model)
         model.stop_training = False
         callbacks.on_train_begin()
         for epoch in range(batches.first_epoch, batches.epochs):
             callbacks.on_epoch_begin(epoch)
-            shares = stream_parts(
-                train,
-                self.find_part(train),
-                order=lambda epoch: order_examples(len(train), seed=batches.seed, epoch=epoch),
-                epochs=range(epoch, epoch + 1),
-                batch_size=batches.batch_size,
-                at_least=self.n_local,
-                augment=batches.augment,
-            )
+            part = self.find_part(train)
+            epochs = range(epoch, epoch + 1)
+            shares = stream(train, part, order=lambda n: order(epoch=n), epochs=epochs, augment=batches.augment)
             logs = steps.run(shares, callbacks, len(train))
             callbacks.on_test_begin()
-            shares = stream_parts(
-                validation,
-                self.find_part(validation),
-                order=lambda _: np.arange(len(validation)),
-                epochs=range(1),
-                batch_size=batches.batch_size,
-                at_least=self.n_local,
-            )
+            part = self.find_part(validation)
+            shares = stream(validation, part, order=lambda _: np.arange(len(validation)), epochs=range(1))
             measured = steps.run(shares, None, len(validation))
             callbacks.on_test_end()
             callbacks.on_epoch_end(epoch, logs | {f"val_{name}": value for name, value in measured.items()})
@@ -67,14 +58,11 @@ class SeveralDevices(Workers):
 
 
 def prepare_model(model: keras.Model) -> None:
-    """Prepare a compiled model for a strategy.
-
-    BatchNorm takes the statistics of the whole batch, as on one device, not of each replica's share. Our fused
-    optimizers work on one device only, so the optimizer steps as Keras' own does, on the same state.
-    """
+    """Prepare a compiled model for a strategy."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
+            layer.synchronized = True  # statistics of the whole batch, as on one device, not of each replica's share
+    # Our fused optimizers work on one device only: step as Keras' own does, on the same state.
     optimizer = model.optimizer
     stock: Any = next(kind for kind in type(optimizer).__mro__ if kind.__module__.startswith("keras."))
     optimizer.update_step = MethodType(stock.update_step, optimizer)
@@ -93,12 +81,13 @@ class _Steps:
             tf.TensorSpec((), tf.float32),
         ]
         self._train = tf.function(lambda *share: self._spread(self._learn, share), input_signature=signature)
-        self._validate = tf.function(lambda *share: self._spread(self._measure, share), input_signature=signature)
+        measure = partial(self._evaluate, training=False)
+        self._validate = tf.function(lambda *share: self._spread(measure, share), input_signature=signature)
 
     def run(
         self, shares: Iterable[PartOfBatch], callbacks: keras.callbacks.CallbackList | None, n: int
     ) -> dict[str, np.float32]:
-        """Train on an epoch's shares, or validate without callbacks; returns means over all workers' n examples."""
+        """Train on an epoch's shares, or validate without callbacks; return means over all workers' n examples."""
         step = self._train if callbacks else self._validate
         totals = []
         with self._workers.explain_losses():
@@ -136,9 +125,6 @@ class _Steps:
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         self._model.optimizer.apply(gradients, variables)  # adds up those of all replicas
         return sums
-
-    def _measure(self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, n_whole: tf.Tensor) -> tf.Tensor:
-        return self._evaluate(images, labels, weights, n_whole, training=False)
 
     def _evaluate(
         self, images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, n_whole: tf.Tensor, *, training: bool

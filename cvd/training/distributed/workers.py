@@ -27,29 +27,21 @@ LOST = (
 
 
 class Workers(OneDevice):
-    """A strategy of TensorFlow, and this process' place in it.
-
-    Attributes:
-        strategy: MirroredStrategy or MultiWorkerMirroredStrategy.
-        cluster: the processes.
-        n_replicas: copies of the network, in all processes.
-        n_local: those of this process.
-    """
+    """A strategy of TensorFlow, and this process' place in it."""
 
     def __init__(self, strategy: tf.distribute.Strategy, cluster: Cluster) -> None:
         self.strategy = strategy
         self.cluster = cluster
-        self.n_workers = len(cluster)
-        self.worker = cluster.rank
-        self.n_replicas: int = strategy.num_replicas_in_sync
-        self.n_local = self.n_replicas // self.n_workers
+        self.n_workers, self.worker = len(cluster), cluster.rank
+        self.n_replicas: int = strategy.num_replicas_in_sync  # copies of the network, in all processes
+        self.n_local = self.n_replicas // self.n_workers  # those of this process
 
     def scope(self) -> AbstractContextManager[object]:
         """Where model and optimizer must be made."""
         return self.strategy.scope()
 
     def add_up(self, array: np.ndarray) -> np.ndarray:
-        """The sum of the workers' arrays, of one shape: on all of them the same; exact where all but one are 0."""
+        """Sum the workers' arrays, of one shape: the same on all of them; exact where all but one are 0."""
         if self.n_workers == 1:
             return array
         value = array if array.dtype in (np.float32, np.float64) else array.astype(np.int64)
@@ -63,18 +55,18 @@ class Workers(OneDevice):
             return self.strategy.reduce("SUM", values, axis=None).numpy().astype(array.dtype)
 
     def share(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The chief's arrays, on all workers; those of the others give only shapes and types."""
+        """Give the chief's arrays to all workers, whose own give only shapes and types."""
         return [self.add_up(array if self.is_chief else np.zeros_like(array)) for array in arrays]
 
     def share_text(self, text: str) -> str:
-        """The chief's text, on all workers."""
+        """Give the chief's text to all workers."""
         data = np.frombuffer(text.encode(), np.uint8)
         (n,) = self.share([np.array([len(data)])])
         (shared,) = self.share([data if self.is_chief else np.zeros(int(n[0]), np.uint8)])
         return shared.tobytes().decode()
 
     def share_state(self, state: TrainingState | None, model: keras.Model) -> TrainingState | None:
-        """The chief's state, on all workers; see `OneDevice.share_state`."""
+        """Give the chief's state to all workers; see `OneDevice.share_state`."""
         if self.n_workers == 1:
             return state
         text = json.dumps({name: getattr(state, name) for name in LISTS} if state else None)
@@ -103,11 +95,7 @@ class Workers(OneDevice):
 
     @contextmanager
     def explain_losses(self) -> Iterator[None]:
-        """Say in one line which process is gone.
-
-        Raises:
-            WorkerLostError: a process of the cluster does not answer.
-        """
+        """Say in one line, with a WorkerLostError, which process of the cluster is gone."""
         try:
             yield
         except LOST as error:

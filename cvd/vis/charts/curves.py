@@ -14,17 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from cvd.evaluation.overfitting import find_best_epoch
 from cvd.evaluation.verdict import format_points
-from cvd.vis.charts.themes import (
-    LIGHT,
-    NARROW,
-    Theme,
-    choose_colours,
-    create_figure,
-    dress_axes,
-    hide_lines,
-    write_legend,
-    write_title,
-)
+from cvd.vis.charts.themes import LIGHT, NARROW, Theme, choose_colours
 
 DASHES = (0, (3, 1.5))  # of training curves
 LONGER = 2.5  # times the epochs of the shortest, up to which all share an axis of epochs
@@ -34,13 +24,8 @@ N_ACROSS = 4  # variants side by side before a new row begins
 def draw_curves(curves: dict[str, pd.DataFrame], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
     """Draw training and validation accuracy and loss of each variant in small multiples, the gap shaded.
 
-    All share their axes. Only where one variant was trained far longer than another, each has an axis of epochs of
-    its own: else the shorter curve would be a sliver.
-
-    Args:
-        curves: of each variant, as of `cvd.evaluation.overfitting.tabulate_curves`.
-        theme: colours.
-        tall: a row for each variant, for narrow screens, instead of a column.
+    All share their axes; where one variant was trained far longer than another, each has its own axis of epochs.
+    `curves` are as of `cvd.evaluation.overfitting.tabulate_curves`; `tall` gives each a row instead of a column.
     """
     colours = choose_colours(curves, theme)
     n = len(curves)
@@ -48,7 +33,7 @@ def draw_curves(curves: dict[str, pd.DataFrame], *, theme: Theme = LIGHT, tall: 
     n_blocks = -(-n // n_across)
     shape = (n, 2) if tall else (2 * n_blocks, n_across)
     size = (NARROW, 1.9 * n + 0.9) if tall else (max(2.7 * n_across, 4.4), 5.2 * n_blocks + 0.5)
-    figure = create_figure(*size, theme)
+    figure = theme.create_figure(*size)
     grid = figure.subplots(*shape, squeeze=False)
     limits = _find_limits(list(curves.values()))
     lengths = [len(frame) for frame in curves.values()]
@@ -65,14 +50,13 @@ def draw_curves(curves: dict[str, pd.DataFrame], *, theme: Theme = LIGHT, tall: 
             else:
                 axes.tick_params(labelleft=False)
             used.append(axes)
-        write_title(pair[0], name, f"{len(frame)} epochs", colour=colours[name], theme=theme)
+        theme.write_title(pair[0], name, f"{len(frame)} epochs", colours[name])
         if not tall or i == n - 1:
-            pair[1].set_xlabel("epoch")
-        if tall and i == n - 1:
-            pair[0].set_xlabel("epoch")
+            for axes in pair if tall else pair[1:]:
+                axes.set_xlabel("epoch")
     for axes in set(grid.flat) - set(used):
         axes.set_visible(False)
-    write_legend(figure, _list_handles(theme), theme, n_columns=4 if size[0] > 6.6 else 2)
+    theme.write_legend(figure, _list_handles(theme), n_columns=4 if size[0] > 6.6 else 2)
     return figure
 
 
@@ -92,11 +76,8 @@ def _find_limits(frames: Sequence[pd.DataFrame]) -> dict[str, tuple[float, float
 
 
 def draw_panel(axes: Axes, frame: pd.DataFrame, what: str, *, colour: str, theme: Theme) -> None:
-    """Draw accuracy or loss of a variant: training dashed, validation solid, the gap shaded, its last value written.
-
-    A ring marks the epoch of the lowest validation loss.
-    """
-    dress_axes(axes, theme)
+    """Draw accuracy or loss: training dashed, validation solid, the gap shaded, a ring at the best epoch."""
+    theme.dress(axes)
     limits = _find_limits([frame])
     axes.set(xlim=limits["epoch"], ylim=limits[what])
     epochs, train, validation = frame["epoch"], frame[what], frame[f"val_{what}"]
@@ -104,34 +85,24 @@ def draw_panel(axes: Axes, frame: pd.DataFrame, what: str, *, colour: str, theme
     axes.plot(epochs, train, color=colour, linewidth=1.6, linestyle=DASHES)
     axes.plot(epochs, validation, color=colour, linewidth=2.0)
     best_epoch = find_best_epoch(frame["val_loss"])
-    ring: dict[str, Any] = {
-        "markersize": 8,
-        "markerfacecolor": theme.paper,
-        "markeredgecolor": colour,
-        "markeredgewidth": 2,
-    }
-    axes.plot(best_epoch, validation.iloc[best_epoch - 1], "o", **ring)
+    axes.plot(best_epoch, validation.iloc[best_epoch - 1], "o", markersize=8, **theme.hollow(colour))
     gap = float(frame[f"{what}_gap"].iloc[-1])
-    text = (
-        f"gap {format_points(gap, sign=False)} points"
-        if what == "accuracy"
-        else f"gap {round(gap, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # 0.0: no minus before nothing
-    )
-    y, side = (0.05, "bottom") if what == "accuracy" else (0.95, "top")
-    look: dict[str, Any] = {"fontsize": 9, "color": theme.ink, "bbox": hide_lines(theme)}
-    axes.text(0.97, y, text, transform=axes.transAxes, ha="right", va=side, **look)
+    if what == "accuracy":
+        text, y, side = f"gap {format_points(gap, sign=False)} points", 0.05, "bottom"
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    else:  # + 0.0: no minus before nothing
+        text, y, side = f"gap {round(gap, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}"), 0.95, "top"
+    place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": side}
+    axes.text(0.97, y, text, **place, fontsize=9, color=theme.ink, bbox=theme.hide_lines())
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    if what == "accuracy":
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def _list_handles(theme: Theme) -> list[Any]:
     draw_line = partial(Line2D, [], [], color=theme.muted)
-    ring: dict[str, Any] = {"marker": "o", "markersize": 8, "markerfacecolor": theme.paper, "markeredgewidth": 2}
     return [
         draw_line(linewidth=1.6, linestyle=DASHES, label="training"),
         draw_line(linewidth=2.0, label="validation"),
         Patch(color=theme.muted, alpha=theme.fill + 0.1, linewidth=0, label="gap"),
-        draw_line(**ring, linestyle="", label="lowest validation loss"),
+        draw_line(marker="o", markersize=8, **theme.hollow(theme.muted), linestyle="", label="lowest validation loss"),
     ]

@@ -13,30 +13,15 @@ from cvd.evaluation.figures import Metrics
 from cvd.evaluation.verdict import format_percent
 from cvd.runtime.vocabulary import LABELS
 from cvd.vis.charts.curves import N_ACROSS, draw_panel
-from cvd.vis.charts.themes import (
-    LIGHT,
-    NARROW,
-    Theme,
-    choose_colours,
-    create_figure,
-    dress_axes,
-    measure_contrast,
-    write_title,
-)
+from cvd.vis.charts.themes import LIGHT, NARROW, Theme, choose_colours, measure_contrast
 
 STYLES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 
 
 def draw_roc(tables: dict[str, pd.DataFrame], *, aucs: dict[str, float], theme: Theme = LIGHT) -> Figure:
-    """Draw the ROC curves of all variants on the test images in one square; dog is the positive label.
-
-    Args:
-        tables: of each variant, `roc` of `cvd.evaluation.measures.tabulate_test`.
-        aucs: area under each curve.
-        theme: colours.
-    """
+    """Draw the ROC curves of all variants, tables of `cvd.evaluation.measures.tabulate_test`; positive: dog."""
     colours = choose_colours(tables, theme)
-    figure = create_figure(NARROW, NARROW, theme)
+    figure = theme.create_figure(NARROW, NARROW)
     axes = figure.subplots()
     _frame_square(axes, "cats taken for dogs", "dogs recognised", theme)
     for i, (name, table) in enumerate(tables.items()):
@@ -54,7 +39,7 @@ def draw_roc(tables: dict[str, pd.DataFrame], *, aucs: dict[str, float], theme: 
 
 
 def _frame_square(axes: Axes, x: str, y: str, theme: Theme) -> None:
-    dress_axes(axes, theme)
+    theme.dress(axes)
     axes.plot([0, 1], [0, 1], color=theme.muted, linewidth=1, linestyle=(0, (2, 3)))
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
@@ -65,21 +50,15 @@ def _frame_square(axes: Axes, x: str, y: str, theme: Theme) -> None:
 def draw_reliability(
     tables: dict[str, pd.DataFrame], *, eces: dict[str, float], theme: Theme = LIGHT, tall: bool = False
 ) -> Figure:
-    """Draw the reliability of each variant on the test images: how often "p% dog" is a dog.
+    """Draw how often "p% dog" is a dog among each variant's test images; the area of a mark is the number of images.
 
-    The area of a mark is the number of images.
-
-    Args:
-        tables: of each variant, as of `cvd.evaluation.statistics.tabulate_reliability`.
-        eces: calibration error of each.
-        theme: colours.
-        tall: two side by side, for narrow screens.
+    `tables` are as of `cvd.evaluation.statistics.tabulate_reliability`; `tall` sets two side by side.
     """
     colours = choose_colours(tables, theme)
-    figure, grid = _create_row(len(tables), 2.7, theme, tall)
+    figure, grid = _create_squares(len(tables), theme, tall)
     for axes, (name, table) in zip(grid, tables.items(), strict=True):
         _draw_reliability(axes, table, colours[name], theme)
-        write_title(axes, name, f"calibration error {eces[name]:.3f}", colour=colours[name], theme=theme)
+        theme.write_title(axes, name, f"calibration error {eces[name]:.3f}", colours[name])
     return figure
 
 
@@ -92,24 +71,18 @@ def _draw_reliability(axes: Axes, table: pd.DataFrame, colour: str, theme: Theme
 
 
 def draw_confusion(counts: dict[str, list[list[int]]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
-    """Draw confusion matrices: rows are what an image is, columns what it was taken for; shade is the share of the row.
-
-    Args:
-        counts: of each variant, (2, 2).
-        theme: colours.
-        tall: two side by side, for narrow screens.
-    """
+    """Draw confusion matrices (2, 2): rows are labels, columns answers, the shade is the share of the row."""
     colours = choose_colours(counts, theme)
-    figure, grid = _create_row(len(counts), 2.7, theme, tall)
+    figure, grid = _create_squares(len(counts), theme, tall)
     for axes, (name, matrix) in zip(grid, counts.items(), strict=True):
         _draw_confusion(axes, matrix, colours[name], theme)
         n_wrong = matrix[0][1] + matrix[1][0]
-        write_title(axes, name, f"{n_wrong} of {sum(map(sum, matrix))} wrong", colour=colours[name], theme=theme)
+        theme.write_title(axes, name, f"{n_wrong} of {sum(map(sum, matrix))} wrong", colours[name])
     return figure
 
 
 def _draw_confusion(axes: Axes, counts: list[list[int]], colour: str, theme: Theme) -> None:
-    dress_axes(axes, theme)
+    theme.dress(axes)
     axes.grid(False)
     matrix = np.array(counts)
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
@@ -125,15 +98,11 @@ def _draw_confusion(axes: Axes, counts: list[list[int]], colour: str, theme: The
     axes.set_yticks([0, 1], LABELS)
 
 
-def _create_row(n: int, side: float, theme: Theme, tall: bool) -> tuple[Figure, list[Axes]]:
+def _create_squares(n: int, theme: Theme, tall: bool) -> tuple[Figure, list[Axes]]:
     """Create `n` squares in rows of at most four, or two where it is narrow."""
-    n_across, side = (min(n, 2), NARROW / 2) if tall else (min(n, N_ACROSS), side)
-    n_rows = -(-n // n_across)
-    figure = create_figure(max(side * n_across, 3.4), (side + 0.35) * n_rows, theme)
-    grid = list(figure.subplots(n_rows, n_across, squeeze=False).flat)
-    for axes in grid[n:]:
-        axes.set_visible(False)
-    return figure, grid[:n]
+    n_across, side = (min(n, 2), NARROW / 2) if tall else (min(n, N_ACROSS), 2.7)
+    height = (side + 0.35) * -(-n // n_across)
+    return theme.create_grid(n, n_across, width=max(side * n_across, 3.4), height=height)
 
 
 def draw_variant(
@@ -141,33 +110,27 @@ def draw_variant(
 ) -> Figure:
     """Draw one sheet of a variant: its curves above; ROC, reliability and confusion on the test images below.
 
-    Args:
-        name: of the variant.
-        metrics: as of `cvd.evaluation.measures.evaluate_variant`.
-        curves: as of `cvd.evaluation.overfitting.tabulate_curves`.
-        tables: as of `cvd.evaluation.measures.tabulate_test`.
-        theme: colours.
+    `curves` are as of `evaluation.overfitting.tabulate_curves`, `tables` of `evaluation.measures.tabulate_test`.
     """
     colour = choose_colours([name], theme)[name]
-    figure = create_figure(10.5, 8, theme)
-    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15))
-    above, below = parts[0, 0], parts[1, 0]
+    figure = theme.create_figure(10.5, 8)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15)).flat
     for part in (above, below):
         part.set_facecolor(theme.paper)
     for axes, what in zip(above.subplots(1, 2), ("accuracy", "loss"), strict=True):
         draw_panel(axes, curves, what, colour=colour, theme=theme)
         axes.set_xlabel("epoch")
         note = "training dashed, validation solid; ring: lowest validation loss"
-        write_title(axes, f"{name}: {what}", note, colour=colour, theme=theme)
+        theme.write_title(axes, f"{name}: {what}", note, colour)
     test, roc = metrics["test"], tables["roc"]
     squares = below.subplots(1, 3)
     _frame_square(squares[0], "cats taken for dogs", "dogs recognised", theme)
     squares[0].plot(roc["false_positive_rate"], roc["true_positive_rate"], color=colour, linewidth=2)
-    write_title(squares[0], "ROC", f"AUC {test['auc']:.3f}", colour=colour, theme=theme)
+    theme.write_title(squares[0], "ROC", f"AUC {test['auc']:.3f}", colour)
     _draw_reliability(squares[1], tables["reliability"], colour, theme)
-    write_title(squares[1], "Reliability", f"calibration error {test['ece']:.3f}", colour=colour, theme=theme)
+    theme.write_title(squares[1], "Reliability", f"calibration error {test['ece']:.3f}", colour)
     _draw_confusion(squares[2], test["confusion"], colour, theme)
     interval = f"{format_percent(test['accuracy_low'])} to {format_percent(test['accuracy_high'])}"
     title = f"{format_percent(test['accuracy'])} right"
-    write_title(squares[2], title, f"95% interval {interval}", colour=colour, theme=theme)
+    theme.write_title(squares[2], title, f"95% interval {interval}", colour)
     return figure

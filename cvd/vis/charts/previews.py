@@ -15,6 +15,7 @@ SIDE = 1.5  # of a picture, inches
 GAP, MARGIN = 0.14, 0.3  # between pictures and around them, inches
 TITLE, LINE = 0.62, 0.125  # heights of the title and of a caption's line, inches
 FRAME = 0.035  # width of the original's frame, inches
+MOST_LETTERS = 26  # of an image's name
 ACCENT = "#c44e00"
 SUBTITLE = (
     "Framed: the original. Every copy is one random draw, applied as one warp; beyond the edge its pixels repeat."
@@ -23,29 +24,16 @@ SUBTITLE = (
 
 @dataclass(frozen=True)
 class Preview:
-    """An image and its augmented copies.
-
-    Attributes:
-        name: of the image, for people.
-        image: (h, w, 3), uint8.
-        copies: n arrays like `image`.
-        captions: n lists of short lines, what was done to each copy.
-    """
+    """An image and its augmented copies."""
 
     name: str
-    image: np.ndarray
-    copies: list[np.ndarray]
-    captions: list[list[str]]
+    image: np.ndarray  # (h, w, 3), uint8
+    copies: list[np.ndarray]  # each like `image`
+    captions: list[list[str]]  # of each copy short lines that say what was done to it
 
 
 def draw_previews(previews: list[Preview]) -> Figure:
-    """Draw images one below the other, on a page as large as they need.
-
-    Of each image first the original, framed, then its copies, eight pictures to a line.
-
-    Raises:
-        ValueError: `previews` is empty.
-    """
+    """Draw at least one image, one below the other: the original, framed, then its copies, eight to a line."""
     if not previews:
         raise ValueError("previews is empty: there must be at least one image to draw")
     n_across = min(N_ACROSS, max(len(preview.copies) for preview in previews) + 1)
@@ -72,8 +60,8 @@ def _measure(preview: Preview, n_across: int) -> tuple[int, float]:
 
 
 def _draw_preview(figure: Figure, preview: Preview, top: float, n_across: int, line: float) -> None:
-    pictures = [preview.image, *preview.copies]
-    captions = [["original", _shorten(preview.name)], *preview.captions]
+    name = preview.name if len(preview.name) <= MOST_LETTERS else "…" + preview.name[1 - MOST_LETTERS :]
+    pictures, captions = [preview.image, *preview.copies], [["original", name], *preview.captions]
     for position, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         row, column = divmod(position, n_across)
         left, upper = MARGIN + column * (SIDE + GAP), top - row * line
@@ -110,7 +98,3 @@ def _write(
     """Write a line of text, its top left corner at (left, top) inches."""
     width, height = figure.get_size_inches()
     figure.text(left / width, top / height, text, va="top", ha="left", size=size, color=colour, weight=weight)
-
-
-def _shorten(name: str, length: int = 26) -> str:
-    return name if len(name) <= length else "…" + name[1 - length :]

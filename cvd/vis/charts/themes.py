@@ -18,7 +18,7 @@ from cvd.runtime.vocabulary import HUES, SHADES, SPARE_HUES
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one theme. `paper` lies behind the figure, `ink` and `muted` write on it, `grid` divides it."""
+    """The look of a figure: `paper` lies behind it, `ink` and `muted` write on it, `grid` divides it."""
 
     name: str
     paper: str
@@ -26,6 +26,51 @@ class Theme:
     muted: str
     grid: str
     fill: float  # opacity of shaded areas
+
+    def create_figure(self, width: float, height: float) -> Figure:
+        """Create an empty figure of a size in inches, laid out without overlaps, that needs no display."""
+        layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+        figure = Figure(figsize=(width, height), facecolor=self.paper, layout=layout)
+        FigureCanvasAgg(figure)
+        return figure
+
+    def create_grid(self, n: int, n_across: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
+        """Create a figure of a size in inches with `n` axes in rows of `n_across`; hide the rest of the last row."""
+        figure = self.create_figure(width, height)
+        grid = list(figure.subplots(-(-n // n_across), n_across, squeeze=False).flat)
+        for axes in grid[n:]:
+            axes.set_visible(False)
+        return figure, grid[:n]
+
+    def dress(self, axes: Axes) -> None:
+        """Give axes the common look: no box, a light grid behind, quiet tick labels."""
+        axes.set_facecolor(self.paper)
+        axes.set_axisbelow(True)
+        axes.grid(color=self.grid, linewidth=0.8)
+        axes.tick_params(length=0, colors=self.muted, labelsize=9)
+        axes.xaxis.label.set(color=self.muted, fontsize=9)
+        axes.yaxis.label.set(color=self.muted, fontsize=9)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+
+    def write_title(self, axes: Axes, title: str, subtitle: str, colour: str) -> None:
+        """Write a bold title in its colour and a quiet line under it, both at the left edge of the axes."""
+        axes.set_title(subtitle, loc="left", fontsize=9, color=self.muted, pad=6)
+        place: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 20), "textcoords": "offset points"}
+        axes.annotate(title, (0, 1), **place, color=colour, fontsize=12, fontweight="bold")
+
+    def write_legend(self, figure: Figure, handles: list, *, n_columns: int) -> None:
+        """Write a legend under all axes."""
+        look: dict[str, Any] = {"frameon": False, "fontsize": 9, "labelcolor": self.ink, "handlelength": 2.4}
+        figure.legend(handles=handles, loc="outside lower left", ncols=n_columns, **look)
+
+    def hide_lines(self) -> dict[str, Any]:
+        """Style the box behind a text so that no line runs through it."""
+        return {"facecolor": self.paper, "edgecolor": "none", "alpha": 0.85, "pad": 1.2}
+
+    def hollow(self, colour: str) -> dict[str, Any]:
+        """Style a mark as an outline in a colour."""
+        return {"markerfacecolor": self.paper, "markeredgecolor": colour, "markeredgewidth": 2}
 
 
 NARROW = 4.2  # width of a figure for narrow screens, in inches
@@ -66,60 +111,6 @@ def measure_contrast(colour: ColorType, other: ColorType) -> float:
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     dark, bright = np.sort(linear @ (0.2126, 0.7152, 0.0722))
     return float((bright + 0.05) / (dark + 0.05))
-
-
-def create_figure(width: float, height: float, theme: Theme) -> Figure:
-    """Create an empty figure of a size in inches, laid out without overlaps, that needs no display."""
-    figure = Figure(
-        figsize=(width, height), facecolor=theme.paper, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    )
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def dress_axes(axes: Axes, theme: Theme) -> None:
-    """Give axes the common look: no box, a light grid behind, quiet tick labels."""
-    axes.set_facecolor(theme.paper)
-    axes.set_axisbelow(True)
-    axes.grid(color=theme.grid, linewidth=0.8)
-    axes.tick_params(length=0, colors=theme.muted, labelsize=9)
-    axes.xaxis.label.set(color=theme.muted, fontsize=9)
-    axes.yaxis.label.set(color=theme.muted, fontsize=9)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def write_title(axes: Axes, title: str, subtitle: str, *, colour: str, theme: Theme) -> None:
-    """Write a bold title in its colour and a quiet line under it, both at the left edge of the axes."""
-    axes.set_title(subtitle, loc="left", fontsize=9, color=theme.muted, pad=6)
-    axes.annotate(
-        title,
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(0, 20),
-        textcoords="offset points",
-        color=colour,
-        fontsize=12,
-        fontweight="bold",
-    )
-
-
-def write_legend(figure: Figure, handles: list, theme: Theme, *, n_columns: int) -> None:
-    """Write a legend under all axes."""
-    figure.legend(
-        handles=handles,
-        loc="outside lower left",
-        ncols=n_columns,
-        frameon=False,
-        fontsize=9,
-        labelcolor=theme.ink,
-        handlelength=2.4,
-    )
-
-
-def hide_lines(theme: Theme) -> dict[str, Any]:
-    """Style the box behind a text so that no line runs through it."""
-    return {"facecolor": theme.paper, "edgecolor": "none", "alpha": 0.85, "pad": 1.2}
 
 
 def save_figure(figure: Figure, path: str | Path | BinaryIO, *, dpi: int = 150) -> None:

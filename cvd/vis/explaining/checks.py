@@ -1,12 +1,4 @@
-"""Checks of heat maps: does heat lie where it should, and does it show what the network has learnt?
-
-- Pointing game: the share of heat inside a mask of the animal, and whether the hottest spot is there.
-- Deletion and insertion (Petsiuk et al., RISE, 2018, section 3.2): deletion greys an image's pixels, hottest first, and
-  watches the probability of the class fall; insertion puts them back into a blurred image. A good map has a small area
-  under the first curve and a large one under the second. Both depend on the network: compare with a random order.
-- Cascading randomisation (Adebayo et al., Sanity Checks for Saliency Maps, 2018, section 4): layers are randomised one
-  after the other, from the output down, and maps before and after are compared by rank.
-"""
+"""Checks of heat maps: does heat lie where it should, and does it show what the network has learnt?"""
 
 from __future__ import annotations
 
@@ -31,12 +23,7 @@ N_COPIES = 6  # of a network, from its last layer shuffled to all
 def measure_share(heat: np.ndarray, mask: np.ndarray) -> float:
     """Measure the share of a map's heat inside a mask ("energy-based pointing game", Wang et al. 2020, section 4.3).
 
-    Args:
-        heat: (h', w'), >= 0, of any size: it is laid on the mask's whole picture.
-        mask: (h, w), bool.
-
-    Returns:
-        0 to 1; 0 for an empty map.
+    The map (h', w'), >= 0, is laid on the whole of the mask (h, w), bool. 0 to 1; 0 for an empty map.
     """
     large = upsample_map(heat, *mask.shape).astype(np.float64)
     total = large.sum()
@@ -44,14 +31,10 @@ def measure_share(heat: np.ndarray, mask: np.ndarray) -> float:
 
 
 def is_hit(heat: np.ndarray, mask: np.ndarray, *, tolerance: float = TOLERANCE) -> bool:
-    """Play the pointing game (Zhang et al. 2018): is the hottest spot inside a mask or close enough?
+    """Play the pointing game (Zhang et al. 2018): is the middle of the hottest spot inside a mask or close enough?
 
-    The middle of the hottest spot counts. An empty map points nowhere.
-
-    Args:
-        heat: (h', w'), >= 0, of any size: it is laid on the mask's whole picture.
-        mask: (h, w), bool.
-        tolerance: how far off is still a hit, as a share of the longer side; 0: not at all.
+    The map (h', w'), >= 0, is laid on the whole of the mask (h, w), bool; an empty one points nowhere. `tolerance` is a
+    share of the longer side.
     """
     if not np.any(heat > 0) or not mask.any():
         return False
@@ -65,11 +48,7 @@ def is_hit(heat: np.ndarray, mask: np.ndarray, *, tolerance: float = TOLERANCE) 
 
 
 def order_pixels(heat: np.ndarray, height: int, width: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Order the pixels of an image, hottest first; those of the same heat in random order.
-
-    Returns:
-        (height * width,), int64, indices into the flattened image.
-    """
+    """Order the pixels of an image, hottest first, equal ones at random: (height * width,) int64, flat indices."""
     flat = upsample_map(heat, height, width).ravel()
     return np.lexsort((rng.random(flat.size), -flat))
 
@@ -101,15 +80,13 @@ def measure_area(curve: np.ndarray) -> float:
 
 
 def measure_faithfulness(
-    predict: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
-    maps: np.ndarray,
-    *,
-    signs: np.ndarray,
-    seed: int,
-    n_steps: int = N_STEPS,
+    predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, maps: np.ndarray, *, signs: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measure the areas under the deletion and insertion curves of the probability of the class that a map explains.
+    """Measure the areas under the deletion and insertion curves (Petsiuk et al., RISE, 2018, section 3.2).
+
+    Deletion greys an image's pixels, hottest first, and watches the probability of the class that the map explains;
+    insertion puts them back into a blurred image. A good map has a small first and a large second area. Both depend on
+    the network: compare with a random order.
 
     Args:
         predict: images (m, h, w, 3) -> probability of the class of sign +1, (m,).
@@ -117,7 +94,6 @@ def measure_faithfulness(
         maps: (n, h', w'), >= 0.
         signs: (n,), which class each map explains: +1, or -1 for the other one, of probability 1 - p.
         seed: of the order of equally hot pixels.
-        n_steps: of the curves, at least 1.
 
     Returns:
         Deletion and insertion, (n,) each.
@@ -125,23 +101,18 @@ def measure_faithfulness(
     areas = np.empty((2, len(images)))
     for index, (image, heat, sign) in enumerate(zip(images, maps, signs, strict=True)):
         order = order_pixels(heat, *image.shape[:2], rng=np.random.default_rng([seed, index]))
-        steps = (delete_pixels(image, order, n_steps=n_steps), insert_pixels(image, order, n_steps=n_steps))
-        curve = predict(np.concatenate(steps)).astype(np.float64)
+        curve = predict(np.concatenate([delete_pixels(image, order), insert_pixels(image, order)])).astype(np.float64)
         curve = curve if sign > 0 else 1 - curve
-        areas[:, index] = [measure_area(curve[: n_steps + 1]), measure_area(curve[n_steps + 1 :])]
+        areas[:, index] = [measure_area(curve[: N_STEPS + 1]), measure_area(curve[N_STEPS + 1 :])]
     return areas[0], areas[1]
 
 
 def randomise_from_top(model: keras.Model, *, seed: int, n_copies: int = N_COPIES) -> Iterator[tuple[str, keras.Model]]:
     """Shuffle the weights of more and more layers of a copy, from the output down to the input.
 
-    Values are permuted within each weight array. Their distribution stays, so that maps neither fade nor explode; what
-    training arranged is gone.
-
-    Args:
-        model: any Keras model; it is left as it is.
-        seed: of the shuffling.
-        n_copies: at most; layers are then taken in groups, the topmost first and by itself.
+    Cascading randomisation (Adebayo et al., Sanity Checks for Saliency Maps, 2018, section 4). Values are permuted
+    within each weight array, so that their distribution stays and maps neither fade nor explode. With fewer copies than
+    layers, layers are taken in groups, the topmost first and by itself.
 
     Yields:
         The lowest layer that has been shuffled, and the model, the same object each time.
@@ -158,20 +129,13 @@ def randomise_from_top(model: keras.Model, *, seed: int, n_copies: int = N_COPIE
 
 
 def correlate_maps(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Compute Spearman's rank correlation of each map with its other.
+    """Compute Spearman's rank correlation of each map (n, h, w) with its other: (n,), -1 to 1.
 
-    Args:
-        maps: (n, h, w).
-        others: (n, h, w).
-
-    Returns:
-        (n,), -1 to 1. A map of one value has no ranks: beside another such one it counts as 1, else as 0.
+    A map of one value has no ranks: beside another such one it counts as 1, else as 0.
     """
     correlations = []
     for first, second in zip(maps.reshape(len(maps), -1), others.reshape(len(others), -1), strict=True):
         is_flat = [bool(np.ptp(values) == 0) for values in (first, second)]
-        if any(is_flat):
-            correlations.append(float(all(is_flat)))
-        else:
-            correlations.append(float(np.corrcoef(rankdata(first), rankdata(second))[0, 1]))
+        ranked = all(is_flat) if any(is_flat) else np.corrcoef(rankdata(first), rankdata(second))[0, 1]
+        correlations.append(float(ranked))
     return np.array(correlations)

@@ -1,6 +1,6 @@
-"""Five ways to explain a classifier, a class each: what each gathers from the network, and how it weighs it into maps.
+"""Five ways to explain a classifier: what each gathers from the network, and how it weighs it into maps.
 
-The network is what costs. It runs once for all layers and all signs, and leaves two arrays of each layer.
+The network runs once for all layers and all signs, and leaves two arrays of each layer.
 """
 
 from __future__ import annotations
@@ -14,40 +14,19 @@ import numpy as np
 import tensorflow as tf
 
 from cvd.runtime.errors import InputError
-from cvd.vis.explaining.graphs import (
-    check_classes,
-    check_images,
-    compute_activations,
-    compute_probabilities,
-    linearise_output,
-    make_scorer,
-)
+from cvd.vis.explaining import graphs, weighing
 from cvd.vis.explaining.layers import PIXELS, find_output
-from cvd.vis.explaining.weighing import (
-    combine_grad_cam,
-    combine_grad_cam_plus_plus,
-    combine_hires_cam,
-    combine_path,
-    combine_score_cam,
-    scale_masks,
-)
 
 # What a map is made of, and what that is worth to the class: activations and gradients, for instance.
 Evidence = tuple[np.ndarray, np.ndarray]
 
 
 class Explainer(ABC):
-    """A classifier, some of its layers, and a way to explain it. Compiled at its first call: make it once for many.
-
-    Attributes:
-        title: the method's name for people.
-        unit: of its maps, "" where they have none to speak of.
-        has_layers: whether it explains by the features of layers, or by the pixels themselves.
-    """
+    """A classifier, some of its layers, and a way to explain it. Compiled at its first call: make it once for many."""
 
     title: ClassVar[str]
-    unit: ClassVar[str] = ""
-    has_layers: ClassVar[bool] = True
+    unit: ClassVar[str] = ""  # of its maps; "": none to speak of
+    has_layers: ClassVar[bool] = True  # False: it explains by the pixels themselves
 
     def __init__(self, model: keras.Model, layers: Sequence[str], *, batch_size: int = 16) -> None:
         self.model, self.layers, self.batch_size = model, list(layers), batch_size
@@ -84,8 +63,8 @@ class Explainer(ABC):
             InputError: images, signs or class do not fit.
         """
         checked = [_check_signs(sign) for sign in signs]
-        pixels = check_images(self.model, images)
-        evidence = self.gather(pixels, check_classes(self.model, class_index, len(pixels)))
+        pixels = graphs.check_images(self.model, images)
+        evidence = self.gather(pixels, graphs.check_classes(self.model, class_index, len(pixels)))
         return [{name: self.weigh(evidence[name], sign).astype(np.float32) for name in self.layers} for sign in checked]
 
 
@@ -95,7 +74,7 @@ class GradientExplainer(Explainer):
     def __init__(self, model: keras.Model, layers: Sequence[str], *, batch_size: int = 16) -> None:
         super().__init__(model, layers, batch_size=batch_size)
         # From pixels to the logits and to the activations of all layers.
-        outputs = [linearise_output(model), *(find_output(model, name) for name in layers)]
+        outputs = [graphs.linearise_output(model), *(find_output(model, name) for name in layers)]
         self._network = keras.Model(model.inputs[0], outputs)
         # As one graph TensorFlow fuses convolutions with what follows them: four times as fast as one by one.
         signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32), tf.TensorSpec([None], tf.int64)]
@@ -128,7 +107,7 @@ class GradCam(GradientExplainer):
     Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, 2017, eqs. 1-2.
     """
 
-    title, unit, combine = "Grad-CAM", "logits", staticmethod(combine_grad_cam)
+    title, unit, combine = "Grad-CAM", "logits", staticmethod(weighing.combine_grad_cam)
 
 
 class GradCamPlusPlus(GradientExplainer):
@@ -138,7 +117,7 @@ class GradCamPlusPlus(GradientExplainer):
     Convolutional Networks, 2018, eqs. 10-19.
     """
 
-    title, combine = "Grad-CAM++", staticmethod(combine_grad_cam_plus_plus)
+    title, combine = "Grad-CAM++", staticmethod(weighing.combine_grad_cam_plus_plus)
 
 
 class HiResCam(GradientExplainer):
@@ -148,7 +127,7 @@ class HiResCam(GradientExplainer):
     2020, eq. 3.
     """
 
-    title, unit, combine = "HiResCAM", "logits", staticmethod(combine_hires_cam)
+    title, unit, combine = "HiResCAM", "logits", staticmethod(weighing.combine_hires_cam)
 
 
 class ScoreCam(Explainer):
@@ -158,15 +137,15 @@ class ScoreCam(Explainer):
     pass forward for each channel.
     """
 
-    title, combine = "Score-CAM", staticmethod(combine_score_cam)
+    title, combine = "Score-CAM", staticmethod(weighing.combine_score_cam)
 
     def __init__(self, model: keras.Model, layers: Sequence[str], *, batch_size: int = 32) -> None:
         super().__init__(model, layers, batch_size=batch_size)
-        self._score = make_scorer(model)
+        self._score = graphs.make_scorer(model)
 
     def gather(self, pixels: np.ndarray, classes: np.ndarray) -> dict[str, Evidence]:
         """Activations (n, h', w', k) of each layer, and the probabilities (n, k) of its masked images."""
-        activations = compute_activations(self.model, pixels, layers=self.layers)
+        activations = graphs.compute_activations(self.model, pixels, layers=self.layers)
         return {name: (maps, self._score_masks(maps, pixels, classes)) for name, maps in activations.items()}
 
     def _score_masks(self, activations: np.ndarray, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -179,8 +158,8 @@ class ScoreCam(Explainer):
                 channels = np.moveaxis(activations[index, ..., batch], -1, 0)
                 masks = tf.image.resize(channels[..., None], image.shape[:2]).numpy()[..., 0]
                 # Masks are stretched to 0..1: what a channel does not answer to goes black, (b, h, w, 3).
-                masked = image[None] * scale_masks(masks)[..., None]
-                probabilities[index, batch] = compute_probabilities(self._score(masked))[:, class_of]
+                masked = image[None] * weighing.scale_masks(masks)[..., None]
+                probabilities[index, batch] = graphs.compute_probabilities(self._score(masked))[:, class_of]
         return probabilities
 
     def weigh(self, evidence: Evidence, signs: np.ndarray) -> np.ndarray:
@@ -197,13 +176,13 @@ class IntegratedGradients(Explainer):
     the sum over an image is the change of the logit from x0 to x.
     """
 
-    title, unit, has_layers, combine = "Integrated gradients", "logits", False, staticmethod(combine_path)
+    title, unit, has_layers, combine = "Integrated gradients", "logits", False, staticmethod(weighing.combine_path)
     start = 0.0  # the grey of x0, 0 (black, as in the paper) to 255
     steps = 32  # the sum over an image then misses the logit's change by a percent or so
 
     def __init__(self, model: keras.Model, layers: Sequence[str] = (PIXELS,), *, batch_size: int = 16) -> None:
         super().__init__(model, layers, batch_size=batch_size)
-        self._network = keras.Model(model.inputs[0], linearise_output(model))
+        self._network = keras.Model(model.inputs[0], graphs.linearise_output(model))
         self._differentiate = tf.function(self._differentiate_batch, reduce_retracing=True)
 
     def _differentiate_batch(self, batch: tf.Tensor, class_of: tf.Tensor) -> tf.Tensor:
@@ -222,9 +201,8 @@ class IntegratedGradients(Explainer):
             for first in range(0, self.steps, self.batch_size):
                 # Some of the steps from x0 to the image: (b, 1, 1, 1) times (h, w, 3).
                 batch = self.start + shares[first : first + self.batch_size, None, None, None] * difference
-                gradients[index] += self._differentiate(
-                    tf.constant(batch, tf.float32), tf.constant(classes[index])
-                ).numpy()
+                steps = tf.constant(batch, tf.float32)
+                gradients[index] += self._differentiate(steps, tf.constant(classes[index])).numpy()
         return {PIXELS: (differences, (gradients / self.steps).astype(np.float32))}
 
 

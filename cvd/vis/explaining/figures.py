@@ -51,14 +51,8 @@ def check_explanations(
 ) -> Figures:
     """Check a network's heat maps, each for the class that the network names, and maps without meaning.
 
-    Args:
-        model: maps images to logits (n, 1); positive means dog.
-        images: (h, w, 3) each, uint8, as the model takes them.
-        masks: of each image, as of `read_masks`.
-        methods: of METHODS.
-        layers: names of layers; None: the last one that is chosen.
-        n_perturbed: how many of the images are perturbed, and explained by randomised networks.
-        seed: of all that is random.
+    `images` are (h, w, 3), uint8, as the model takes them. Without `layers`, the last one that is chosen is checked.
+    `n_perturbed` of the images are perturbed, and explained by randomised networks.
 
     Returns:
         {method: {layer: figures}}; "chance" and "random" are the maps without meaning.

@@ -1,8 +1,7 @@
 """Heat maps, and where their cells lie in the image: the middles of their receptive fields. No TensorFlow.
 
-The common way is to stretch a map over the whole image. Convolutions without padding lose a rim at each side, so that
-the stretched map is too large: in the plain network of 150 px by 14 px at the edge, more than half a head. Where
-they pad, cells reach beyond the image, and their map is stretched over the whole of it, as usual.
+Stretching a map over the whole image is wrong where convolutions without padding lose a rim: by 14 px at the edge of
+the plain network of 150 px. Where they pad, cells reach beyond the image, and their map covers the whole of it.
 """
 
 from __future__ import annotations
@@ -66,15 +65,10 @@ class Axis(NamedTuple):
 
 
 def align_maps(model: keras.Model, layer: str, maps: np.ndarray) -> np.ndarray:
-    """Lay maps on the model's input, each cell where its receptive field is; beyond the last cells they fade.
-
-    Args:
-        model: the classifier that the maps explain.
-        layer: whose maps they are; `pixels`: they are of the input's size already.
-        maps: (n, h', w').
+    """Lay maps (n, h', w') on the model's input, each cell at its receptive field; beyond the last cells they fade.
 
     Returns:
-        (n, h, w), float32; (n, h', w') as they are where the model takes images of any size.
+        (n, h, w), float32; the maps as they are for `pixels`, and where the model takes images of any size.
     """
     height, width = model.inputs[0].shape[1:3]
     if layer == PIXELS or height is None or width is None:
@@ -87,12 +81,8 @@ def align_maps(model: keras.Model, layer: str, maps: np.ndarray) -> np.ndarray:
     )
     fade = np.outer(_fade(rows, maps.shape[1], height), _fade(columns, maps.shape[2], width))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.stack(
-        [
-            fade * cv2.warpAffine(heat, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-            for heat in maps
-        ]
-    )
+    size, border = (width, height), cv2.BORDER_REPLICATE
+    return fade * np.stack([cv2.warpAffine(heat, matrix, size, flags=flags, borderMode=border) for heat in maps])
 
 
 def _cut_axis(axis: Axis, n_cells: int, size_px: int) -> Axis:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,27 +13,8 @@ from cvd.runtime.errors import InputError
 from cvd.vis.explaining.layers import find_output
 
 
-def load_classifier(path: str | Path) -> keras.Model:
-    """Load a saved model.
-
-    Raises:
-        InputError: the file is missing or is no Keras model.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"model {path} does not exist: train it first, with `dvc repro`")
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"model {path} cannot be loaded: {str(error).strip().splitlines()[0]}") from error
-
-
-def cut_model(model: keras.Model, layers: Sequence[str]) -> keras.Model:
-    """Cut a model at some layers; the weights are shared: pixels -> list of (n, h, w, k).
-
-    Raises:
-        InputError: a layer is unknown or its output is not 4-D.
-    """
+def _cut_model(model: keras.Model, layers: Sequence[str]) -> keras.Model:
+    """Cut a model at some layers; the weights are shared: pixels -> list of (n, h, w, k)."""
     return keras.Model(model.inputs[0], [find_output(model, name) for name in layers])
 
 
@@ -48,7 +28,7 @@ def cut_filters(model: keras.Model, layer: str, *, size_px: int) -> keras.Model:
     Raises:
         InputError: the layer is unknown, its output is not 4-D, or it has no output at this size.
     """
-    copy = _resize_input(cut_model(model, [layer]), size_px)
+    copy = _resize_input(_cut_model(model, [layer]), size_px)
     final = copy.get_layer(layer)
     after = copy.outputs[0]
     before = after
@@ -77,19 +57,14 @@ def _resize_input(model: keras.Model, size_px: int) -> keras.Model:
 
 
 def linearise_output(model: keras.Model) -> Any:
-    """Find the model's scores before a final softmax or sigmoid: a tensor (n, classes) of its own graph.
-
-    A model that ends in logits is taken as it is. The model itself is not changed.
-    """
+    """Find the model's scores before a final softmax or sigmoid: a tensor (n, classes) of its own graph."""
     output = model.outputs[0]
     final = output._keras_history.operation
-    activation = _name_activation(final)
-    if type(final).__name__ == "Softmax":
+    kind, is_squashed = type(final).__name__, _name_activation(final) in ("softmax", "sigmoid")
+    if kind == "Softmax" or (kind == "Activation" and is_squashed):
         return final.input
-    if activation not in ("softmax", "sigmoid") or type(final).__name__ not in ("Activation", "Dense"):
+    if kind != "Dense" or not is_squashed:
         return output
-    if type(final).__name__ == "Activation":
-        return final.input
     node = final._inbound_nodes[output._keras_history.node_index]
     config = {**final.get_config(), "activation": "linear", "name": f"{final.name}_linear"}
     linear = keras.layers.Dense.from_config(config)
@@ -106,13 +81,9 @@ def input_side(model: keras.Model) -> int:
 def compute_activations(
     model: keras.Model, images: np.ndarray, *, layers: Sequence[str], batch_size: int = 16
 ) -> dict[str, np.ndarray]:
-    """Compute what layers answer to images, all layers in one forward pass.
+    """Compute what layers answer to images (n, h, w, 3), pixels 0..255, all layers in one forward pass.
 
-    Args:
-        model: any Keras model with one input of pixels (Chollet, Deep Learning with Python, 2017, listing 5.27).
-        images: (n, h, w, 3), uint8 or float32, pixels 0..255, of the size that the model takes.
-        layers: names of layers whose output is (n, h', w', k).
-        batch_size: images per pass, at least 1.
+    After Chollet, Deep Learning with Python (2017), listing 5.27.
 
     Returns:
         For each layer, in the order given, (n, h', w', k), float32.
@@ -120,7 +91,7 @@ def compute_activations(
     Raises:
         InputError: a layer is unknown or its output is not 4-D, or the images do not fit the model.
     """
-    cut = cut_model(model, layers)
+    cut = _cut_model(model, layers)
     pixels = check_images(model, images)
     # Keras gives a list of outputs, but a bare tensor where there is only one.
     batches = [
@@ -131,16 +102,6 @@ def compute_activations(
         name: np.concatenate([np.asarray(batch[index], np.float32) for batch in batches])
         for index, name in enumerate(layers)
     }
-
-
-def predict_probabilities(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Predict probabilities (n, classes), float32: the sigmoid of one logit, the softmax of many.
-
-    Args:
-        model: any Keras classifier, ending in logits or in probabilities.
-        images: (n, h, w, 3), uint8 or float32, pixels 0..255.
-    """
-    return compute_probabilities(make_scorer(model)(images))
 
 
 def make_scorer(model: keras.Model, *, batch_size: int = 32) -> Callable[[np.ndarray], np.ndarray]:

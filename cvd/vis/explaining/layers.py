@@ -23,17 +23,8 @@ PLAIN_CONVOLUTIONS = 8  # up to so many convolutions, all of them are shown
 
 def list_layers(model: keras.Model, *, types: Sequence[str] | None = None) -> list[str]:
     """Names of the layers with 4-D output (n, h, w, k), from input to output; only those of the given types if any."""
-    return [
-        layer.name
-        for layer in model.layers
-        if _is_spatial(layer)
-        and (type(layer).__name__ != "InputLayer" if types is None else type(layer).__name__ in types)
-    ]
-
-
-def list_convolutions(model: keras.Model) -> list[str]:
-    """Names of the convolutions, from input to output."""
-    return list_layers(model, types=CONVOLUTIONS)
+    kinds = {layer.name: type(layer).__name__ for layer in model.layers if _is_spatial(layer)}
+    return [name for name, kind in kinds.items() if (kind != "InputLayer" if types is None else kind in types)]
 
 
 def check_layer(model: keras.Model, name: str) -> None:
@@ -47,8 +38,7 @@ def check_layer(model: keras.Model, name: str) -> None:
     if name not in layers:
         raise InputError(f"layer {name!r} is not in model {model.name!r}: {_suggest(name, list_layers(model))}")
     if not _is_spatial(layers[name]):
-        shape = getattr(layers[name].output, "shape", None)
-        advice = _suggest(name, list_layers(model))
+        shape, advice = getattr(layers[name].output, "shape", None), _suggest(name, list_layers(model))
         raise InputError(f"layer {name!r} of model {model.name!r} gives {shape}, not (n, h, w, k): {advice}")
 
 
@@ -66,8 +56,6 @@ def find_output(model: keras.Model, layer: str) -> Any:
 
 def require_channels_last(model: keras.Model) -> None:
     """Check that all convolutions and poolings, also those of nested models, read (n, h, w, c).
-
-    Other layers, such as Flatten, may have any format.
 
     Raises:
         InputError: one reads (n, c, h, w).
@@ -101,38 +89,37 @@ def choose_filter_layers(model: keras.Model, layers: Sequence[str] | None) -> li
     """
     if layers:
         return _check(model, layers)
-    convolutions = _require(model, list_convolutions(model))
+    convolutions = _require(model, list_layers(model, types=CONVOLUTIONS))
     if len(convolutions) <= PLAIN_CONVOLUTIONS:
         return convolutions
     full = list_layers(model, types=[kind for kind in CONVOLUTIONS if kind != "DepthwiseConv2D"])
     steps = [round(index * (len(full) - 1) / (N_STAGES - 1)) for index in range(N_STAGES)]
-    return _distinct(follow_convolution(model, full[step], through_sums=False) for step in steps)
+    return list(dict.fromkeys(follow_convolution(model, full[step], through_sums=False) for step in steps))
 
 
 def choose_grad_cam_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
     """Check the named layers; for None choose an early, a middle and the last convolution.
 
     Each is followed to its normalisation, activation and residual sum: the rest of the network reads these features.
-    Where all convolutions are inside a nested model, choose the output of that one.
+    Where all convolutions are inside a nested model, choose its output.
 
     Raises:
         InputError: a name is unknown or its output is not 4-D, or there is no convolution at all.
     """
     if layers:
         return _check(model, layers)
-    convolutions = list_convolutions(model)
+    convolutions = list_layers(model, types=CONVOLUTIONS)
     if not convolutions and (nested := list_layers(model, types=("Functional", "Sequential"))):
         return nested[-1:]
     last = len(_require(model, convolutions)) - 1
     chosen = (convolutions[round(share * last)] for share in GRAD_CAM_DEPTHS)
-    return _distinct(follow_convolution(model, name) for name in chosen)
+    return list(dict.fromkeys(follow_convolution(model, name) for name in chosen))
 
 
 def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = True) -> str:
     """Find the last layer that only finishes a convolution: its normalisation, activation or (optionally) residual sum.
 
-    Concatenated branches (Inception) count as a sum. For `block_4_project` of MobileNetV2 that is
-    `block_4_add`, for `Conv_1` it is `out_relu`, for a convolution with its activation inside it is the layer itself.
+    Concatenated branches (Inception) count as a sum. In MobileNetV2, `block_4_project` ends in `block_4_add`.
     """
     layers = list(model.layers)
     place = {layer.name: index for index, layer in enumerate(layers)}
@@ -142,11 +129,8 @@ def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = Tr
         if current not in inputs:
             continue
         kind = type(layer).__name__
-        is_sum = (
-            kind in ("Add", "Concatenate")
-            and through_sums
-            and max(inputs, key=lambda name: place.get(name, -1)) == current
-        )
+        is_last_input = max(inputs, key=lambda name: place.get(name, -1)) == current
+        is_sum = through_sums and kind in ("Add", "Concatenate") and is_last_input
         if kind in NORMALISATIONS or is_sum:
             current = layer.name
         if is_sum:
@@ -172,21 +156,18 @@ def name_depths(n_layers: int) -> list[str]:
 def _check(model: keras.Model, layers: Sequence[str]) -> list[str]:
     for name in layers:
         check_layer(model, name)
-    return _distinct(layers)
+    return list(dict.fromkeys(layers))
 
 
 def _require(model: keras.Model, names: list[str]) -> list[str]:
     if not names:
-        raise InputError(f"model {model.name!r} has no convolution in its graph: its layers are {_enumerate(model)}")
+        layers = ", ".join(layer.name for layer in model.layers[:20]) + (", ..." if len(model.layers) > 20 else "")
+        raise InputError(f"model {model.name!r} has no convolution in its graph: its layers are {layers}")
     return names
 
 
-def _enumerate(model: keras.Model) -> str:
-    return ", ".join(layer.name for layer in model.layers[:20]) + (", ..." if len(model.layers) > 20 else "")
-
-
 def _suggest(name: str, known: list[str]) -> str:
-    """What would be accepted: the names nearest in spelling, or all when they are few."""
+    """Name the layers nearest in spelling, or all when they are few."""
     if not known:
         return "none of its layers can be shown"
     if len(known) <= 12:
@@ -204,14 +185,9 @@ def _is_spatial(layer: Any) -> bool:
 
 
 def _list_inputs(layer: Any) -> list[str]:
-    """Names of the layers that a layer reads from."""
     try:
         tensors = layer.input
     except (AttributeError, ValueError):
         return []
     tensors = tensors if isinstance(tensors, list | tuple) else [tensors]
     return [tensor._keras_history.operation.name for tensor in tensors]
-
-
-def _distinct(names: Any) -> list[str]:
-    return list(dict.fromkeys(names))

@@ -18,14 +18,13 @@ A new method is a class like those of `explainers` and an entry in METHODS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from cvd.runtime.errors import InputError
 from cvd.vis.explaining import explainers
-from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
 from cvd.vis.explaining.layers import PIXELS, choose_grad_cam_layers, require_channels_last
 
 METHODS: dict[str, type[explainers.Explainer]] = {
@@ -35,7 +34,6 @@ METHODS: dict[str, type[explainers.Explainer]] = {
     "scorecam": explainers.ScoreCam,
     "integrated": explainers.IntegratedGradients,
 }
-ExplainTop = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def explain_images(
@@ -70,53 +68,14 @@ def explain_images(
 
 
 def make_explainer(model: keras.Model, layers: Sequence[str], *, method: str = "gradcam") -> explainers.Explainer:
-    """Make an explainer of images by several layers.
-
-    Args:
-        model: as for `explain_images`.
-        layers: as of `choose_layers`.
-        method: one of METHODS.
+    """Make an explainer of images by several layers, as of `choose_layers`.
 
     Raises:
         InputError: the method or a layer is unknown, or its output is not 4-D, or channels come first.
     """
-    explainer = find_method(method)
+    explainer = _find_method(method)
     require_channels_last(model)
     return explainer(model, layers)
-
-
-def make_top_explainer(
-    model: keras.Model, *, layer: str | None = None, top: int, method: str = "gradcam"
-) -> ExplainTop:
-    """Make a function that gives a classifier's most probable classes, each with its heat map.
-
-    It is compiled at its first call: make it once for many calls.
-
-    Args:
-        model: maps images to (n, classes), logits or softmax.
-        layer: name of a layer whose output is (n, h', w', k); None: the last convolution.
-        top: how many classes, at least 1; all when there are fewer.
-        method: one of METHODS.
-
-    Returns:
-        Takes images (n, h, w, 3), uint8 or float32, as the model takes them; gives classes (n, top), probabilities
-        (n, top), and maps (n, top, h', w'); most probable first. It raises InputError where the images do not fit.
-
-    Raises:
-        InputError: `layer` is unknown or its output is not 4-D.
-    """
-    (chosen,) = choose_layers(model, None if layer is None else [layer], method=method)[-1:]
-    score, explain = make_scorer(model), make_explainer(model, [chosen], method=method)
-
-    def explain_top(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        probabilities = compute_probabilities(score(images))  # (n, classes)
-        classes = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-        # Each image once for each of its classes: (n * top, h, w, 3).
-        (maps,) = explain(np.repeat(images, classes.shape[1], axis=0), class_index=classes.reshape(-1))
-        by_class = maps[chosen].reshape(*classes.shape, *maps[chosen].shape[1:])
-        return classes, np.take_along_axis(probabilities, classes, axis=1), by_class
-
-    return explain_top
 
 
 def choose_layers(model: keras.Model, layers: Sequence[str] | None, *, method: str) -> list[str]:
@@ -125,19 +84,14 @@ def choose_layers(model: keras.Model, layers: Sequence[str] | None, *, method: s
     Raises:
         InputError: the method is unknown, or takes no layers; a layer is unknown or its output is not 4-D.
     """
-    if find_method(method).has_layers:
+    if _find_method(method).has_layers:
         return choose_grad_cam_layers(model, layers)
     if layers and list(layers) != [PIXELS]:
         raise InputError(f"method {method!r} explains by the pixels, not by layer {layers[0]!r}: leave the layer out")
     return [PIXELS]
 
 
-def find_method(method: str) -> type[explainers.Explainer]:
-    """Look a method up.
-
-    Raises:
-        InputError: there is none of this name.
-    """
+def _find_method(method: str) -> type[explainers.Explainer]:
     if method not in METHODS:
         raise InputError(f"method is {method!r}: choose from {', '.join(METHODS)}")
     return METHODS[method]

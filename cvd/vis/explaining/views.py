@@ -11,18 +11,16 @@ from cvd.runtime.vocabulary import LABELS
 from cvd.vis.explaining.geometry import Heat, View, align_maps
 from cvd.vis.explaining.graphs import compute_probabilities, input_side, make_scorer
 from cvd.vis.explaining.layers import name_depths
-from cvd.vis.explaining.methods import METHODS, choose_layers, make_explainer, make_top_explainer
+from cvd.vis.explaining.methods import METHODS, choose_layers, make_explainer
 
 
 class Viewer:
     """Ask a network of cats and dogs. Compiled at the first call: make it once for many.
 
     Args:
-        variant: the network's name.
         model: maps images (n, size_px, size_px, 3), pixels 0..255, to logits (n, 1); positive means dog.
-        layers: names; None: as `choose_layers` does.
-        method: one of METHODS.
-        only_last: whether the last of the layers is all that is shown.
+        layers: as for `choose_layers`.
+        only_last: show the last of the layers only.
 
     Raises:
         InputError: the method or a layer is unknown.
@@ -52,8 +50,7 @@ class Viewer:
     def explain(self, images: np.ndarray, signs: Sequence[int | np.ndarray]) -> list[list[Heat]]:
         """Explain images (n, size_px, size_px, 3) for signs, each +1 (dog), -1 (cat) or (n,) of both.
 
-        Returns:
-            Of each image, of each layer, a heat for each sign, laid on the image.
+        Gives for each image, of each layer, a heat for each sign, laid on the image.
         """
         maps = self._explain(images, signs)
         laid = [{name: align_maps(self._model, name, by_layer[name]) for name in self.layers} for by_layer in maps]
@@ -73,12 +70,15 @@ def make_top_viewer(
     model: keras.Model, names: Sequence[str], *, top: int, method: str
 ) -> Callable[[np.ndarray], list[Heat]]:
     """Make a function from one image (1, h, w, 3) to heat at the last convolution for its most probable classes."""
-    (layer,) = choose_layers(model, None, method=method)[-1:]
-    explain = make_top_explainer(model, layer=layer, top=top, method=method)
+    layer = choose_layers(model, None, method=method)[-1]
+    score, explain, unit = make_scorer(model), make_explainer(model, [layer], method=method), METHODS[method].unit
 
     def view(image: np.ndarray) -> list[Heat]:
-        classes, probabilities, maps = explain(image)
-        rows = zip(classes[0], probabilities[0], align_maps(model, layer, maps[0]), strict=True)
-        return [Heat(f"{names[number]} {share:.0%}", layer, heat, METHODS[method].unit) for number, share, heat in rows]
+        probabilities = compute_probabilities(score(image))[0]  # (classes,)
+        classes = np.argsort(-probabilities, kind="stable")[:top]
+        # The image once for each of its classes: (top, h, w, 3).
+        (maps,) = explain(np.repeat(image, len(classes), axis=0), class_index=classes)
+        rows = zip(classes, probabilities[classes], align_maps(model, layer, maps[layer]), strict=True)
+        return [Heat(f"{names[number]} {share:.0%}", layer, heat, unit) for number, share, heat in rows]
 
     return view

@@ -35,19 +35,9 @@ class Ascent(NamedTuple):
     objectives: np.ndarray  # (n, steps + 1), float32, mean activation, from the starting noise to the picture
     is_dead: np.ndarray  # (n,), bool: never a gradient, or silent to the end
 
-    @property
-    def before(self) -> np.ndarray:
-        """(n,), mean activation for the starting noise."""
-        return self.objectives[:, 0]
-
-    @property
-    def after(self) -> np.ndarray:
-        """(n,), mean activation for the picture."""
-        return self.objectives[:, -1]
-
     def label(self) -> list[str]:
         """Write a line for each picture: its filter, and the mean activation before and after."""
-        rows = zip(self.filters, self.before, self.after, self.is_dead, strict=True)
+        rows = zip(self.filters, self.objectives[:, 0], self.objectives[:, -1], self.is_dead, strict=True)
         return [
             f"{index}: dead" if is_dead else f"{index}: {round_activation(before)} → {round_activation(after)}"
             for index, before, after, is_dead in rows
@@ -96,23 +86,22 @@ def ascend_filters(
 ) -> Ascent:
     """Maximise the mean activation of filters over pictures, from grey noise; many filters in one batch.
 
-    A filter's picture does not depend on the filters beside it. `plain` is the tutorials' recipe: the gradient over
-    its RMS, in constant steps (Chollet, Deep Learning with Python, 2017, listings 5.32-5.39). `crisp` climbs in a
-    decorrelated space (Olah et al. 2017): it weighs the gradient's frequencies and colours as in natural images. It
-    rolls the picture around at random before each step, so that the picture has no edges. It also climbs where a
-    rectifier is silent.
+    A filter's picture does not depend on the filters beside it. `plain` steps by the gradient over its RMS (Chollet,
+    Deep Learning with Python, 2017, listings 5.32-5.39). `crisp` weighs the gradient's frequencies and colours as in
+    natural images (Olah et al. 2017). It rolls the picture at random before each step, so that it has no edges. It also
+    climbs where a rectifier is silent.
 
     Args:
         model: any functional Keras model with one input of pixels 0..255; the layer must need no fixed input size.
-        layer: name of a layer whose output is (n, h', w', k).
+        layer: whose output is (n, h', w', k).
         filters: which of the k channels.
         size_px: side of the pictures.
         steps: of the ascent, at least 1.
         seed: of noise and shifts.
         recipe: crisp or plain.
         batch_size: filters per batch, at least 1; few fit the cache, and more are slower.
-        at_once: batches that climb at the same time, at least 1, to the same bits; best with one thread for an
-            operation (`cvd.machine.threads.set_threads`). Each takes memory for itself.
+        at_once: batches that climb at the same time, at least 1, to the same bits; best with one thread for each
+            (`cvd.machine.threads.set_threads`).
 
     Raises:
         InputError: the layer, a filter, the size or the recipe does not fit, or there are no filters.
@@ -123,8 +112,7 @@ def ascend_filters(
         raise InputError(f"no filters of layer {layer!r} are named: name one or more")
     cut = cut_filters(model, layer, size_px=size_px)
     n_filters = cut.outputs[0].shape[-1]
-    wrong = [index for index in filters if not 0 <= index < n_filters]
-    if wrong:
+    if wrong := [index for index in filters if not 0 <= index < n_filters]:
         raise InputError(f"filter {wrong[0]} is not in layer {layer!r}: it has filters 0 to {n_filters - 1}")
     is_crisp = recipe == "crisp"
     shifts = _draw_shifts(size_px, steps, seed) if is_crisp else np.zeros((steps + 1, 2), np.int32)
@@ -155,7 +143,7 @@ def draw_noise(filters: np.ndarray, size_px: int, seed: int) -> np.ndarray:
 
 
 def _draw_shifts(size_px: int, steps: int, seed: int) -> np.ndarray:
-    """(steps + 1, 2): none for the noise and for the finished picture, whose activations are compared."""
+    """Draw (steps + 1, 2): none for the noise and for the finished picture, whose activations are compared."""
     reach = size_px // 2
     shifts = np.random.default_rng(seed).integers(-reach, reach + 1, (steps + 1, 2)).astype(np.int32)
     shifts[[0, -1]] = 0
@@ -170,19 +158,7 @@ def _climb(
     shifts: tf.Tensor,
     sizes: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Climb from noise to pictures; a last round, of size 0, only looks at the finished pictures.
-
-    Args:
-        respond: as of `cvd.vis.filters.responses.make_responder`.
-        spectrum: weights of the gradient's frequencies, for the crisp recipe; None for the plain one.
-        pictures: (b, s, s, 3), the noise.
-        filters: (b,).
-        shifts: (rounds, 2), how far the pictures are rolled around in each round.
-        sizes: (rounds,), RMS of each step in pixel values.
-
-    Returns:
-        The pictures (b, s, s, 3), the objectives (b, rounds), and the steepest gradient of a pixel (b,).
-    """
+    """Climb from noise to pictures (b, s, s, 3), objectives (b, rounds), slopes (b,); a round of size 0 only looks."""
     n_rounds = tf.shape(sizes)[0]
     objectives = tf.TensorArray(tf.float32, n_rounds, element_shape=filters.shape)
     steepest = tf.zeros(tf.shape(filters))
@@ -210,14 +186,10 @@ def _climb(
 def differentiate(
     respond: Respond, pictures: tf.Tensor, filters: tf.Tensor, *, rectified: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Compute each filter's mean activation, (b,), and the gradient to climb, (b, s, s, 3).
+    """Compute each filter's mean activation, (b,), and the gradient to climb, (b, s, s, 3); a filter for each picture.
 
-    Args:
-        respond: as of `cvd.vis.filters.responses.make_responder`.
-        pictures: (b, s, s, 3).
-        filters: (b,), one for each picture.
-        rectified: True climbs the mean activation itself. False climbs what enters the rectifier: where the filter
-            fires, its mean without an upper bound (ReLU6); where it is silent, the value nearest to firing.
+    `rectified` climbs the mean activation itself. Else climb what enters the rectifier: where the filter fires, its
+    mean without an upper bound (ReLU6); where it is silent, the value nearest to firing.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(pictures)

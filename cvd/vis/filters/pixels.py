@@ -24,7 +24,6 @@ def ease_gradient(model: keras.Model) -> keras.Model:
     replaced = [layer for layer in model.layers if _has_pixels(layer)]
     if not replaced:
         return model
-
     eased = keras.models.clone_model(
         model,
         clone_function=lambda layer: PixelConvolution.from_config(layer.get_config()) if layer in replaced else layer,

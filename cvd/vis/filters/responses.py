@@ -29,13 +29,10 @@ class Convolution(NamedTuple):
 
 
 def make_responder(cut: keras.Model) -> Respond:
-    """Make a function that gives the activations of one filter for each picture.
+    """Make a function that gives the activations of one filter for each picture, of a model as of `cut_filters`.
 
     Where the model ends in a convolution, and perhaps its normalisation, it computes only that filter: for 64 filters
     a 64th of the layer's work. Elsewhere it computes the whole layer and picks one filter.
-
-    Args:
-        cut: as of `cvd.vis.explaining.graphs.cut_filters`.
     """
     convolution = find_convolution(cut)
     if convolution is None:

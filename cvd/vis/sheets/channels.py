@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cvd.vis.explaining.layers import choose_evenly
+from cvd.vis.sheets import grids
 from cvd.vis.sheets.drawing import (
     FAINT,
     MARGIN,
@@ -19,14 +20,6 @@ from cvd.vis.sheets.drawing import (
     name_layer_file,
     resize_tile,
     write_png,
-)
-from cvd.vis.sheets.grids import (
-    draw_channels,
-    index_colours,
-    make_palette,
-    ramp_colours,
-    standardise_channels,
-    write_channels,
 )
 
 N_SHOWN = 10  # channels of a layer on the overview
@@ -48,19 +41,13 @@ def write_activations(
 ) -> None:
     """Write IMAGE.png with all layers in brief, IMAGE/NN_LAYER.png for each, IMAGE/NN_LAYER_C.png of single channels.
 
-    Args:
-        folder: where they go.
-        picture: (h, w, 3), uint8, the image as the network gets it.
-        activations: of each layer in order, (h', w', k).
-        variant: the network's.
-        path: of the image, as in the manifest.
-        probability: of dog, as the network says.
-        channels: numbers of channels to draw large as well, in layers that have them.
+    `picture`, (h, w, 3) uint8, is the image as the network gets it; `activations` are of each layer in order,
+    (h', w', k); `channels` are drawn large in layers that have them.
     """
     caption = f"{variant}   ·   {path}"
     for number, (layer, values) in enumerate(activations.items(), start=1):
         stem = f"{name_file(path)}/{number:02d}_{name_layer_file(layer)}"
-        write_channels(draw_channels(values, layer=layer, caption=caption), folder / f"{stem}.png")
+        grids.write_channels(grids.draw_channels(values, layer=layer, caption=caption), folder / f"{stem}.png")
         for channel in channels:
             if channel < values.shape[-1]:
                 sheet = draw_channel(picture, values, layer=layer, channel=channel, caption=caption)
@@ -72,16 +59,9 @@ def write_activations(
 def draw_overview(
     picture: np.ndarray, activations: Mapping[str, np.ndarray], *, title: str, caption: str
 ) -> np.ndarray:
-    """Draw a network's layers from shallow to deep on one sheet, a strip of channels for each, beside the image.
+    """Draw at most 12 layers from shallow to deep, a strip of channels for each, beside the image: (H, W, 3), uint8.
 
-    Args:
-        picture: (h, w, 3), uint8, the image as the network gets it.
-        activations: of each layer in order, (h', w', k); at most 12 are drawn, evenly spread by depth.
-        title: variant.
-        caption: image and what the network says of it.
-
-    Returns:
-        (H, W, 3), uint8.
+    `picture` is (h, w, 3) uint8, as the network gets it; `activations` are of each layer in order, (h', w', k).
     """
     names = [list(activations)[index] for index in choose_evenly(len(activations), N_LAYERS)]
     side, label, top, pitch = 264, 200, 128, TILE + 10
@@ -94,7 +74,7 @@ def draw_overview(
     sheet.write(note, MARGIN, 78, size_px=SMALL, ink=FAINT)
     shown = fit_picture(picture, side)
     sheet.lay(shown, MARGIN, top)
-    sheet.lay(make_palette()[ramp_colours(120, 12)], MARGIN, top + shown.shape[0] + 18)
+    sheet.lay(grids.make_palette()[grids.ramp_colours(120, 12)], MARGIN, top + shown.shape[0] + 18)
     sheet.write("−2σ … +2σ of a channel", MARGIN, top + shown.shape[0] + 36, size_px=SMALL, ink=FAINT)
     for row, name in enumerate(names):
         _lay_strip(sheet, name, activations[name], left, top + row * pitch, label)
@@ -104,28 +84,20 @@ def draw_overview(
 def _lay_strip(sheet: Sheet, name: str, activations: np.ndarray, x: int, y: int, label: int) -> None:
     """Lay one layer of the overview: name, shape, share of dead channels, some of the live ones."""
     height, width, n_channels = activations.shape
-    tiles, is_dead = standardise_channels(activations)
+    tiles, is_dead = grids.standardise_channels(activations)
     sheet.write(name, x, y + 20, bold=True, room=label - 16)
     sheet.write(f"{height} × {width} × {n_channels}", x, y + 42, size_px=SMALL, ink=FAINT)
     sheet.write(f"{is_dead.mean():.0%} dead", x, y + 60, size_px=SMALL, ink=FAINT)
-    live, palette, scale = np.flatnonzero(~is_dead), make_palette(), TILE / max(height, width)
+    live, palette, scale = np.flatnonzero(~is_dead), grids.make_palette(), TILE / max(height, width)
     for column, index in enumerate(choose_evenly(len(live), N_SHOWN)):
         tile = resize_tile(tiles[live[index]], max(1, round(height * scale)), max(1, round(width * scale)))
-        sheet.lay(palette[index_colours(tile)], x + label + column * (TILE + 4), y)
+        sheet.lay(palette[grids.index_colours(tile)], x + label + column * (TILE + 4), y)
 
 
 def draw_channel(picture: np.ndarray, activations: np.ndarray, *, layer: str, channel: int, caption: str) -> np.ndarray:
-    """Draw one channel with its own numbers: not standardised, from its smallest to its largest activation.
+    """Draw one channel with its own numbers, from its smallest to its largest activation: (H, W, 3), uint8.
 
-    Args:
-        picture: (h, w, 3), uint8, the image as the network gets it.
-        activations: (h', w', k), of the layer.
-        layer: its name.
-        channel: which of the k.
-        caption: variant and image.
-
-    Returns:
-        (H, W, 3), uint8.
+    `picture` is (h, w, 3) uint8, as the network gets it; `activations` are the layer's, (h', w', k).
     """
     values = np.asarray(activations[..., channel], np.float32)  # (h', w')
     low, high = float(values.min()), float(values.max())

@@ -58,17 +58,9 @@ class Sheet:
         anchor: str = "la",
         room: int | None = None,
     ) -> None:
-        """Write a line of text.
+        """Write a line of text at (x, y), px, where `anchor` is, as in Pillow: la left and top, ra right and top.
 
-        Args:
-            text: the line.
-            x: place of the anchor, px.
-            y: likewise.
-            size_px: height of type.
-            bold: or regular.
-            ink: colour.
-            anchor: as in Pillow: la left and top, ra right and top, ma middle, lm, rm.
-            room: width that the line is shortened to, px; None: as wide as it is.
+        `size_px` is the height of type; the line is shortened to the width `room`, px, if any.
         """
         text = text if room is None else shorten_text(text, room, size_px, bold=bold)
         self._pen.text((x, y), text, font=load_font(size_px, bold), fill=ink, anchor=anchor)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from cvd.runtime.vocabulary import LABELS
 from cvd.vis.explaining.geometry import Heat
@@ -29,6 +30,17 @@ class Exhibit(NamedTuple):
     heat: Heat  # for what the network says
 
 
+def make_exhibits(
+    predictions: pd.DataFrame, images: Mapping[str, np.ndarray], heats: Sequence[Sequence[Heat]]
+) -> dict[str, Exhibit]:
+    """Make an exhibit of each prediction: rows of `label` (0 cat, 1 dog) and `probability` by path, a heat for each."""
+    rows = zip(predictions.index, predictions["label"], predictions["probability"], heats, strict=True)
+    return {
+        path: Exhibit(path.rsplit("/", 1)[-1], images[path], LABELS[label], probability, heat)
+        for path, label, probability, (heat,) in rows
+    }
+
+
 def write_galleries(
     folder: Path,
     sections: Mapping[str, Sequence[tuple[str, Sequence[Exhibit]]]],
@@ -36,13 +48,10 @@ def write_galleries(
     *,
     heat: str,
 ) -> None:
-    """Write VARIANT.png for each network, and disagreements.png where there are several.
+    """Write VARIANT.png for each network, and disagreements.png where there are several; `heat`: what the heat is.
 
-    Args:
-        folder: to write into.
-        sections: of each variant, as for `draw_gallery`.
-        disagreements: as for `draw_disagreements`, variants in the same order.
-        heat: what the heat is.
+    `sections` are of each variant as for `draw_gallery`; `disagreements`, with variants in the same order, as for
+    `draw_disagreements`.
     """
     for name, parts in sections.items():
         caption = f"Test images; below each, {heat} for what the network says; number: P(dog)"
@@ -54,15 +63,9 @@ def write_galleries(
 
 
 def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: str, caption: str) -> np.ndarray:
-    """Draw what one network gets wrong, doubts and gets right: images, below each the heat for what it says.
+    """Draw what one network gets wrong, doubts and gets right, the heat for what it says below each: (H, W, 3), uint8.
 
-    Args:
-        sections: heading and images of each; those without images say so.
-        variant: its name is written in its colour.
-        caption: what the heat is.
-
-    Returns:
-        (H, W, 3), uint8.
+    `sections` are headings and their images; those without images say so.
     """
     columns = max(4, *(len(exhibits) for _, exhibits in sections))
     block, top = 38 + 2 * (TILE + 6) + 52, 92
@@ -87,15 +90,9 @@ def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: 
 
 
 def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[str], caption: str) -> np.ndarray:
-    """Draw images on which networks disagree, a row for each: the image, then each network's heat for what it says.
+    """Draw images on which networks disagree, a row for each, with each network's heat: (H, W, 3), uint8.
 
-    Args:
-        rows: of each image one exhibit for each network, in the order of `variants`.
-        variants: column heads, each in its colour.
-        caption: what the heat is.
-
-    Returns:
-        (H, W, 3), uint8.
+    A row has one exhibit for each network, in the order of `variants`.
     """
     pitch, top, left = TILE + 56, 126, MARGIN + TILE + SPACE
     width = max(760, left + len(variants) * (TILE + SPACE) - SPACE + MARGIN)
@@ -132,7 +129,6 @@ def _write_verdict(sheet: Sheet, exhibit: Exhibit, x: int, y: int) -> None:
 
 
 def _overlay_own(image: np.ndarray, heat: Heat) -> np.ndarray:
-    """Lay heat on an image, on a scale of its own."""
     return overlay_heat(image, heat.map, largest=find_hottest([heat]))
 
 

@@ -9,16 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from cvd.vis.sheets.drawing import (
-    FAINT,
-    GAP,
-    MARGIN,
-    SMALL,
-    Sheet,
-    look_up_colours,
-    measure_text,
-    resize_tile,
-)
+from cvd.vis.sheets.drawing import FAINT, GAP, MARGIN, SMALL, Sheet, look_up_colours, measure_text, resize_tile
 
 # A grid of channels is stored as indices into a palette, a third of the size of RGB: viridis, then greys.
 N_COLOURS = 200
@@ -30,12 +21,9 @@ LEAST_SIDE = 148  # of a filter's picture, px: room for the line under it
 
 
 def standardise_channels(activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise each channel by itself: minus its mean, over its standard deviation, times 64, plus 128, in 0..255.
+    """Standardise each channel of (h, w, k): minus its mean, over its deviation, times 64, plus 128, in 0..255.
 
     As in Chollet, Deep Learning with Python (2017), listing 5.31, where a dead channel divides by zero.
-
-    Args:
-        activations: (h, w, k) of one image.
 
     Returns:
         (k, h, w) uint8, and (k,) bool: which channels are dead, the same number everywhere; those are 128.
@@ -57,16 +45,10 @@ def plan_columns(n_channels: int) -> int:
 
 
 def tile_channels(tiles: np.ndarray, is_dead: np.ndarray, *, columns: int, width: int) -> np.ndarray:
-    """Lay channels in rows, every one of them, the last row padded with paper.
+    """Lay channels (k, h, w), uint8, in rows of `columns`, the last row padded with paper; dead ones are hatched.
 
-    Args:
-        tiles: (k, h, w), uint8, 0..255.
-        is_dead: (k,), bool; these are hatched.
-        columns: of the grid.
-        width: of the grid, about, px: small tiles are enlarged by whole numbers, large ones shrunk.
-
-    Returns:
-        (H, W), uint8: indices into the palette.
+    The grid is about `width` px wide: small tiles are enlarged by whole numbers, large ones shrunk. It is (H, W),
+    uint8: indices into the palette.
     """
     room = max(8, width // columns - GAP)
     longest = max(tiles.shape[1:])
@@ -83,15 +65,9 @@ def tile_channels(tiles: np.ndarray, is_dead: np.ndarray, *, columns: int, width
 
 
 def draw_channels(activations: np.ndarray, *, layer: str, caption: str) -> np.ndarray:
-    """Draw every channel of a layer for one image, with a header: layer, shape, dead channels, scale.
+    """Draw every channel of a layer, (h, w, k), with a header: layer, shape, dead channels, scale.
 
-    Args:
-        activations: (h, w, k).
-        layer: its name.
-        caption: variant and image.
-
-    Returns:
-        (H, W), uint8: indices into the palette, for `write_channels`.
+    Gives (H, W), uint8: indices into the palette, for `write_channels`.
     """
     height, width, n_channels = activations.shape
     tiles, is_dead = standardise_channels(activations)
@@ -150,25 +126,18 @@ def hatch(height: int, width: int) -> np.ndarray:
 
 
 def draw_pictures(
-    pictures: np.ndarray, labels: Sequence[str], is_dead: np.ndarray, *, title: str, caption: str, columns: int = 8
+    pictures: np.ndarray, labels: Sequence[str], is_dead: np.ndarray, *, layer: str, n_filters: int, recipe: str
 ) -> np.ndarray:
-    """Draw a grid of filters' pictures, each with a line under it; dead ones are hatched.
+    """Draw some of a layer's `n_filters` pictures, (n, s, s, 3), 0..255, their contrast evened out: (H, W, 3), uint8.
 
-    Args:
-        pictures: (n, s, s, 3), float32, 0..255; contrast is evened out here.
-        labels: (n,) lines.
-        is_dead: (n,), bool.
-        title: layer and its shape.
-        caption: variant, recipe.
-        columns: of the grid.
-
-    Returns:
-        (H, W, 3), uint8.
+    Each has a label under it; dead ones are hatched. `recipe` says how they were made.
     """
-    side, top, line = max(LEAST_SIDE, pictures.shape[1]), 92, 26
+    side, top, line, columns = max(LEAST_SIDE, pictures.shape[1]), 92, 26, 8
     rows = -(-len(pictures) // columns)
     sheet = Sheet(top + rows * (side + line + 6) + MARGIN - 6, 2 * MARGIN + columns * (side + 8) - 8)
-    sheet.write_header(title, caption)
+    rise = "under each: filter, its mean activation before → after"
+    caption = f"{recipe}   ·   {rise}   ·   {is_dead.sum()} of {len(pictures)} dead"
+    sheet.write_header(f"{layer}   {len(pictures)} of {n_filters} filters", caption)
     hatched = make_palette()[hatch(side, side)]
     for index, picture in enumerate(even_contrast(pictures)):
         x, y = MARGIN + index % columns * (side + 8), top + index // columns * (side + line + 6)

@@ -46,15 +46,10 @@ def colour_map(heat: np.ndarray) -> np.ndarray:
 
 
 def overlay_heat(image: np.ndarray, heat: np.ndarray, *, largest: float | None = None) -> np.ndarray:
-    """Lay heat on a photo: the more heat the more opaque, so that the photo stays readable.
+    """Lay heat (h', w'), >= 0, of any size, on a photo (h, w, 3) uint8: the more heat the more opaque.
 
-    Args:
-        image: (h, w, 3), uint8, at its own size and aspect ratio.
-        heat: (h', w'), >= 0, of any size.
-        largest: the value that is shown as hottest, and so is all above; None: the map's largest.
-
-    Returns:
-        (h, w, 3), uint8; the photo, paled, where the map is empty.
+    `largest` is shown as hottest, and so is all above; None: the map's largest. Gives (h, w, 3), uint8; the photo,
+    paled, where the map is empty.
     """
     # Heat from 0 to 1 (h, w, 1); the photo, half of its colour gone (h, w, 3).
     strength = np.minimum(normalise_map(upsample_map(heat, *image.shape[:2]), largest=largest), 1)[..., None]
@@ -72,17 +67,7 @@ def limit_size(image: np.ndarray) -> np.ndarray:
 
 
 def draw_heat(image: np.ndarray, heat: Heat, *, title: str, caption: str) -> np.ndarray:
-    """Draw an image, one heat map with its colour bar, and the overlay, side by side.
-
-    Args:
-        image: (h, w, 3), uint8, at its own aspect ratio.
-        heat: of this image.
-        title: the image's name.
-        caption: network and what it says.
-
-    Returns:
-        (H, W, 3), uint8.
-    """
+    """Draw an image (h, w, 3) uint8, one map with its colour bar, and the overlay, side by side: (H, W, 3), uint8."""
     small = fit_picture(image, PANEL)
     height, width = small.shape[:2]
     column, top = max(width, 220) + SPACE, 96
@@ -101,19 +86,10 @@ def draw_heat(image: np.ndarray, heat: Heat, *, title: str, caption: str) -> np.
 
 
 def draw_comparison(image: np.ndarray, views: Sequence[View], *, title: str, caption: str) -> np.ndarray:
-    """Draw what networks see in an image: a row for each network, a column for each layer and class.
+    """Draw what networks see in an image, (h, w, 3) uint8: a row for each network, a column for each layer and class.
 
     The classes of a layer share their scale, so that a class without much evidence stays dark. Layers and networks do
-    not: logits of different depths and networks have different sizes.
-
-    Args:
-        image: (h, w, 3), uint8, at its own aspect ratio.
-        views: of the image, all with as many heats.
-        title: the image's name.
-        caption: what the heat is.
-
-    Returns:
-        (H, W, 3), uint8.
+    not: their logits have different sizes. All views have as many heats. Gives (H, W, 3), uint8.
     """
     small = fit_picture(image, TILE)
     height = small.shape[0]
@@ -144,15 +120,9 @@ def draw_comparison(image: np.ndarray, views: Sequence[View], *, title: str, cap
 def write_sheets(
     folder: Path, images: Mapping[str, np.ndarray], views: Mapping[str, Sequence[View]], *, caption: str
 ) -> None:
-    """Write what networks see in images.
+    """Write what networks see in images: views of each variant, in the order of the images, (h, w, 3) uint8 by name.
 
     IMAGE.png has all variants, VARIANT/IMAGE.png one, VARIANT/IMAGE/LAYER_CLASS.png a single map.
-
-    Args:
-        folder: to write into.
-        images: by name, (h, w, 3) uint8.
-        views: of each variant, in the order of the images.
-        caption: what the heat is.
     """
     for index, (path, image) in enumerate(images.items()):
         name, rows = name_file(path), [seen[index] for seen in views.values()]
@@ -173,10 +143,9 @@ def find_ink(variant: str) -> tuple[int, int, int]:
 
 
 def find_hottest(heats: Sequence[Heat]) -> float:
-    """Find what is drawn as hottest in maps of one layer that share their scale.
+    """Find what is drawn as hottest in maps of one layer that share their scale; 0 where there is no evidence.
 
-    Returns:
-        Their largest value; of pixels, what 99% of those with any evidence stay below; 0 where there is none.
+    Their largest value; of pixels, the 99th percentile of those with any evidence.
     """
     values = np.concatenate([heat.map[heat.map > 0] for heat in heats])
     share = PIXEL_SHARE if _are_pixels(heats) else 100
@@ -193,18 +162,7 @@ def _are_pixels(heats: Sequence[Heat]) -> bool:
 
 
 def draw_photo(name: str, photo: np.ndarray, heats: Sequence[Heat], *, title: str, caption: str) -> np.ndarray:
-    """Draw a photo, and an overlay for each of a network's top classes.
-
-    Args:
-        name: of the photo.
-        photo: (h, w, 3), uint8.
-        heats: of the photo, with class name and probability as label.
-        title: of the sheet.
-        caption: what the heat is.
-
-    Returns:
-        (H, W, 3), uint8.
-    """
+    """Draw a photo (h, w, 3) uint8, and an overlay of each heat under its label: (H, W, 3), uint8."""
     side, top = 280, 96
     small = fit_picture(photo, side)
     bottom = top + small.shape[0] + 72
