@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cvd.training.identity import CODE
 
 from cvd.runtime.params.graph import place_variant
 from cvd.runtime.params.loading import load_params
+from cvd.training.identity import CODE
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for folder in ("cvd", "stages") for path in (ROOT / folder).rglob("*.py"))

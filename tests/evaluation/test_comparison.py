@@ -1,8 +1,10 @@
 """Differences between variants: tests against SciPy and by hand, coverage by simulation, sentences."""
 
-import argparse
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,14 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from cvd import tracking
 from cvd.evaluation import comparison, statistics, tables, verdict
 from cvd.evaluation.figures import Metrics
 from cvd.evaluation.measures import evaluate_variant, tabulate_predictions
 from cvd.evaluation.overfitting import tabulate_curves
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import render_json
-from stages import compare
 
+ROOT = Path(__file__).parents[2]
 TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}
 HISTORY = pd.DataFrame(
     {"epoch": range(1, 5), "loss": 0.4, "accuracy": 0.8, "val_loss": [0.6, 0.5, 0.5, 0.6], "val_accuracy": 0.7}
@@ -200,49 +201,60 @@ def write_results(predictions: dict[str, pd.DataFrame]) -> None:
         Path(f"models/{name}.history.csv").write_text(HISTORY.to_csv(index=False))
 
 
-ARGS = argparse.Namespace(
-    predictions=Path("predictions"), models=Path("models"), plots=Path("plots/comparison"),
-    comparison=Path("metrics/comparison.json"), timings=Path("metrics/timings.json"),
-)  # fmt: skip
+PATHS = {
+    "predictions": Path("predictions"), "models": Path("models"), "plots": Path("plots/comparison"),
+    "comparison": Path("metrics/comparison.json"), "timings": Path("metrics/timings.json"),
+}  # fmt: skip
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     return tmp_path
+
+
+def run_compare() -> subprocess.CompletedProcess[str]:
+    options = [word for name, path in PATHS.items() for word in (f"--{name}", str(path))]
+    command = [sys.executable, "-m", "stages.compare", *options]
+    return subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.usefixtures("project")
 def test_stage_writes_all_or_says_what_is_missing() -> None:
     predictions, metrics = make_results({"own": 0.7, "augmented": 1.0, "baseline": 0.5})
     write_results(predictions)  # params.yaml has no block of the first, and another order
-    compare.work(ARGS)
-    found = json.loads(ARGS.comparison.read_text())
+    done = run_compare()
+    assert done.returncode == 0, done.stderr
+    found = json.loads(PATHS["comparison"].read_text())
     names = ["baseline", "augmented"]
     assert [row["variant"] for row in found["overfitting"]] == names
     chosen = ({name: results[name] for name in names} for results in (predictions, metrics))
     wanted = comparison.compare_variants(*chosen, n_bootstrap=2000, seed=1)
-    assert ARGS.comparison.read_text() == render_json(wanted)
+    assert PATHS["comparison"].read_text() == render_json(wanted)
     assert "seconds" not in json.dumps(found)
-    assert json.loads(ARGS.timings.read_text())["baseline"]["median_seconds_per_epoch"] == 5.0
-    assert sorted(path.name for path in ARGS.plots.iterdir()) == [
+    assert json.loads(PATHS["timings"].read_text())["baseline"]["median_seconds_per_epoch"] == 5.0
+    assert sorted(path.name for path in PATHS["plots"].iterdir()) == [
         "comparison.csv", "comparison.md", "confusion.csv", "curves.csv", "curves.png", "differences.png",
         "overfitting.png", "pairs.csv", "reliability.csv", "roc.csv",
     ]  # fmt: skip
-    table = pd.read_csv(ARGS.plots / "comparison.csv")
-    assert pd.read_csv(ARGS.plots / "pairs.csv")["p_holm"].tolist() == [found["pairs"][0]["p_holm"]]
+    table = pd.read_csv(PATHS["plots"] / "comparison.csv")
+    assert pd.read_csv(PATHS["plots"] / "pairs.csv")["p_holm"].tolist() == [found["pairs"][0]["p_holm"]]
     assert table["accuracy"].tolist() == [row["accuracy"] for row in found["ranking"]]
     Path("models/augmented.history.csv").unlink()
-    with pytest.raises(InputError, match=r"augmented.history.csv is missing: make it with `dvc repro train@augmented`"):
-        compare.work(ARGS)
-    Path("models/augmented.timing.json").write_text("{")
-    with pytest.raises(InputError, match=r"augmented.timing.json is damaged .*: run `dvc checkout`"):
-        compare.work(ARGS)
-    shutil.rmtree("predictions")
-    with pytest.raises(InputError, match=r"predictions has no file of a variant in params.yaml: run `dvc repro`"):
-        compare.work(ARGS)
+    done = run_compare()
+    assert done.returncode == 2
+    assert "augmented.history.csv is missing: make it with `dvc repro train@augmented`" in done.stderr
+
+
+@pytest.mark.usefixtures("project")
+def test_stage_without_predictions_says_what_to_run() -> None:
+    done = run_compare()
+    assert done.returncode == 2
+    assert "predictions has no file of a variant in params.yaml: run `dvc repro`" in done.stderr
 
 
 @pytest.mark.usefixtures("project")
@@ -266,30 +278,19 @@ def test_tables_of_charts_hold_all_variants() -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_shares_of_the_images_make_a_learning_curve(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shares_of_the_images_make_a_learning_curve() -> None:
     predictions, _ = make_results({"baseline": 1.0, "baseline_half": 0.5})
     half = predictions["baseline_half"]
     predictions["baseline_half"] = half[(half["split"] != "train") | (half.index % 4 < 2)]
     write_results(predictions)
-    compare.work(ARGS)
-    table = pd.read_csv(ARGS.plots / "sizes.csv")
+    done = run_compare()
+    table = pd.read_csv(PATHS["plots"] / "sizes.csv")
     assert table["variant"].tolist() == ["baseline", "baseline"]
     assert table["n_images"].tolist() == [100, 200]
-    assert (ARGS.plots / "sizes.png").is_file()
+    assert (PATHS["plots"] / "sizes.png").is_file()
     sentence = "baseline: 2 times the images (100 to 200) take test accuracy"
-    assert sentence in capsys.readouterr().out
-    assert sentence in (ARGS.plots / "comparison.md").read_text()
-
-
-def test_figures_go_to_own_runs_of_the_models_that_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[dict[str, object]] = []
-    monkeypatch.setattr(tracking, "add_to_run", lambda **arguments: calls.append(arguments))
-    (tmp_path / "baseline.keras").touch()
-    compare.track(tmp_path, [tmp_path / "curves.png"], ["baseline", "augmented"])
-    (call,) = calls
-    assert call["only_own"]
-    assert (call["variant"], call["folder"]) == ("baseline", "comparison")
-    assert call["files"] == [tmp_path / "curves.png"]
+    assert sentence in done.stdout
+    assert sentence in (PATHS["plots"] / "comparison.md").read_text()
 
 
 def test_timing_summary() -> None:

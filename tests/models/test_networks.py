@@ -14,7 +14,7 @@ from cvd.models.networks import layers as layers_module
 from cvd.models.scratch import plain as plain_module
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.loading import parse_params
-from cvd.training.optimizers import OPTIMIZERS, make_schedule
+from cvd.training.optimizers import OPTIMIZERS, Rate, make_schedule
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(0, 256, (3, 50, 50, 3), dtype=np.uint8)
@@ -197,13 +197,18 @@ def test_rectified_pooling_is_relu_and_pooling_where_values_tie_and_vanish(dtype
     assert np.any(found[0] == 0)
 
 
+def schedule(kind: str, peak: float, *, steps: int, warmup_fraction: float) -> Rate:
+    variant = {"schedule": kind, "learning_rate": peak, "warmup_fraction": warmup_fraction}
+    return make_schedule(variant, steps=steps)
+
+
 @pytest.mark.parametrize(
     ("ours", "peer"),
     [
         (OPTIMIZERS["rmsprop"](1e-2, 0.0), keras.optimizers.RMSprop(1e-2)),
         (OPTIMIZERS["adamw"](1e-2, 0.3), keras.optimizers.AdamW(1e-2, weight_decay=0.3)),
-        (OPTIMIZERS["adamw"](make_schedule("cosine", 1e-2, steps=9, warmup_fraction=0.3), 0.3),
-         keras.optimizers.AdamW(make_schedule("cosine", 1e-2, steps=9, warmup_fraction=0.3), weight_decay=0.3)),
+        (OPTIMIZERS["adamw"](schedule("cosine", 1e-2, steps=9, warmup_fraction=0.3), 0.3),
+         keras.optimizers.AdamW(schedule("cosine", 1e-2, steps=9, warmup_fraction=0.3), weight_decay=0.3)),
     ],
 )  # fmt: skip
 def test_fused_optimizers_step_as_keras_own(ours: keras.Optimizer, peer: keras.Optimizer) -> None:
@@ -227,12 +232,12 @@ def test_weight_decay_shrinks_kernels_alone() -> None:
 
 
 def test_schedules_have_their_closed_forms() -> None:
-    assert make_schedule("constant", 0.5, steps=10, warmup_fraction=0.0) == 0.5
-    cosine = make_schedule("cosine", 2.0, steps=10, warmup_fraction=0.0)
+    assert schedule("constant", 0.5, steps=10, warmup_fraction=0.0) == 0.5
+    cosine = schedule("cosine", 2.0, steps=10, warmup_fraction=0.0)
     np.testing.assert_allclose([cosine(n) for n in range(11)], 1 + np.cos(np.pi * np.arange(11) / 10), atol=1e-6)
-    rising = make_schedule("constant", 2.0, steps=10, warmup_fraction=0.3)
+    rising = schedule("constant", 2.0, steps=10, warmup_fraction=0.3)
     np.testing.assert_allclose([rising(n) for n in range(10)], [0.5, 1.0, 1.5, *[2.0] * 7])
-    both = make_schedule("cosine", 2.0, steps=10, warmup_fraction=0.2)
+    both = schedule("cosine", 2.0, steps=10, warmup_fraction=0.2)
     assert float(both(0)) == pytest.approx(2 / 3)
     assert float(both(2)) == pytest.approx(2.0)
     assert float(both(6)) == pytest.approx(1.0)

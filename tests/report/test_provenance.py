@@ -6,13 +6,20 @@ from pathlib import Path
 import pytest
 
 from cvd.report import provenance
-from stages.report import ask_code
+from cvd.runtime.project import ask_changes, ask_git
 
 
 def run_git(*arguments: str) -> str:
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false")
     done = subprocess.run(["git", *identity, *arguments], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def ask_code() -> dict[str, str]:
+    """As the report stage does."""
+    return provenance.describe_code(
+        ask_git("rev-parse", "HEAD"), ask_git("show", "-s", "--format=%cs", "HEAD"), ask_changes()
+    )
 
 
 def test_code_is_this_commit_or_says_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,33 +110,6 @@ def test_damaged_file_is_named(opened: store.Store, workspace: Path, capfd: pyte
     assert not capfd.readouterr().err, "MLflow can be used"
 
 
-def test_what_earlier_versions_could_not_send_is_sent(opened: store.Store, workspace: Path, place: Path) -> None:
-    origin = {"variant": "baseline", "experiment": "old-oak", "start_ms": 1}
-    training = origin | {
-        "kind": "training",
-        "status": "FINISHED",
-        "tags": {"run_key": "old"},
-        "epochs": [[1, 2, EPOCH]],
-    }
-    addition = origin | {"start_ms": 2, "model": "ab" * 32, "metrics": {"test/accuracy": 0.5}, "folder": "evaluation"}
-    addition |= {"tags": {"dvc.exp_name": "old-oak"}, "only_own": False}
-    for name, fields in (("a", {"Record": training}), ("b", {"Addition": addition})):
-        (place / f".cvd/unsent/{name}/files").mkdir(parents=True)
-        (place / f".cvd/unsent/{name}/fields.json").write_text(json.dumps(fields))
-    (place / ".cvd/unsent/b/files/baseline.csv").write_text("path\n")
-    assert tracking.sync_workspace(PARAMS) == [
-        "old-oak/baseline: sent what was kept of the training",
-        "old-oak/baseline: sent what was kept of evaluation",
-    ]
-    (trained,) = runs.find_runs(opened, {"run_key": "old"})
-    assert trained.data.metrics["accuracy"] == EPOCH["accuracy"]
-    (evaluated,) = runs.find_runs(opened, {"model.sha256": "ab" * 32})
-    assert evaluated.data.metrics == {"test/accuracy": 0.5}
-    assert [entry.path for entry in opened.client.list_artifacts(evaluated.info.run_id, "evaluation")] == [
-        "evaluation/baseline.csv"
-    ]
-
-
 def test_sync_completes_an_evaluation_that_came_first(opened: store.Store, workspace: Path) -> None:
     model = write_workspace(workspace, "baseline", seed=5)
     tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.75}})

@@ -35,6 +35,10 @@ TOLERANCE = 1e-6  # of weights of about 0.1, in float32
 N_VALIDATION, BATCH, EPOCHS = 13, 8, 4
 # Name, images, epochs. The last batch of the first is a single image, so one worker has none; the second has BatchNorm.
 TRAININGS = [("plain", 41, EPOCHS), ("normalised", 40, 1)]
+VARIANT = {
+    "optimizer": "sgd", "learning_rate": 0.02, "schedule": "constant", "warmup_fraction": 0.0, "weight_decay": 0.0,
+    "l2": 0.01, "label_smoothing": 0.1, "patience": None, "keep": "best",
+}  # fmt: skip
 EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -57,7 +61,7 @@ from cvd.training.distributed.joining import join_training
 from contextlib import nullcontext
 from dataclasses import replace
 import numpy as np
-from test_distribution import BATCH, N_VALIDATION, TRAININGS, make_examples
+from test_distribution import BATCH, N_VALIDATION, TRAININGS, VARIANT, make_examples
 from cvd.training.state import open_state_folder
 
 def main(strategy, folder, dies_in):
@@ -93,9 +97,9 @@ def main(strategy, folder, dies_in):
     for name, n, epochs in TRAININGS:
         with (open_state_folder(folder / "state", name) if devices.is_chief else nullcontext()) as state_folder:
             training = train_model(
-                build, spy(make_examples(n, 1)), make_examples(N_VALIDATION, 2), epochs=epochs, batch_size=BATCH,
-                optimizer="sgd", learning_rate=0.02, keep="best", precision="float32", seed=3, l2=0.01,
-                label_smoothing=0.1, augment=lambda images, epoch, indices: images[:, :, ::-1] if epoch % 2 else images,
+                build, spy(make_examples(n, 1)), make_examples(N_VALIDATION, 2), {{**VARIANT, "epochs": epochs}},
+                batch_size=BATCH, precision="float32", seed=3,
+                augment=lambda images, epoch, indices: images[:, :, ::-1] if epoch % 2 else images,
                 state_folder=state_folder, on_epoch=watch if devices.is_chief else None, devices=devices,
             )
         result = {{"history": training.history, "fetched": sorted(fetched)}}

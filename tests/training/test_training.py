@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,16 +18,21 @@ import tensorflow as tf
 
 from cvd.data.examples.reading import Examples, read_files, read_shards
 from cvd.data.examples.shard_writer import write_shards
+from cvd.data.examples.shares import hold_part
 from cvd.models.networks.saving import save_model
 from cvd.models.scratch.plain import build_plain
 from cvd.runtime.errors import InputError
-from cvd.training.course import format_epoch
-from cvd.training.fitting import COLUMNS, Training, train_model, write_history
+from cvd.training.course import COLUMNS, Training, format_epoch, write_history
+from cvd.training.fitting import train_model
 from cvd.training.state import load_state
 
 SIZE_PX = 46
 EPOCHS = 5
 ROOT = Path(__file__).parents[2]
+VARIANT = {
+    "epochs": EPOCHS, "optimizer": "adam", "learning_rate": 3e-3, "schedule": "constant", "warmup_fraction": 0.0,
+    "weight_decay": 0.0, "l2": 0.0, "label_smoothing": 0.0, "patience": None, "keep": "best",
+}  # fmt: skip
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")  # Keras' own
@@ -63,18 +67,10 @@ def build_with_frozen_layers(dtype: str) -> keras.Model:
 
 
 def train(examples: Examples | None = None, validation: Examples | None = None, **arguments: object) -> Training:
-    settings = {
-        "epochs": EPOCHS,
-        "batch_size": 8,
-        "optimizer": "adam",
-        "learning_rate": 3e-3,
-        "keep": "best",
-        "precision": "float32",
-        "seed": 3,
-        "augment": flip,
-    }
-    chosen = {"build": build} | settings | arguments
-    return train_model(train=examples or make_examples(60, 1), validation=validation or make_examples(20, 2), **chosen)
+    variant = {key: arguments.pop(key, value) for key, value in VARIANT.items()}
+    chosen = {"build": build, "batch_size": 8, "precision": "float32", "seed": 3, "augment": flip} | arguments
+    pair = {"train": examples or make_examples(60, 1), "validation": validation or make_examples(20, 2)}
+    return train_model(variant=variant, **pair, **chosen)
 
 
 def assert_same_bits(one: Training, other: Training) -> None:
@@ -290,10 +286,14 @@ def test_shards_end_in_the_same_bits_as_files(tmp_path: Path) -> None:
     )
     from_files = partial(read_files, tmp_path, manifest, size_px=SIZE_PX)
     from_shards = partial(read_shards, shards)
-    readers: list[tuple[Callable[..., Examples], int]] = [(from_files, 10**9), (from_shards, 10**9), (from_shards, 0)]
+
+    def hold(examples: Examples) -> Examples:
+        return hold_part(examples, range(len(examples)), memory_bytes=10**9)
+
     trainings = [
-        train(read("train", memory_bytes=memory), read("validation", memory_bytes=memory), epochs=2)
-        for read, memory in readers
+        train(hold(from_files("train")), hold(from_files("validation")), epochs=2),
+        train(hold(from_shards("train")), hold(from_shards("validation")), epochs=2),
+        train(from_shards("train"), from_shards("validation"), epochs=2),
     ]
     assert_same_bits(trainings[0], trainings[1])
     assert_same_bits(trainings[0], trainings[2])

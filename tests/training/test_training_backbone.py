@@ -10,7 +10,8 @@ from cvd.data.examples.reading import Examples
 from cvd.models.networks.head import build_head
 from cvd.models.networks.saving import save_model
 from cvd.runtime.errors import InputError
-from cvd.training.fitting import Training, train_model
+from cvd.training.course import Training
+from cvd.training.fitting import train_model
 from cvd.training.transfer import Plan, draw_weights, join_backbone, load_start, plan_transfer
 
 SIDE_PX = 32
@@ -52,10 +53,13 @@ def plan(network: Path, **changed: object) -> Plan:
     return plan_transfer(variant, network, make_examples(24, 1), make_examples(8, 2), seed=1, threads=1)
 
 
-def train(planned: Plan, **changed: object) -> Training:
-    settings = {"epochs": 2, "batch_size": 8, "optimizer": "adam", "learning_rate": 1e-2, "keep": "last"}
-    settings |= {"precision": "float32", "seed": 1} | changed
-    return train_model(planned.build, planned.train, planned.validation, **settings)
+def train(planned: Plan) -> Training:
+    variant = {
+        "epochs": 2, "optimizer": "adam", "learning_rate": 1e-2, "schedule": "constant", "warmup_fraction": 0.0,
+        "weight_decay": 0.0, "l2": 0.0, "label_smoothing": 0.0, "patience": None, "keep": "last",
+    }  # fmt: skip
+    settings = {"batch_size": 8, "precision": "float32", "seed": 1}
+    return train_model(planned.build, planned.train, planned.validation, variant, **settings)
 
 
 def list_changed(model: keras.Model, start: keras.Model) -> set[str]:

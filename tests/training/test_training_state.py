@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import digest_files
 from cvd.runtime.stage import TerminatedError
 from cvd.training.devices import MemoryShortError
-from cvd.training.identity import CODE, ROOT, digest_arrays, digest_files, make_key
+from cvd.training.identity import CODE, ROOT, digest_arrays, make_key
 from cvd.training.state import StateWriter, TrainingState, load_state, open_state_folder, save_state
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cvd.data.examples.reading import Examples, read_features, read_files, read_shards
+from cvd.data.examples.shares import hold_part
 from cvd.data.images.pixels import encode_jpeg, load_image
 from cvd.runtime.errors import InputError
 
@@ -34,7 +35,7 @@ def manifest() -> pd.DataFrame:
 
 @pytest.mark.parametrize("memory_bytes", [0, 10**9])
 def test_files_are_fetched_in_any_order(folder: Path, manifest: pd.DataFrame, memory_bytes: int) -> None:
-    examples = read_files(folder, manifest, "train", size_px=SIZE, memory_bytes=memory_bytes)
+    examples = hold_part(read_files(folder, manifest, "train", size_px=SIZE), range(N), memory_bytes=memory_bytes)
     assert len(examples) == N
     assert (examples.shape, examples.dtype) == ((SIZE, SIZE, 3), np.uint8)
     assert examples.paths == manifest["path"].tolist()[:N]
@@ -54,12 +55,9 @@ def test_files_and_raw_shards_are_the_same_kept_or_streamed(
 
     write_shards(folder, manifest, tmp_path, size_px=SIZE, encoding="raw", size_mb=1, splits=["train"])
     size = N * SIZE * SIZE * 3
-    found = [
-        read_files(folder, manifest, "train", size_px=SIZE, memory_bytes=size),
-        read_files(folder, manifest, "train", size_px=SIZE, memory_bytes=size - 1),
-        read_shards(tmp_path, "train", memory_bytes=size),
-        read_shards(tmp_path, "train", memory_bytes=size - 1),
-    ]
+    streamed = [read_files(folder, manifest, "train", size_px=SIZE), read_shards(tmp_path, "train")]
+    found = [hold_part(each, range(N), memory_bytes=n_bytes) for each in streamed for n_bytes in (size, size - 1)]
+    assert [any(each is other for other in streamed) for each in found] == [False, True] * 2
     for other in found[1:]:
         assert other.paths == found[0].paths
         np.testing.assert_array_equal(other.labels, found[0].labels)
@@ -71,8 +69,8 @@ def test_kept_images_need_their_files_no_more(folder: Path, manifest: pd.DataFra
     copy.mkdir()
     for path in (folder / "train").iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
-    kept = read_files(tmp_path, manifest, "train", size_px=SIZE, memory_bytes=10**9)
-    streamed = read_files(tmp_path, manifest, "train", size_px=SIZE, memory_bytes=0)
+    streamed = read_files(tmp_path, manifest, "train", size_px=SIZE)
+    kept = hold_part(streamed, range(N), memory_bytes=10**9)
     for path in copy.iterdir():
         path.unlink()
     assert kept.fetch(np.arange(N)).shape == (N, SIZE, SIZE, 3)
@@ -81,14 +79,14 @@ def test_kept_images_need_their_files_no_more(folder: Path, manifest: pd.DataFra
 
 
 def test_a_fetched_array_is_the_callers_own(folder: Path, manifest: pd.DataFrame) -> None:
-    examples = read_files(folder, manifest, "train", size_px=SIZE, memory_bytes=10**9)
+    examples = hold_part(read_files(folder, manifest, "train", size_px=SIZE), range(N), memory_bytes=10**9)
     before = examples.fetch(np.arange(3))
     examples.fetch(np.arange(3))[:] = 0
     np.testing.assert_array_equal(examples.fetch(np.arange(3)), before)
 
 
 def test_threads_may_fetch_at_once(folder: Path, manifest: pd.DataFrame) -> None:
-    examples = read_files(folder, manifest, "train", size_px=SIZE, memory_bytes=0)
+    examples = read_files(folder, manifest, "train", size_px=SIZE)
     expected = examples.fetch(np.arange(N))
     barrier = threading.Barrier(4)
 
@@ -101,28 +99,17 @@ def test_threads_may_fetch_at_once(folder: Path, manifest: pd.DataFrame) -> None
             np.testing.assert_array_equal(images, expected)
 
 
-def test_progress_counts_all_images(folder: Path, manifest: pd.DataFrame) -> None:
-    counts: list[int] = []
-
-    def watch(stream):
-        for count in stream:
-            counts.append(count)
-            yield count
-
-    read_files(folder, manifest, "train", size_px=SIZE, memory_bytes=10**9, progress=watch)
-    assert sum(counts) == N
-
-
 def test_refuses_missing_broken_and_no_images(folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"37 of 37 images of train are missing, the first is .*train/0\.jpg"):
-        read_files(tmp_path, manifest, "train", size_px=SIZE, memory_bytes=0)
+        read_files(tmp_path, manifest, "train", size_px=SIZE)
     with pytest.raises(InputError, match="split 'test' holds no images"):
-        read_files(folder, manifest, "test", size_px=SIZE, memory_bytes=0)
+        read_files(folder, manifest, "test", size_px=SIZE)
     (tmp_path / "train").mkdir()
     for path in (folder / "train").iterdir():
         (tmp_path / "train" / path.name).write_bytes(path.read_bytes()[:20])
+    examples = read_files(tmp_path, manifest, "train", size_px=SIZE)
     with pytest.raises(InputError, match=r"cannot decode image .*\.jpg"):
-        read_files(tmp_path, manifest, "train", size_px=SIZE, memory_bytes=10**9)
+        hold_part(examples, range(N), memory_bytes=10**9)
 
 
 def write_features(folder: Path, n: int = 5, n_paths: int = 5) -> np.ndarray:

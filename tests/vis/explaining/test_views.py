@@ -12,7 +12,7 @@ from PIL import Image
 
 from cvd.vis.explaining.figures import check_explanations, read_masks
 from cvd.vis.explaining.geometry import align_maps
-from cvd.vis.explaining.graphs import predict_probabilities
+from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
 from cvd.vis.explaining.methods import METHODS, explain_images
 from cvd.vis.explaining.views import Viewer, make_top_viewer
 
@@ -24,7 +24,8 @@ def plain() -> keras.Model:
 
 def test_a_view_is_what_the_network_says_and_where_it_looks(plain: keras.Model) -> None:
     views = Viewer("mine", plain, ["conv1", "conv2"]).view(draw_images())
-    for view, probability in zip(views, predict_probabilities(plain, draw_images())[:, 0], strict=True):
+    probabilities = compute_probabilities(make_scorer(plain)(draw_images()))[:, 0]
+    for view, probability in zip(views, probabilities, strict=True):
         assert view.probability == pytest.approx(float(probability))
         assert view.lines == [f"P(dog) {probability:.3f}", f"says {('cat', 'dog')[int(probability > 0.5)]}"]
         assert [heat.heading for heat in view.heats] == ["early cat", "early dog", "late cat", "late dog"]
@@ -42,11 +43,16 @@ def test_each_image_is_explained_for_its_own_class(plain: keras.Model, method: s
     assert {heat.map.shape for row in heats for heat in row} == {(33, 33)}
 
 
-def test_top_classes_have_names_and_heat() -> None:
-    view = make_top_viewer(build("plain", units=4), ["a", "b", "c", "d"], top=3, method="gradcam")
-    heats = view(draw_images()[:1])
-    assert [heat.layer for heat in heats] == ["conv2"] * 3
-    assert all(heat.label.split()[0] in "abcd" and heat.label.endswith("%") for heat in heats)
+def test_top_classes_are_ranked_and_each_has_its_heat() -> None:
+    model, image = build("plain", units=4), draw_images()[:1]
+    heats = make_top_viewer(model, list("abcd"), top=3, method="gradcam")(image)
+    (probabilities,) = compute_probabilities(np.asarray(model(image)))
+    ranked = np.argsort(-probabilities)[:3]
+    assert [heat.label for heat in heats] == [f"{'abcd'[index]} {probabilities[index]:.0%}" for index in ranked]
+    for heat, index in zip(heats, ranked, strict=True):
+        expected = explain_images(model, image, layer="conv2", class_index=int(index))
+        np.testing.assert_allclose(heat.map, align_maps(model, "conv2", expected)[0], rtol=1e-4, atol=1e-8)
+        assert heat.layer == "conv2"
 
 
 def test_masks_are_read_by_kind_and_empty_ones_left_out(tmp_path: Path) -> None:

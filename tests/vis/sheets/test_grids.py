@@ -91,7 +91,7 @@ def test_an_image_has_a_sheet_for_each_layer_and_each_channel_asked_for(tmp_path
 def test_pictures_of_filters_are_laid_in_rows() -> None:
     pictures = np.random.default_rng(0).uniform(0, 255, (11, 32, 32, 3)).astype(np.float32)
     labels = [f"{i}: 0.1 → 0.2" for i in range(11)]
-    sheet = grids.draw_pictures(pictures, labels, np.arange(11) == 3, title="conv1", caption="plain")
+    sheet = grids.draw_pictures(pictures, labels, np.arange(11) == 3, layer="conv1", n_filters=64, recipe="plain")
     side = grids.LEAST_SIDE
     assert sheet.shape == (92 + 2 * (side + 26 + 6) + 24 - 6, 2 * 24 + 8 * (side + 8) - 8, 3)
 

@@ -110,13 +110,10 @@ def test_tensorflow_reads_the_records(
         assert numbers == [SIZE, SIZE, row["label"]]
 
 
-@pytest.mark.parametrize("memory_bytes", [0, 10**9])
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_round_trip(
-    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str, memory_bytes: int
-) -> None:
+def test_round_trip(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str) -> None:
     write(images_folder, manifest, tmp_path, encoding=encoding)
-    examples = read_shards(tmp_path, "train", memory_bytes=memory_bytes)
+    examples = read_shards(tmp_path, "train")
     for index, path in enumerate(examples.paths):
         pixels = load_image(images_folder / path, SIZE)
         expected = pixels if encoding == "raw" else decode_image(encode_jpeg(pixels))
@@ -178,10 +175,10 @@ def test_a_missing_or_truncated_shard_is_named(images_folder: Path, manifest: pd
     content = shard.read_bytes()
     shard.write_bytes(content[:-1])
     with pytest.raises(InputError, match=r"train-00001-of-00002\.tfrecord has .* bytes, its index says"):
-        read_shards(tmp_path, "train", memory_bytes=0)
+        read_shards(tmp_path, "train")
     shard.unlink()
     with pytest.raises(InputError, match=r"train-00001-of-00002\.tfrecord is missing"):
-        read_shards(tmp_path, "train", memory_bytes=0)
+        read_shards(tmp_path, "train")
 
 
 def test_a_shard_that_changes_after_opening_is_named(
@@ -229,11 +226,8 @@ def test_shards_stay_open_a_few_at_a_time_and_are_closed_with_their_split(
     assert list_open(tmp_path) == []
 
 
-@pytest.mark.parametrize("memory_bytes", [0, 10**9])
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_any_changed_byte_is_found(
-    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str, memory_bytes: int
-) -> None:
+def test_any_changed_byte_is_found(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str) -> None:
     write(images_folder, manifest, tmp_path, encoding=encoding)
     shard = tmp_path / "test-00000-of-00001.tfrecord"
     content = shard.read_bytes()
@@ -244,7 +238,7 @@ def test_any_changed_byte_is_found(
         shard.write_bytes(damaged)
         offset = max(each for each in offsets if each <= position)
         with pytest.raises(InputError, match=rf"test-00000-of-00001\.tfrecord is corrupted: .* at byte {offset};"):
-            read_shards(tmp_path, "test", memory_bytes=memory_bytes).fetch(np.arange(N_TEST))
+            read_shards(tmp_path, "test").fetch(np.arange(N_TEST))
 
 
 def test_images_that_changed_places_are_found(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
@@ -257,7 +251,7 @@ def test_images_that_changed_places_are_found(images_folder: Path, manifest: pd.
     content[first], content[second] = content[second], content[first]
     shard.write_bytes(content)
     with pytest.raises(InputError, match="is corrupted: bad checksum of the record at byte 0;"):
-        read_shards(tmp_path, "test", memory_bytes=0).fetch(np.arange(N_TEST))
+        read_shards(tmp_path, "test").fetch(np.arange(N_TEST))
 
 
 @pytest.mark.parametrize(
@@ -279,7 +273,7 @@ def test_numbers_of_the_index_that_do_not_fit_together_are_refused(
     index["test"]["shards"][0]["records"][column][1] = value
     (tmp_path / "index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match=r"cannot be used for test: .*record 1 do not fit together.*; run the shard"):
-        read_shards(tmp_path, "test", memory_bytes=0)
+        read_shards(tmp_path, "test")
 
 
 def test_an_index_of_an_earlier_version_asks_for_the_shard_stage(
@@ -290,7 +284,7 @@ def test_an_index_of_an_earlier_version_asks_for_the_shard_stage(
         shard["records"]["crc32"] = shard["records"].pop("image_crc32")
     (tmp_path / "index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match=r"cannot be used for train: .*; run the shard stage"):
-        read_shards(tmp_path, "train", memory_bytes=0)
+        read_shards(tmp_path, "train")
 
 
 def test_a_fault_of_the_disk_is_named(
@@ -308,21 +302,21 @@ def test_a_fault_of_the_disk_is_named(
 
 def test_a_missing_or_unusable_index_is_named(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"index\.json is not there: run `dvc repro`"):
-        read_shards(tmp_path, "train", memory_bytes=0)
+        read_shards(tmp_path, "train")
     index = write(images_folder, manifest, tmp_path)
     with pytest.raises(InputError, match=r"split 'validation' is not in .*which has train, test"):
-        read_shards(tmp_path, "validation", memory_bytes=0)
+        read_shards(tmp_path, "validation")
     index["train"]["labels"].pop()
     (tmp_path / "index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match="cannot be used for train"):
-        read_shards(tmp_path, "train", memory_bytes=0)
+        read_shards(tmp_path, "train")
     del index["train"]["shards"][0]["bytes"]
     (tmp_path / "index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match="cannot be used for train"):
-        read_shards(tmp_path, "train", memory_bytes=0)
+        read_shards(tmp_path, "train")
     (tmp_path / "index.json").write_text("{")
     with pytest.raises(InputError, match=r"index\.json is damaged"):
-        read_shards(tmp_path, "train", memory_bytes=0)
+        read_shards(tmp_path, "train")
 
 
 def test_index_is_json_with_a_line_per_list() -> None:
