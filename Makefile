@@ -5,6 +5,9 @@ PORT ?= 5000
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
+# Tests that load no TensorFlow and run no stage.
+QUICK := $(addprefix tests/,test_house.py test_params.py test_variants_command.py test_files.py test_locks.py \
+  test_threads.py test_stage.py runtime data/archives data/images data/intake evaluation/test_evaluation.py)
 # The environment is as the lock file says, in this folder; anything else is rebuilt.
 MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock; }
 
@@ -18,7 +21,7 @@ repro: venv ## build everything that is not up to date: data, networks, pictures
 	@dvc repro
 
 check: venv ## the linters and the quick tests, in under a minute: before each commit
-	@ruff check . && ruff format --check . && { mypy & pytest -n auto --maxprocesses=2 --dist loadfile -m quick; status=$$?; wait $$! && exit $$status; }
+	@ruff check . && ruff format --check . && mypy && pytest -n 2 --dist loadfile $(QUICK)
 
 test: venv ## run the tests, a file on each core
 	@pytest -n auto --maxprocesses=4 --dist loadfile

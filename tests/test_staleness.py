@@ -12,6 +12,7 @@ pytestmark = pytest.mark.pipeline
 
 LOOKING = {"activations@baseline", "activations@augmented", "activations@transfer"}
 CLIMBING = {"filters@baseline", "filters@augmented", "filters@transfer"}
+DRAWN = {"gradcam", "mistakes", "explanations", *LOOKING, *CLIMBING}
 TRAININGS = {f"train@{name}" for name in ("baseline", "augmented", "tfrecord", "transfer")}
 SCRATCH = TRAININGS - {"train@transfer"}
 EVALUATIONS = {name.replace("train", "evaluate") for name in TRAININGS}
@@ -39,12 +40,18 @@ def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ("cvd/data/sources/fetch.py", {"download"}),
         ("cvd/data/drawn/coat.py", {"download"}),
         ("cvd/data/intake/jpeg.py", {"split", "gradcam"}),
+        ("cvd/data/archives/formats.py", {"download", "split", "gradcam"}),
+        ("cvd/data/images/pixels.py", {"split", "gradcam", "mistakes", "explanations", "report", *LOOKING, *EXAMPLES}),
         ("cvd/data/examples/pipeline.py", EXAMPLES),
+        ("cvd/machine/hardware.py", {"features", "explanations", "report", *CLIMBING, *TRAININGS, *EVALUATIONS}),
+        ("cvd/models/networks/head.py", {"backbone", "features", *DRAWN, *TRAININGS, *EVALUATIONS}),
         ("cvd/models/scratch/plain.py", SCRATCH),
         ("cvd/models/pretrained/conversion.py", {"backbone"}),
         ("cvd/training/distributed/loop.py", TRAININGS),
         ("cvd/evaluation/verdict.py", {"compare", "mistakes", "report", *EVALUATIONS}),
-        ("cvd/vis/sheets/grids.py", {"gradcam", "mistakes", *LOOKING, *CLIMBING}),
+        ("cvd/vis/charts/themes.py", {"augmentations", "compare", "report", *EVALUATIONS}),
+        ("cvd/vis/explaining/geometry.py", DRAWN),
+        ("cvd/vis/sheets/grids.py", DRAWN - {"explanations"}),
         ("cvd/vis/filters/pixels.py", CLIMBING),
         ("cvd/report/report.html.j2", {"report"}),
     ],

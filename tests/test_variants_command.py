@@ -1,6 +1,7 @@
 """`cvd add` and `cvd remove`: lines and blocks come and go, and all other lines of the files stay."""
 
 import difflib
+import re
 import shutil
 from pathlib import Path
 
@@ -105,6 +106,9 @@ def test_results_of_a_removed_variant_go_with_it(project: Path) -> None:
         (["add", "x", "--like", "transfer", "starts_from=small", "input=files"], ["starts_from is 'small'"]),
         (["remove", "small"], ["'small' is not in dvc.yaml's graph, which has baseline"]),
         (["remove", "small", "--block"], []),
+        (["add", "1e3", "--like", "baseline"], ["variants has", "must begin with a letter"]),
+        (["add", "null", "--like", "baseline"], ["variants has 'null'", "must begin with a letter"]),
+        (["remove", "baseline", "augmented", "transfer"], ["would leave no network to draw"]),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_and_changes_nothing(
@@ -134,3 +138,27 @@ def test_what_a_variant_starts_from_must_be_trained(project: Path, capsys: pytes
     cvd("remove", "transfer")
     assert cvd("add", "fine_tuned") == 2
     assert "starts from 'transfer', which is not in the graph: run `cvd add transfer`" in capsys.readouterr().err
+
+
+def test_wrong_line_is_replaced(project: Path) -> None:
+    graph = project / "dvc.yaml"
+    cvd("add", "gentle", "--like", "augmented", "dropout=0.2")
+    right = graph.read_text()
+    graph.write_text(re.sub("gentle: .*", "gentle: {reads: data/images}", right))
+    assert cvd("add", "gentle") == 0
+    assert graph.read_text() == right
+    assert cvd("add", "gentle", "--no-pictures") == 0
+    assert graph.read_text() == right, "a right line stays where it is"
+
+
+def test_line_without_a_block_can_be_removed(project: Path) -> None:
+    cvd("add", "gentle", "--like", "augmented", "dropout=0.2")
+    shutil.copy(ROOT / "params.yaml", project)
+    assert cvd("remove", "gentle") == 0
+    assert not changed_lines(project)
+
+
+def test_variant_named_as_a_folder_of_networks_can_be_removed(project: Path) -> None:
+    assert cvd("add", "backbone", "--like", "transfer", "dropout=0.2") == 0
+    assert cvd("remove", "backbone", "--block") == 0
+    assert not changed_lines(project)

@@ -30,7 +30,7 @@ def add_options_of_add(parser: argparse.ArgumentParser) -> None:
 
 
 def add_variants(args: argparse.Namespace) -> int:
-    """Put variants into dvc.yaml's graph; a new one gets a block in params.yaml first. Both files are written at once.
+    """Put variants into dvc.yaml's graph; a new one gets a block in params.yaml first. A wrong line is replaced.
 
     Raises:
         InputError: there is no such block, a new one is not valid, or what it starts from is not in the graph.
@@ -42,18 +42,19 @@ def add_variants(args: argparse.Namespace) -> int:
     params = parse_params(parse_yaml(params_text))
     lines = []
     for name in args.names:
-        entry = place_variant(params, name)
-        trained = _list_graph(graph_text)
-        if name in trained:
+        entry, graph = asdict(place_variant(params, name)), _read_graph(graph_text)
+        if graph.get(name) == entry:
             lines.append(f"{name} is in the graph already")
             continue
-        start = Path(entry.network).stem
-        if entry.network.endswith(".keras") and start not in trained:
+        if (start := _find_start(params, name)) and start not in graph:
             fault = f"starts from {start!r}, which is not in the graph"
             raise InputError(f"variant {name!r} {fault}: run `cvd add {start}`")
         has_pictures = params.variants[name].share == 1 and not args.no_pictures
-        said = ", ".join(f"{key}: {value}" for key, value in asdict(entry).items())
+        wrong = [place for place in (NETWORKS, GRAPH) if name in list_entries(graph_text, place)]
+        said = ", ".join(f"{key}: {value}" for key, value in entry.items())
         graph_text = insert_entry(graph_text, NETWORKS if has_pictures else GRAPH, f"{name}: {{{said}}}")
+        for place in wrong:  # its line comes before the new one
+            graph_text = remove_entry(graph_text, place, name)
         follows = "trains, compares and draws it" if has_pictures else "trains and compares it"
         lines.append(f"{name} is in the graph: `dvc repro` {follows}")
     _write_texts({root / PARAMS: params_text, root / PIPELINE: graph_text})
@@ -75,7 +76,7 @@ def remove_variants(args: argparse.Namespace) -> int:
     """
     root = find_root()
     texts = {root / name: _read_text(root / name) for name in (PARAMS, PIPELINE, LOCK) if (root / name).is_file()}
-    _check_removal(args, parse_params(parse_yaml(_read_text(root / PARAMS))), _list_graph(_read_text(root / PIPELINE)))
+    _check_removal(args, parse_params(parse_yaml(_read_text(root / PARAMS))), _read_text(root / PIPELINE))
     results: list[str] = []
     for name in args.names:
         for place in (NETWORKS, GRAPH):
@@ -97,14 +98,22 @@ def remove_variants(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_removal(args: argparse.Namespace, params: Params, trained: Sequence[str]) -> None:
+def _check_removal(args: argparse.Namespace, params: Params, graph_text: str) -> None:
+    trained = list(_read_graph(graph_text))
     for name in args.names:
         if name not in trained and not (args.block and name in params.variants):
             raise InputError(f"variant {name!r} is not in dvc.yaml's graph, which has {', '.join(trained)}")
     for name in trained:
-        start = Path(place_variant(params, name).network).stem
+        start = _find_start(params, name)
         if name not in args.names and start in args.names:
             raise InputError(f"variant {name!r} starts from {start!r}: take {name} out as well")
+    if not set(list_entries(graph_text, NETWORKS)) - set(args.names):
+        raise InputError(f"{' '.join(args.names)!r} would leave no network to draw: one at least has to stay")
+
+
+def _find_start(params: Params, name: str) -> str | None:
+    """Find the variant whose network a variant trains further; None for most, and for a line without a block."""
+    return getattr(params.variants.get(name), "starts_from", None)
 
 
 def _insert_block(text: str, names: Sequence[str], like: str, *settings: str) -> str:
@@ -122,9 +131,14 @@ def _insert_block(text: str, names: Sequence[str], like: str, *settings: str) ->
     return insert_entry(text, ["variants"], line)
 
 
-def _list_graph(text: str) -> list[str]:
-    names = [*list_entries(text, NETWORKS), *list_entries(text, GRAPH)]
-    return [name for name in names if name != "<<"]  # the merge of `networks` into `graph`
+def _read_graph(text: str) -> dict[str, Any]:
+    """Read the lines of dvc.yaml's graph, those of `networks` among them."""
+    try:
+        return dict(parse_yaml(text, PIPELINE)["vars"][0]["graph"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{PIPELINE} has no `vars` with a `graph`: restore it with `git checkout {PIPELINE}`"
+        ) from error
 
 
 def _delete_result(path: Path) -> None:

@@ -58,7 +58,11 @@ def list_kept() -> list[tuple[Path, RunRecord]]:
     """What waits to be sent, with its folder, oldest first."""
     waiting = []
     for path in (state_folder() / "unsent").glob("[!.]*/fields.json"):
-        record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, ValueError):  # of another version, or damaged
+            print(f"{path.parent} cannot be read and is not sent: delete it", file=sys.stderr)
+            continue
         record.model = next(iter(_list_files(path.parent / "model")), None)
         record.files = {place.name: _list_files(place) for place in sorted(path.parent.glob("files/*"))}
         waiting.append((path.parent, record))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 KINDS = Variant.__subclasses__()
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # YAML reads them as something else than text
 _TAKEN = ("comparison", "data", "explanations", "timings")  # files in metrics/ that are no variant's
 
 
@@ -48,9 +49,6 @@ class Params(Section):
     @model_validator(mode="after")
     def _check_blocks(self) -> Self:
         for name, variant in self.variants.items():
-            if not _NAME.fullmatch(name):
-                rule = "files are named by it, so it may hold letters, digits, _ and - only"
-                raise ValueError(f"variants has {name!r}: {rule}")
             if name in _TAKEN:
                 raise ValueError(f"variants has {name!r}, but metrics/{name}.json is another file: choose another name")
             if isinstance(variant, PlainVariant) and self.image.size_px < (least := 3 * 2**variant.depth - 2):
@@ -125,6 +123,7 @@ def parse_params(raw: Any) -> Params:
         raise InputError(f"params: params.yaml is empty: it should hold the sections {', '.join(Params.model_fields)}")
     blocks = raw.get("variants") if isinstance(raw, dict) else None
     if isinstance(blocks, dict):
+        _check_names(blocks)
         raw = {**raw, "variants": resolve_blocks(blocks)}
     try:
         params = Params.model_validate(raw)
@@ -136,6 +135,13 @@ def parse_params(raw: Any) -> Params:
         raise InputError(f"params: {describe_faults(faults, keys)}") from error
     params._blocks = blocks or {}
     return params
+
+
+def _check_names(blocks: dict[Any, Any]) -> None:
+    for name in blocks:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _WORDS:
+            rule = "files are named by it, so it must begin with a letter and hold letters, digits, _ and - only"
+            raise InputError(f"params: variants has {name!r}: {rule}")
 
 
 def _locate_fault(fault: "ErrorDetails", raw: Any) -> "ErrorDetails":
