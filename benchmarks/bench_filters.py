@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.contest import Goal, Turn, Work, divide, print_conditions, print_goals, print_rates, take_turns
-from cvd.machine.threads import set_threads
+from cvd.machine import threads
 from cvd.runtime.startup import start_tensorflow
 from cvd.runtime.threads import count_cores
 
@@ -57,7 +57,7 @@ def climb_with_ours(args: argparse.Namespace, recipe: str, turn: Turn) -> None:
     from cvd.vis.filters.ascent import MOST_AT_ONCE, ascend_filters
 
     at_once = min(count_cores(), MOST_AT_ONCE)
-    set_threads(1, across=at_once)
+    threads.set_threads(1, across=at_once)
 
     model = build_network()
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cvd.data.images.pixels import decode_image
-from cvd.machine.threads import set_threads
+from cvd.machine import threads
 from cvd.runtime.params.loading import Params, load_params
 from cvd.runtime.threads import count_cores
 
@@ -135,7 +135,7 @@ def train_variant(
 
     params = load_project()
     variant = params.variants[name].model_dump()
-    set_threads(params.train.threads)
+    threads.set_threads(params.train.threads)
     if variant["network"] == "backbone":
         build: Any = partial(build_head, n_features=train.shape[0], dropout=variant["dropout"])
     else:
