@@ -1,7 +1,6 @@
 """The network as a run's model."""
 
 import json
-import time
 import warnings
 import zipfile
 from pathlib import Path
@@ -20,9 +19,7 @@ def test_logged_model_is_the_file_and_loads(place: Path, opened: store.Store) ->
     import mlflow
 
     model = save_model(place / "models/baseline.keras", seed=1)
-    begin = time.perf_counter()
     run_id = train(model=model)
-    assert time.perf_counter() - begin < 5
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
     expected = keras.models.load_model(model).predict(pixels, verbose=0)
     mlflow.set_tracking_uri(store_uri())

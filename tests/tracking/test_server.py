@@ -20,7 +20,7 @@ from cvd.runtime.project import store_uri
 from cvd.tracking import gate as gates
 from cvd.tracking import runs, store
 
-WITHIN_S = 60
+WITHIN_S = 240
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,7 @@ def wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
 @pytest.fixture
 def project(server: str, gate: gates.Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     gate._store = None
+    monkeypatch.setattr(gates, "BUDGET_S", 240)  # what it does is tested here, not how fast this machine is
     (tmp_path / ".dvc").mkdir()
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)

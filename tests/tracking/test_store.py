@@ -42,7 +42,7 @@ def test_stores_opened_at_once_make_one_experiment_quietly(tmp_path: Path) -> No
         )
         for _ in range(3)
     ]
-    answers = [process.communicate(timeout=60) for process in several]
+    answers = [process.communicate(timeout=240) for process in several]
     assert [process.returncode for process in several] == [0, 0, 0], answers
     assert set(answers) == {("1\n", "")}
 
