@@ -1,7 +1,6 @@
-"""Lets the tests here import photo_samples, loopback and fetch_client, whatever pytest's import mode."""
+"""A client that fetches from the loopback interface."""
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +8,6 @@ import pytest
 
 if TYPE_CHECKING:
     from fetch_client import Client
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 # Whatever proxy the machine has, the loopback interface is this side of it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""What kind of image a file is, by its first bytes; whether it can be read; and why it is refused."""
+"""What kind of image a file is by its first bytes, whether it can be read, and why not."""
 
 _READ = {
     b"\xff\xd8\xff": "JPEG",

@@ -65,7 +65,7 @@ class Member:
 
 @contextmanager
 def open_archive(path: str | Path) -> Iterator[list[Member]]:
-    """Open a zip and yield its files in order, also those of zips directly inside it; they are readable in the context.
+    """Open a zip and yield its files in order, also those of zips directly inside it, readable in the context.
 
     Raises:
         InputError: no zip, damaged, encrypted, or with more than MAX_MEMBERS members or MAX_NESTED zips.
@@ -96,8 +96,8 @@ def open_archive(path: str | Path) -> Iterator[list[Member]]:
                     if n_nested > MAX_NESTED:
                         raise InputError(f"{path} holds more than {MAX_NESTED} zips: unpack them and give the folder")
                     prefix = f"{clean_name(info.filename)}/"
-                    inner = (each for each in nested.infolist() if not _is_folder(each))
-                    members += [_describe(each, nested, prefix, names) for each in inner]
+                    inner = (entry for entry in nested.infolist() if not _is_folder(entry))
+                    members += [_describe(entry, nested, prefix, names) for entry in inner]
             if len(members) > MAX_MEMBERS:
                 raise InputError(f"{path} has more than {MAX_MEMBERS} members: that is no set of photos")
         yield members
@@ -146,7 +146,7 @@ def make_unique(name: str, names: set[str]) -> str:
 def _open_nested(
     info: zipfile.ZipInfo, archive: zipfile.ZipFile, stack: ExitStack, path: Path
 ) -> zipfile.ZipFile | None:
-    """Open a zip inside the zip; None where `info` is no zip, a damaged one or a bomb, and stays a member."""
+    """Open a zip inside the zip; None for a member that is no zip, is damaged, or is a bomb."""
     size = info.file_size
     if not info.filename.lower().endswith(".zip") or _describe(info, archive, "", set()).unsafe:
         return None

@@ -2,7 +2,7 @@
 
 Both classes share one distribution of fur, pose, place, light, background, foreground and camera. Only ears, muzzle,
 eyes, whiskers and tail depend on the label (`traits`). A linear classifier on colours, brightness, file size, image
-size and edges is right on .50 of 1,600 images (chance .50).
+size and edges scores .50 on 1,600 images (chance .50).
 """
 
 from cvd.data.drawn.archive import write_drawn_archive

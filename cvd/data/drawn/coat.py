@@ -44,7 +44,7 @@ class Coat:
 
 
 def grow_coat(shape: tuple[int, int], frame: Frame, rng: np.random.Generator) -> Coat:
-    """Choose fur for one animal and lays it over the whole picture."""
+    """Choose fur for one animal and lay it over the whole picture."""
     main, second = (np.array(c, np.float32) / 255 for c in _COLOURS[rng.integers(len(_COLOURS))])
     main, second = (np.clip(c * rng.uniform(0.85, 1.12) + rng.normal(0, 0.02, 3), 0.05, 0.97) for c in (main, second))
     pattern = str(rng.choice(_PATTERNS, p=_PATTERN_SHARES))

@@ -9,7 +9,7 @@ import numpy as np
 from cvd.data.examples.reading import Examples
 from cvd.data.images.pixels import limit_opencv_threads
 from cvd.runtime.errors import InputError
-from cvd.runtime.threads import give_way, map_ahead
+from cvd.runtime.threads import count_cores, give_way, map_ahead
 
 READY = 8  # batches that wait for the training step
 RUN = 16  # images that a thread loads into memory at once
@@ -50,7 +50,7 @@ def hold_part(examples: Examples, part: range, *, memory_bytes: int) -> Examples
         stop = min(start + RUN, len(part))
         held[start:stop] = examples.fetch(np.arange(part.start + start, part.start + stop))
 
-    for _ in map_ahead(fill, range(0, len(part), RUN), n_ahead=READY):
+    for _ in map_ahead(fill, range(0, len(part), RUN), n_ahead=2 * count_cores()):
         pass
 
     def fetch(indices: np.ndarray) -> np.ndarray:

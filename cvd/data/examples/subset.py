@@ -23,7 +23,7 @@ def take_share(examples: Examples, manifest: pd.DataFrame, share: float) -> Exam
 
 
 def choose_share(manifest: pd.DataFrame, share: float) -> set[str]:
-    """Choose paths of the training images with the lowest hashes: a share of each class, at least one image of each.
+    """Choose paths of the training images with the lowest hashes: a share of each class, at least one image.
 
     Hashes are as good as random draws and repeatable, and each share contains every smaller one.
     """

@@ -44,9 +44,9 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read a manifest in its file's order.
 
     Returns:
-        COLUMNS: `path` relative to data/images ("" when unused), `label` int64 (0 cat, 1 dog), `split` (train,
-        validation, test or unused), `width` and `height` int64 px, `sha256` of the image file, `group` of
-        near-duplicates, `source_name` in the archive, `normalised` words.
+        COLUMNS. `path` is relative to data/images, "" when unused. `label` is int64: 0 cat, 1 dog. `split` is train,
+        validation, test or unused. `width` and `height` are int64, px. `sha256` is that of the image file. `group`
+        names near-duplicates, `source_name` the archive's member. `normalised` holds words for what was done.
 
     Raises:
         InputError: the file is missing or is no manifest.
@@ -75,7 +75,7 @@ def select_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def choose_images(manifest: pd.DataFrame, images: int | Sequence[str]) -> list[str]:
-    """Choose paths of images to show: the given ones, or a number of the test split, cats and dogs in turn.
+    """Choose paths to show: those given, or at most a number of the test split, cats and dogs in turn.
 
     Raises:
         InputError: a path is not in the manifest.

@@ -13,9 +13,9 @@ def assign_splits(
 ) -> list[str]:
     """Assign every image a split: train, validation, test or unused.
 
-    For each split in turn (test, validation, train), the free groups are ranked by a hash of seed, split and group, and
-    the first that fit are taken. A rank depends on nothing else, so that an added image moves few others. A group
-    shares a split. Where only groups too large for the room are left, part of one is taken; the rest of it is unused.
+    For each split in turn (test, validation, train), free groups are ranked by a hash of seed, split and group.
+    The first that fit are taken. A rank depends on nothing else, so that an added image moves few others. A group
+    shares a split. Where only groups too large for the room are left, part of one is taken. Its rest is unused.
 
     Args:
         labels: (n,) 0 or 1.
@@ -82,7 +82,7 @@ def _check_counts(labels: Sequence[int], sizes: Mapping[str, int | None]) -> Non
 def _check_train(labels: Sequence[int], splits: Sequence[str], sizes: Mapping[str, int | None]) -> None:
     for label in range(len(LABELS)):
         if ("train", label) not in zip(splits, labels, strict=True):
-            raise _explain_shortage(labels, sizes, ", of which none is left for train")
+            raise _explain_shortage(labels, sizes, ", and none is left for train")
 
 
 def _explain_shortage(labels: Sequence[int], sizes: Mapping[str, int | None], why: str) -> InputError:

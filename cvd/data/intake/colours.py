@@ -21,7 +21,7 @@ _PROFILE_MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 def make_upright_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """Turn a loaded image of any mode upright, convert it to RGB in sRGB, and list words for what was done.
+    """Turn a loaded image of any mode into upright RGB in sRGB, and list words for what was done.
 
     Raises:
         ValueError: pixels that are no colours (32 bits, floating point).
@@ -55,7 +55,7 @@ def _find_turn(image: Image.Image) -> Image.Transpose | None:
 
 def _reduce_depth(image: Image.Image) -> tuple[Image.Image, list[str]]:
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise ValueError("32-bit pixels, of which nobody says what is white")
+        raise ValueError("32-bit pixels without a known value of white")
     if image.mode == "1":
         return image.convert("L"), []
     if not image.mode.startswith("I"):

@@ -1,12 +1,12 @@
 """Finding the same photo twice: exact copies, and near-duplicates (resized, re-compressed, mirrored).
 
-Near-duplicates are proposed by a perceptual hash (64 bits: which of the thumbnail's lowest 8x8 DCT coefficients are
-above their median, as in Zauner 2010) and confirmed on the thumbnails. Measured on 4,000 photos of the competition and
-2,002 of them in their original size: all 2,002 are found, and nothing else but two real pairs. Copies (resized,
-re-compressed at quality 10, mirrored) differ in at most 6 bits and correlate above .992. Different photos within 12
-bits correlate at most .82 (drawn images .69), their detail at most .71. Also found, of 200 photos: grey, noisy,
-brighter or darker by a quarter 99% and more; cropped by 2% a side 98%; turned by 2 degrees 88%; cropped by 5% a side,
-letterboxed or captioned a tenth. Each image is compared with each: 1 s of processor for 25,000.
+Near-duplicates are proposed by a perceptual hash and confirmed on the thumbnails. The hash has 64 bits: which of the
+thumbnail's lowest 8x8 DCT coefficients are above their median (Zauner 2010). Measured on 4,000 photos of the
+competition and 2,002 of them in their original size: all 2,002 are found. Nothing else is, but two real pairs. Copies
+(resized, re-compressed at quality 10, mirrored) differ in at most 6 bits and correlate above .992. Different photos
+within 12 bits correlate at most .82 (drawn images .69), their detail at most .71. Also found, of 200 photos: grey,
+noisy, brighter or darker by a quarter 99% and more; cropped by 2% a side 98%; turned by 2 degrees 88%; cropped by 5% a
+side, letterboxed or captioned a tenth. Each image is compared with each: 1 s of processor for 25,000.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,8 @@ def find_copies(digests: Sequence[str]) -> list[list[int]]:
 def find_near_duplicates(thumbnails: Sequence[NDArray[np.uint8]]) -> list[tuple[int, int]]:
     """Find pairs of images (i, j), i < j, in order, that show the same photo.
 
-    The thumbnails are n of (s, s, 3) uint8 RGB, s >= 8; only blocks of them are copied at a time.
+    The thumbnails are n of (s, s, 3) uint8 RGB, s >= 8. Each pixel is the mean of its part of the image.
+    Only blocks of them are copied at a time.
     """
     if len(thumbnails) < 2:
         return []

@@ -111,7 +111,7 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _is_16_bit(image: Image.Image, kind: str, body: bytes) -> bool:
-    """True where there were 16 bits a channel, of which Pillow has kept the upper 8."""
+    """True where there were 16 bits a channel; Pillow keeps the upper 8."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) == 16
     return kind == "PNG" and body[24] == 16

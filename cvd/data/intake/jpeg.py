@@ -2,8 +2,8 @@
 
 1. Bytes behind the end marker (FFD9) after the last scan are cut off (`trimmed`), also a camera's second picture.
 2. A missing marker is added (`closed`) when the scans before it are complete. No pixel changes in either case.
-3. Where a part of a scan is missing, the image is `truncated` and not used, whether or not a marker follows: decoders
-   fill it with grey or blur. Not noticed: a loss within the last block, and flipped bits that still decode.
+3. Where a part of a scan is missing, the image is `truncated` and not used, with or without a marker. Decoders would
+   fill the part with grey or blur. Not noticed: a loss within the last block, and flipped bits that still decode.
 """
 
 import re

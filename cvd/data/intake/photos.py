@@ -37,7 +37,7 @@ def find_photos(given: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: a path does not exist, a folder cannot be listed or holds no image file.
     """
-    found: list[Path] = []
+    photos: list[Path] = []
     for path in given:
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
@@ -47,8 +47,8 @@ def find_photos(given: Sequence[Path]) -> list[Path]:
         inside = list_photos(path) if is_folder else [path]
         if not inside:
             raise InputError(f"folder {show_path(path)} holds no photo: expected files ending in {', '.join(SUFFIXES)}")
-        found += inside
-    return found
+        photos += inside
+    return photos
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -59,7 +59,7 @@ def list_photos(folder: Path) -> list[Path]:
     Raises:
         InputError: a folder cannot be listed.
     """
-    found: list[Path] = []
+    photos: list[Path] = []
     try:
         with os.scandir(folder) as entries:
             inside = sorted(entries, key=lambda entry: entry.name)
@@ -70,10 +70,10 @@ def list_photos(folder: Path) -> list[Path]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            found += list_photos(path)
+            photos += list_photos(path)
         elif path.suffix.lower() in SUFFIXES and not _is_special(path):
-            found.append(path)
-    return found
+            photos.append(path)
+    return photos
 
 
 def _is_special(path: Path) -> bool:
@@ -92,8 +92,8 @@ def show_path(path: Path) -> str:
 def name_photos(paths: Sequence[Path], given: Sequence[Path]) -> dict[Path, Path]:
     """Choose where to put what is made of each photo: relative paths, no two photos with the same.
 
-    Prefer a photo's own name, ending included; then its path below the given folder; then that with the folder's name;
-    in the last resort its whole path. `given` are the files and folders that `find_photos` found the photos from.
+    Prefer a photo's own name, ending included, then its path below the given folder. The next choice adds the folder's
+    name, and the last is the whole path. `given` are the files and folders that `find_photos` found the photos from.
     """
     choices = {path: _list_names(path, given) for path in paths}
     level = dict.fromkeys(choices, 0)
@@ -103,7 +103,7 @@ def name_photos(paths: Sequence[Path], given: Sequence[Path]) -> dict[Path, Path
         for path, name in names.items():
             owners.setdefault(name, []).append(path)
         # One file, given in two ways, has nothing to be told apart from.
-        shared = [path for group in owners.values() if len({choices[each][-1] for each in group}) > 1 for path in group]
+        shared = [path for group in owners.values() if len({choices[one][-1] for one in group}) > 1 for path in group]
         longer = [path for path in shared if level[path] < len(choices[path]) - 1]
         if not longer:
             return names
@@ -113,7 +113,7 @@ def name_photos(paths: Sequence[Path], given: Sequence[Path]) -> dict[Path, Path
 
 def _list_names(path: Path, given: Sequence[Path]) -> list[Path]:
     """List names for a photo, from short to whole, for `name_photos`."""
-    folder = next((each for each in given if each != path and path.is_relative_to(each)), path.parent)
+    folder = next((place for place in given if place != path and path.is_relative_to(place)), path.parent)
     below, whole = path.relative_to(folder), path.absolute()
     return [Path(path.name), below, Path(folder.absolute().name, below), whole.relative_to(whole.anchor)]
 

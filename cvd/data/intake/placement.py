@@ -128,7 +128,7 @@ def place_images(
 
 def _drop_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[Row]]:
     """Keep one of each image, untouched ones first, in natural order; the others get quarantine rows."""
-    candidates = sorted(candidates, key=lambda each: (each.intake.words != "", order_naturally(each.member.name)))
+    candidates = sorted(candidates, key=lambda image: (image.intake.words != "", order_naturally(image.member.name)))
     dropped: dict[int, Row] = {}
     for copies in duplicates.find_copies([candidate.intake.pixels_digest for candidate in candidates]):
         is_conflict = len({candidates[i].label for i in copies}) > 1

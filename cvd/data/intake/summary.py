@@ -26,14 +26,14 @@ def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks:
     """Count what a source held; `n_masks` are members that are masks of an image.
 
     Returns:
-        `members` = `images` + `quarantined`; `masks`, beside them; `splits` {split: {class: n}}; `reasons` {reason: n};
-        `normalised` {word: n}; `width`, `height` {least, median, most} px; `near_duplicates`: groups of two or more
-        images, by their source names, and how many images did not fit into their group's split.
+        `members` is `images` + `quarantined`; `masks` are beside them. `splits` is {split: {class: n}}, `reasons`
+        {reason: n}, `normalised` {word: n}. `width` and `height` are {least, median, most}, px. `near_duplicates`
+        counts and lists groups of two or more images. Its `left_out` counts images without room in their group's split.
     """
     groups = [sorted(group) for _, group in manifest.groupby("group", sort=True)["source_name"] if len(group) > 1]
     across = manifest.groupby("group")["label"].nunique()
     reasons = Counter(quarantine["reason"])
-    words = Counter(word for each in manifest["normalised"] for word in each.split())
+    words = Counter(word for text in manifest["normalised"] for word in text.split())
     return {
         "members": len(manifest) + len(quarantine),
         "images": len(manifest),
@@ -84,7 +84,7 @@ def stack_rows(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.uint8]
 
 
 def tile_images(images: Iterable[NDArray[np.uint8]], *, n_columns: int = _COLUMNS) -> NDArray[np.uint8]:
-    """Draw a contact sheet, (h, w, 3) uint8 on white, of (h', w', 3) uint8 images, each fitted into a square cell."""
+    """Draw a contact sheet, (h, w, 3) uint8 on white, of (h', w', 3) uint8 images, fitted into square cells."""
     cells = [_fit(image) for image in images]
     pitch = _CELL_PX + _GAP_PX
     n_columns = max(1, min(n_columns, len(cells)))

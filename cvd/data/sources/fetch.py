@@ -21,7 +21,7 @@ from cvd.data.sources.replies import PassingError
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file
 
-MAX_BYTES = 64 * 2**30  # of a file whose size nobody has told; all of Kaggle's photos have 0.9 GB
+MAX_BYTES = 64 * 2**30  # of a file of unknown size; all of Kaggle's photos have 0.9 GB
 _BLOCK_BYTES = 256 * 2**10
 _MAX_PAUSE_SECONDS = 60
 _SPARE_BYTES = 64 * 2**20  # that stay free on the disk
@@ -205,8 +205,8 @@ def _find_finished(wanted: Wanted, partial: Partial) -> Fetched | None:
     if path is None or wanted.n_bytes not in (None, path.stat().st_size):
         return None
     n_bytes = path.stat().st_size
-    kept = f"{n_bytes / 1e6:,.1f} MB from an earlier download, kept in {path.parent}"
-    print(f"{wanted.name}: {kept}; delete that folder to download again", flush=True)
+    origin = f"{n_bytes / 1e6:,.1f} MB from an earlier download, kept in {path.parent}"
+    print(f"{wanted.name}: {origin}; delete that folder to download again", flush=True)
     return Fetched(path, path.name, n_bytes)
 
 

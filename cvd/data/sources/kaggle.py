@@ -24,7 +24,7 @@ _HOW_TO = (
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who asks, and where that was found."""
+    """What authenticates a request, and the file or variable that it comes from."""
 
     auth: AuthBase
     origin: str
@@ -122,11 +122,12 @@ def _is_file(text: str) -> bool:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(_read(path)).items())
-    except (ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"Kaggle's credentials in {path} are not a JSON object: {_HOW_TO}") from error
+        filed = json.loads(_read(path))
+    except json.JSONDecodeError:
+        filed = None
+    if not isinstance(filed, dict):
+        raise InputError(f"Kaggle's credentials in {path} are not a JSON object: {_HOW_TO}")
+    return filed
 
 
 def _read(path: Path) -> str:

@@ -141,7 +141,7 @@ def _redirect(usual: Wanted, request: Request) -> Wanted:
     if request.sha256:
         usual = replace(usual, sha256=request.sha256.lower(), n_bytes=None)  # another file has another size
     if request.url:
-        # Without a hash to tell, a copy may have been packed anew.
+        # Without a known hash, a copy may have been repacked to another size.
         n_bytes = usual.n_bytes if usual.sha256 else None
         usual = replace(usual, url=request.url, name=f"data.url {strip_secrets(request.url)}", n_bytes=n_bytes)
     return usual

@@ -27,7 +27,7 @@ _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int], object] | None = None) -> int:
-    """Pack a folder's files into a zip and count them: stored, sorted, dated 1980, so that equal files give equal zips.
+    """Pack a folder's files into a zip and count them. Stored, sorted and dated 1980, equal files give equal zips.
 
     Links are noted but not followed. Of a file above MAX_MEMBER_BYTES, that and one byte more is taken.
 
@@ -41,9 +41,9 @@ def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int
         for file in files:
             name = make_unique(clean_name(file.relative_to(folder).as_posix()), names)
             try:
-                found = file.lstat()
-                with file.open("rb") if stat.S_ISREG(found.st_mode) else nullcontext() as source:
-                    _store(archive, name, stat.S_IFMT(found.st_mode), source, found.st_size)
+                status = file.lstat()
+                with file.open("rb") if stat.S_ISREG(status.st_mode) else nullcontext() as source:
+                    _store(archive, name, stat.S_IFMT(status.st_mode), source, status.st_size)
             except OSError as error:
                 if error.errno in DISK_FULL:
                     raise

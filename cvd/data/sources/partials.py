@@ -1,7 +1,6 @@
 """Downloads on the disk: partial ones, which a later process resumes, and finished ones, kept by their hash."""
 
 import hashlib
-import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.files import hash_file, replace_file, write_json
+from cvd.runtime.files import hash_file, read_json, replace_file, write_json
 from cvd.runtime.locks import hold_lock
 
 _BLOCK_BYTES = 256 * 2**10
@@ -85,8 +84,10 @@ class Partial:
         self.path.replace(self.path.with_name(sha256))
 
     def find_finished(self, sha256: str | None) -> Path | None:
-        """Find a finished download by its hash, None: this address' last one, and verify it; remove a damaged one."""
-        sha256 = sha256 or str(self._read_note().get("sha256"))
+        """Find and verify a finished download by its hash (None: this address' last one); remove a damaged one."""
+        sha256 = sha256 or str(self._read_note().get("sha256", ""))
+        if not sha256:
+            return None
         path = self.path.with_name(sha256)
         if path.is_file() and hash_file(path) == sha256:
             return path
@@ -100,7 +101,7 @@ class Partial:
 
     def _read_note(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._note.read_text(encoding="utf-8")))
+            return dict(read_json(self._note))
         except (OSError, ValueError, TypeError):
             return {}
 

@@ -51,7 +51,7 @@ class Source:
 
 
 def fetch_source(source: str, request: Request, *, archive: str | Path, record: str | Path) -> Provenance:
-    """Bring a source's images (a key of SOURCES) into one zip, whole or not at all, and write its record as JSON.
+    """Bring the images of a key of SOURCES into one zip, whole or not at all, and write their record.
 
     Raises:
         InputError: the source is missing, out of reach, damaged, encrypted, empty, another file than expected, or
@@ -89,12 +89,12 @@ def check_labels(archive: str | Path, name: str) -> int:
     with origins.call_it(name, archive), open_archive(archive) as members:
         if not members:
             raise InputError(f"{archive} is empty: it holds no files at all")
-        wanted = [each for each in members if not layouts.is_junk(each.name)]
-        labels = [layouts.find_label(member.name).label for member in wanted]
-        _check_names(labels, wanted, archive)
-        for label in range(len(LABELS)):
-            labelled = [member for member, own in zip(wanted, labels, strict=True) if own == label]
-            _check_first_bytes(labelled, LABELS[label], archive)
+        files = [member for member in members if not layouts.is_junk(member.name)]
+        labels = [layouts.find_label(file.name).label for file in files]
+        _check_names(labels, files, archive)
+        for label, word in enumerate(LABELS):
+            labelled = [file for file, file_label in zip(files, labels, strict=True) if file_label == label]
+            _check_first_bytes(labelled, word, archive)
         return len(members)
 
 
@@ -105,9 +105,9 @@ def _check_names(labels: Sequence[int | None], members: Sequence[Member], archiv
     for member in members:
         if member.name.lower().endswith(".zip"):
             raise InputError(f"{archive} holds {member.name}, {_explain_closed_zip(member)}")
-    found = "neither cats nor dogs" if len(missing) > 1 else f"only {LABELS[1 - missing[0]]}s, no {LABELS[missing[0]]}s"
+    held = "neither cats nor dogs" if len(missing) > 1 else f"only {LABELS[1 - missing[0]]}s, no {LABELS[missing[0]]}s"
     raise InputError(
-        f"{archive} holds {found} by the names of its {len(members)} files: "
+        f"{archive} holds {held} by the names of its {len(members)} files: "
         "give files named cat.N.jpg and dog.N.jpg, or folders named cat and dog"
     )
 
@@ -119,7 +119,7 @@ def _explain_closed_zip(member: Member) -> str:
 
 
 def _check_first_bytes(members: Sequence[Member], word: str, archive: str | Path) -> None:
-    """Refuse members of which none begins like an image; reading ends at the first that does."""
+    """Refuse members unless one begins like an image; reading ends at the first that does."""
     refusals = []
     for member in members:
         try:

@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,19 @@ def test_threads_may_fetch_at_once(folder: Path, manifest: pd.DataFrame) -> None
     with ThreadPoolExecutor(4) as pool:
         for images in pool.map(fetch, range(4)):
             np.testing.assert_array_equal(images, expected)
+
+
+def test_images_are_read_into_memory_once(folder: Path, manifest: pd.DataFrame) -> None:
+    streamed, reads = read_files(folder, manifest, "train", size_px=SIZE), []
+
+    def watch(indices: np.ndarray) -> np.ndarray:
+        reads.extend(indices.tolist())
+        return streamed.fetch(indices)
+
+    examples = hold_part(replace(streamed, fetch=watch), range(N), memory_bytes=10**9)
+    for _ in range(2):
+        examples.fetch(np.arange(N))
+    assert sorted(reads) == list(range(N))
 
 
 def test_refuses_missing_broken_and_no_images(folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:

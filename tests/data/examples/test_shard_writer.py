@@ -15,6 +15,7 @@ import pytest
 from cvd.data.examples.reading import read_shards
 from cvd.data.examples.shard_reader import MOST_OPEN, open_split, read_images
 from cvd.data.examples.shard_writer import make_record, render_index, write_shards
+from cvd.data.examples.shares import hold_part
 from cvd.data.images.pixels import decode_image, encode_jpeg, load_image
 from cvd.runtime.errors import InputError
 
@@ -110,10 +111,13 @@ def test_tensorflow_reads_the_records(
         assert numbers == [SIZE, SIZE, row["label"]]
 
 
+@pytest.mark.parametrize("memory_bytes", [0, 10**9])
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_round_trip(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str) -> None:
+def test_round_trip(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str, memory_bytes: int
+) -> None:
     write(images_folder, manifest, tmp_path, encoding=encoding)
-    examples = read_shards(tmp_path, "train")
+    examples = hold_part(read_shards(tmp_path, "train"), range(N_TRAIN), memory_bytes=memory_bytes)
     for index, path in enumerate(examples.paths):
         pixels = load_image(images_folder / path, SIZE)
         expected = pixels if encoding == "raw" else decode_image(encode_jpeg(pixels))
@@ -226,8 +230,11 @@ def test_shards_stay_open_a_few_at_a_time_and_are_closed_with_their_split(
     assert list_open(tmp_path) == []
 
 
+@pytest.mark.parametrize("memory_bytes", [0, 10**9])
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_any_changed_byte_is_found(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str) -> None:
+def test_any_changed_byte_is_found(
+    images_folder: Path, manifest: pd.DataFrame, tmp_path: Path, encoding: str, memory_bytes: int
+) -> None:
     write(images_folder, manifest, tmp_path, encoding=encoding)
     shard = tmp_path / "test-00000-of-00001.tfrecord"
     content = shard.read_bytes()
@@ -238,7 +245,7 @@ def test_any_changed_byte_is_found(images_folder: Path, manifest: pd.DataFrame, 
         shard.write_bytes(damaged)
         offset = max(each for each in offsets if each <= position)
         with pytest.raises(InputError, match=rf"test-00000-of-00001\.tfrecord is corrupted: .* at byte {offset};"):
-            read_shards(tmp_path, "test").fetch(np.arange(N_TEST))
+            hold_part(read_shards(tmp_path, "test"), range(N_TEST), memory_bytes=memory_bytes).fetch(np.arange(N_TEST))
 
 
 def test_images_that_changed_places_are_found(images_folder: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""cvd.data.intake.placement: a zoo of broken and odd files, of which none crashes the intake and none vanishes."""
+"""cvd.data.intake.placement: a zoo of broken and odd files: none crashes the intake, and none vanishes."""
 
 import csv
 import hashlib
