@@ -3,6 +3,7 @@
 import argparse
 import os
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from cvd import tracking
@@ -43,11 +44,12 @@ def work(args: argparse.Namespace) -> None:
     sources = Sources(Path(args.reads), Path(args.network), args.manifest)
     outputs = {name: getattr(args, name) for name in OUTPUTS}
     size_px = getattr(params, args.pixels).size_px
+    train = partial(train_variant, args.variant, configuration, sources, outputs, size_px=size_px, devices=devices)
 
     indices = digest_files([sources.manifest, *sources.reads.glob("index.json")])
     devices.require_alike(make_key({**configuration, "data": indices}, script=SCRIPT))
     if not devices.is_chief:
-        train_variant(args.variant, configuration, sources, outputs, size_px=size_px, devices=devices)
+        train()
         return
     data = digest_inputs(variant, manifest=sources.manifest, reads=sources.reads, network=sources.network)
     key = make_key({**configuration, "data": data}, script=SCRIPT)
@@ -63,8 +65,7 @@ def work(args: argparse.Namespace) -> None:
         ) as run,
         open_state_folder(Path(os.environ.get("DVC_ROOT", ".")) / ".cvd/training", key) as state_folder,
     ):
-        books = {"state_folder": state_folder, "on_epoch": run.log_epoch}
-        train_variant(args.variant, configuration, sources, outputs, size_px=size_px, devices=devices, **books)
+        train(state_folder=state_folder, on_epoch=run.log_epoch)
         run.log_files([args.history, args.training, args.timing, args.layers], "training")
         run.log_model(args.model)
 

@@ -44,11 +44,11 @@ class OneDevice:
         return self.worker == 0
 
     def scope(self) -> AbstractContextManager[object]:
-        """Where model and optimizer must be made."""
+        """Open the context in which model and optimizer must be made."""
         return nullcontext()
 
     def require_alike(self, text: str) -> None:
-        """Refuse, with an InputError on all workers, to train where a worker has another text than the chief."""
+        """Raise an InputError on all workers where one has another text than the chief."""
 
     def find_part(self, examples: Examples) -> range:
         """Find the indices of those examples of a split that this process reads."""
@@ -100,7 +100,7 @@ def require_memory(build: Callable[[], keras.Model], batch_size: int, optimizer:
     """Refuse, without GPUs, a network that cannot fit into free memory: the system would kill the process silently.
 
     Raises:
-        MemoryShortError: it, with `batch_size` images per step of this process and `optimizer`, needs more.
+        MemoryShortError: it needs more, with `optimizer` and `batch_size` images per step of this process.
     """
     if hardware.list_gpus():
         return

@@ -30,12 +30,13 @@ def train_variant(
     *,
     size_px: int,
     devices: OneDevice = ONE_DEVICE,
-    **books: Any,
+    state_folder: Path | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> None:
     """Train a variant; the chief writes the files of `write_outputs`.
 
     `configuration` is all that the result follows from: `precision` and, as in params.yaml, `seed`, `train`, `variants`
-    with its block, and `augment` where it is augmented. `books` are `state_folder` and `on_epoch` of `train_model`.
+    with its block, and `augment` where it is augmented. For `state_folder` and `on_epoch` see `train_model`.
 
     Raises:
         InputError: something cannot be read or does not fit into memory, or the loss is not finite.
@@ -52,11 +53,22 @@ def train_variant(
     load_seconds = time.perf_counter() - begin
     images = f"{len(train)} training and {len(validation)} validation images from {sources.reads}"
     print(f"{name}: {images} in {load_seconds:.1f} s; {precision} on {describe_device()}", flush=True)
-    common["augment"] = choose_augment(variant, configuration.get("augment", {}), seed=seed)
-    training = train_model(plan.build, plan.train, plan.validation, variant, name=name, **common, **books)
+    training = train_model(
+        plan.build,
+        plan.train,
+        plan.validation,
+        variant,
+        name=name,
+        augment=choose_augment(variant, configuration.get("augment", {}), seed=seed),
+        state_folder=state_folder,
+        on_epoch=on_epoch,
+        **common,
+    )
     if devices.is_chief:
-        model = plan.finish(training.model)
-        write_outputs(training, model, outputs, name, variant, configuration, load_seconds=load_seconds)
+        model, threads = plan.finish(training.model), section["threads"]
+        write_outputs(
+            training, model, outputs, name, variant, precision=precision, load_seconds=load_seconds, threads=threads
+        )
 
 
 def train_model(

@@ -14,7 +14,11 @@ from cvd.runtime.files import digest_files
 ROOT = Path(__file__).parents[2]
 # The code that dvc.yaml's stage `train` depends on, besides its script.
 CODE = (
-    *("cvd/data/examples", "cvd/data/images", "cvd/machine", "cvd/models/networks", "cvd/models/scratch"),
+    "cvd/data/examples",
+    "cvd/data/images",
+    "cvd/machine",
+    "cvd/models/networks",
+    "cvd/models/scratch",
     "cvd/training",
 )
 LIBRARIES = ("keras", "numpy", "opencv-python-headless", "tensorflow")

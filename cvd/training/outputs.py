@@ -19,19 +19,20 @@ def write_outputs(
     paths: Mapping[str, Path],
     name: str,
     variant: Mapping[str, Any],
-    configuration: Mapping[str, Any],
     *,
+    precision: str,
     load_seconds: float,
+    threads: int,
 ) -> None:
     """Write the five files of a training, each whole or not at all.
 
     `paths` are of `model` (.keras), `history` (.csv), `timing` and `training` (.json), and `layers` (.md). `variant` is
-    the block as it was trained; `configuration` is that of `train_variant`.
+    the block as it was trained: of a share of the images, with the lengthened `epochs` and `patience`.
     """
     figures: dict[str, Any] = {
         "epochs": len(training.history),
         "saved_epoch": training.saved_epoch,
-        "precision": configuration["precision"],
+        "precision": precision,
         "parameters": count_parameters(model.weights),
         "trainable_parameters": count_parameters(model.trainable_weights),
         "steps_per_epoch": training.steps_per_epoch,
@@ -45,7 +46,7 @@ def write_outputs(
         "seconds_per_epoch": [round(seconds, 3) for seconds in training.epoch_seconds],
         "load_seconds": round(load_seconds, 3),
         "device": hardware.describe_device(),
-        "threads": configuration["train"]["threads"],
+        "threads": threads,
     }
     write_history(training.history, paths["history"])
     write_json(figures, paths["training"])

@@ -83,7 +83,7 @@ def lengthen_training(
     """
     n_steps, n_used_steps = (-(-n // batch_size) for n in (n_all, n_used))
     counts = {key: variant[key] for key in ("epochs", "patience") if variant[key] is not None}
-    longer = {key: max(1, round(count * n_steps / n_used_steps)) for key, count in counts.items()}
+    longer = {key: round(count * n_steps / n_used_steps) for key, count in counts.items()}
     if longer["epochs"] > MOST_EPOCHS:
         raise InputError(
             f"variants.{name}.epochs is {variant['epochs']}: as many steps on {n_used:,} images take "

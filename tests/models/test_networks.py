@@ -188,13 +188,13 @@ def test_rectified_pooling_is_relu_and_pooling_where_values_tie_and_vanish(dtype
             tape.watch(values)
             pooled = pool(values)
         gradient = tape.gradient(pooled, values, output_gradients=upstream)
-        return [tf.cast(each, tf.float32).numpy() for each in (pooled, gradient)]
+        return [tf.cast(tensor, tf.float32).numpy() for tensor in (pooled, gradient)]
 
-    found = differentiate(plain_module.rectify_and_pool)
+    fused = differentiate(plain_module.rectify_and_pool)
     expected = differentiate(lambda inputs: tf.nn.max_pool2d(tf.nn.relu(inputs), 2, 2, "VALID"))
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(fused, expected, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert np.any(found[0] == 0)
+    assert np.any(fused[0] == 0)
 
 
 def schedule(kind: str, peak: float, *, steps: int, warmup_fraction: float) -> Rate:
@@ -213,15 +213,15 @@ def schedule(kind: str, peak: float, *, steps: int, warmup_fraction: float) -> R
 )  # fmt: skip
 def test_fused_optimizers_step_as_keras_own(ours: keras.Optimizer, peer: keras.Optimizer) -> None:
     rows = RNG.normal(size=(6, 30)).astype(np.float32) * np.float32([[1], [1e-3], [0], [10], [1e-6], [1]])
-    found = []
+    results = []
     for optimizer in (ours, peer):
         variable = keras.Variable(np.ones(30, np.float32), name="kernel")
         for gradient in rows:
             optimizer.apply([tf.constant(gradient)], [variable])
-        found.append([variable.numpy(), *(each.numpy() for each in optimizer.variables)])
-    for one, other in zip(*found, strict=True):  # the same state, too; 1 - 0.999 has few digits in float32
+        results.append([variable.numpy(), *(state.numpy() for state in optimizer.variables)])
+    for one, other in zip(*results, strict=True):  # the same state, too; 1 - 0.999 has few digits in float32
         np.testing.assert_allclose(one, other, rtol=5e-5, atol=1e-7)
-    assert np.ptp(found[0][0]) > 0
+    assert np.ptp(results[0][0]) > 0
 
 
 def test_weight_decay_shrinks_kernels_alone() -> None:

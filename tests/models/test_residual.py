@@ -149,8 +149,8 @@ def test_fused_normalization_keeps_half_precision_outside_and_float32_inside() -
         assert {weight.dtype for weight in layer.weights} == {"float32"}
         gradients = tape.gradient(total, [inputs, layer.gamma.value, layer.beta.value])
         results.append([outputs, *gradients])
-    for expected, found in zip(*results, strict=True):
-        np.testing.assert_allclose(tf.cast(found, tf.float32), expected, rtol=0.03, atol=0.03)
+    for expected, fused in zip(*results, strict=True):
+        np.testing.assert_allclose(tf.cast(fused, tf.float32), expected, rtol=0.03, atol=0.03)
 
 
 def test_saved_and_loaded_it_gives_the_same(tmp_path: Path) -> None:

@@ -117,9 +117,9 @@ except InputError as error:
 def find_ports(n: int) -> list[int]:
     """Ports that are free now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
     return ports
 
 
@@ -130,10 +130,10 @@ def make_config(ports: list[int], index: int) -> str:
 
 def start(strategy: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
-    kept = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    inherited = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, strategy, str(folder)],
-        env=kept | {"CUDA_VISIBLE_DEVICES": ""} | environment,
+        env=inherited | {"CUDA_VISIBLE_DEVICES": ""} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -172,7 +172,7 @@ def assert_same_training(folder: Path, other: Path, rank: int = 0) -> None:
         for one, two in zip(*weights, strict=True):
             np.testing.assert_allclose(one, two, rtol=0, atol=TOLERANCE)
         results = [read_result(path) for path in (folder / f"{name}.{rank}.json", other / f"{name}.0.json")]
-        for mine, theirs in zip(*(each["history"] for each in results), strict=True):
+        for mine, theirs in zip(*(result["history"] for result in results), strict=True):
             assert mine == pytest.approx(theirs, rel=1e-5)
 
 

@@ -15,9 +15,17 @@ from cvd.data.images.manifest import read_manifest, write_manifest
 from cvd.machine import hardware
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.variants import Variant
-from cvd.training.devices import ONE_DEVICE
+from cvd.training.devices import ONE_DEVICE, MemoryShortError, OneDevice, estimate_bytes
 from cvd.training.fitting import train_variant
-from cvd.training.plan import MOST_EPOCHS, Sources, choose_builder, choose_precision, lengthen_training, read_examples
+from cvd.training.plan import (
+    MOST_EPOCHS,
+    Sources,
+    choose_builder,
+    choose_precision,
+    lengthen_training,
+    plan_training,
+    read_examples,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")  # Keras' own
 
@@ -70,7 +78,7 @@ def test_networks_from_scratch_are_found_by_name(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve training images and four of validation, as files, shards and features."""
+    """Twelve training and four validation images, as files, shards and features."""
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(9)
     rows: list[dict[str, object]] = []
     for split, n in (("train", 12), ("validation", 4)):
@@ -103,6 +111,24 @@ def read(data: Path, source: str, share: float, memory_share: float = 0.0) -> An
     return read_examples(variant, sources, size_px=SIZE_PX, memory_share=memory_share, devices=ONE_DEVICE)
 
 
+def test_workers_need_memory_for_their_part_of_a_batch(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = BLOCK | {"depth": 3}
+    model = choose_builder(variant, size_px=SIZE_PX)()
+    half, whole = (estimate_bytes(model, batch_size=n, optimizer="sgd") for n in (6, 12))
+    assert half < whole, "a test of nothing"
+    monkeypatch.setattr(hardware, "list_gpus", lambda: [])
+    monkeypatch.setattr(hardware, "read_memory_bytes", lambda: half)
+    train, validation, _ = read(data, "files", 1.0)
+    settings: dict[str, Any] = {"precision": "float32", "seed": 1, "threads": 1}
+    workers = OneDevice()
+    workers.n_workers = 2
+    for batch_size in (12, 99):  # there are 12 images
+        settings["batch_size"] = batch_size
+        plan_training(variant, data / "none", train, validation, devices=workers, **settings)
+        with pytest.raises(MemoryShortError, match="with 12 images at a time"):
+            plan_training(variant, data / "none", train, validation, devices=ONE_DEVICE, **settings)
+
+
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_a_share_is_the_same_images_whatever_is_read(data: Path, share: float) -> None:
     results = [read(data, source, share, memory) for source in ("files", "shards") for memory in (0.0, 0.5)]
@@ -121,11 +147,15 @@ def test_variant_is_trained_on_its_share_and_says_so(data: Path, tmp_path: Path)
     for share, n_epochs in ((1.0, 2), (0.5, 4)):
         endings = {"model": "keras", "history": "csv", "timing": "timing.json", "training": "json", "layers": "md"}
         outputs = {name: tmp_path / f"v.{ending}" for name, ending in endings.items()}
-        block = BLOCK | {"input": "shards", "share": share}
+        block = BLOCK | {"input": "shards", "share": share, "schedule": "cosine", "warmup_fraction": 0.25}
         configuration = {"seed": 1, "precision": "float32", "train": train_section, "variants": {"v": block}}
         sources = Sources(data / "shards", data / "none", data / "manifest.csv")
         train_variant("v", configuration, sources, outputs, size_px=SIZE_PX)
-        assert len(pd.read_csv(tmp_path / "v.csv")) == n_epochs
+        history = pd.read_csv(tmp_path / "v.csv")
+        assert len(history) == n_epochs
+        # Of 8 steps 2 are warm-up: the rates of the 4th and the 8th, whatever the share.
+        rates = history["learning_rate"][n_epochs // 2 - 1 :: n_epochs // 2]
+        np.testing.assert_allclose(rates, 0.005 * (1 + np.cos(np.pi * np.array([1, 5]) / 6)), rtol=1e-5)
         figures = json.loads((tmp_path / "v.json").read_text())
         assert (figures["epochs"], figures["steps_per_epoch"]) == (n_epochs, 4 * share)
         assert figures.get("share") == (share if share < 1 else None)

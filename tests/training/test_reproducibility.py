@@ -21,8 +21,7 @@ from test_distribution import find_ports, make_config
 
 pytestmark = pytest.mark.pipeline
 
-# Times, hardware and dates are in these alone.
-# Files with times, and the folders that hold some: all else in these is compared file by file, as outputs.
+# Times, hardware and dates are in these files alone, and in the folders of some: there all else is compared as outputs.
 MAY_DIFFER = re.compile(
     r"data/raw\.json|models/\w+\.timing\.json|metrics/timings\.json|plots/report\.html|models|metrics"
 )
@@ -47,16 +46,16 @@ os.fsync = fsync
 
 
 def read_digests(project: Path) -> dict[str, dict[str, Any]]:
-    """What dvc.lock says of each stage, but for the files that may differ."""
+    """Read what dvc.lock says of each stage, but for the files that may differ."""
     stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
-    kept = {}
+    records = {}
     for name, stage in stages.items():
         files = [(kind, entry) for kind in ("deps", "outs") for entry in stage.get(kind, [])]
         digests = {
             f"{kind} {entry['path']}": entry["md5"] for kind, entry in files if not MAY_DIFFER.fullmatch(entry["path"])
         }
-        kept[name] = {"cmd": stage["cmd"], "params": stage.get("params"), **digests}
-    return kept
+        records[name] = {"cmd": stage["cmd"], "params": stage.get("params"), **digests}
+    return records
 
 
 def test_two_clones_give_the_same_lock_file(prepared: Path, tmp_path: Path) -> None:
@@ -103,13 +102,14 @@ def _begin_anew(project: Path, request: pytest.FixtureRequest) -> Iterator[None]
 def start(project: Path, **environment: str) -> subprocess.Popen[str]:
     """The training, as DVC starts it."""
     entry = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["train@tfrecord"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "TF_CONFIG"))}
+    ours = ("DVC_", "MLFLOW_", "TF_CONFIG")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     if environment.get("FAULT"):
-        kept["PYTHONPATH"] = str(project.parent / "fault")
+        inherited["PYTHONPATH"] = str(project.parent / "fault")
     return subprocess.Popen(
         [sys.executable, *shlex.split(entry["cmd"])[1:]],
         cwd=project,
-        env=kept | environment,
+        env=inherited | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -189,8 +189,8 @@ def test_only_the_chief_writes(prepared: Path, project: Path, undisturbed: dict[
     before = describe_files(folders[1])
     ports = find_ports(2)
     ends = [
-        finish(each)
-        for each in [
+        finish(process)
+        for process in [
             start(folder, TF_CONFIG=make_config(ports, index), PYTHONDONTWRITEBYTECODE="1", CUDA_VISIBLE_DEVICES="")
             for index, folder in enumerate(folders)
         ]

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 
 def make_examples(n: int, seed: int) -> Examples:
-    """Noise, of which nothing can be learnt but by heart."""
+    """Make examples of noise, which can only be learnt by heart."""
     labels = np.arange(n) % 2
     images = np.random.default_rng(seed).integers(0, 256, (n, SIZE_PX, SIZE_PX, 3), np.uint8)
     paths = [f"{index}.jpg" for index in range(n)]
@@ -153,17 +153,17 @@ def test_ctrl_c_keeps_the_finished_epochs(undisturbed: Training, tmp_path: Path,
     assert_same_bits(train(state_folder=tmp_path), undisturbed)
 
 
-def find_epochs_in_vain(training: Training) -> list[int]:
-    """After each epoch: how many since the lowest validation loss."""
+def count_waiting_epochs(training: Training) -> list[int]:
+    """Count, after each epoch, the epochs since the lowest validation loss."""
     losses = [row["val_loss"] for row in training.history]
     return [epoch - losses[: epoch + 1].index(min(losses[: epoch + 1])) for epoch in range(len(losses))]
 
 
-def test_early_end_comes_with_patience_and_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
+def test_early_stopping_comes_with_patience_and_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
     settings = {"epochs": 12, "patience": 2, "learning_rate": 1e-2}
     whole, ended = train(**settings | {"patience": None}), train(**settings)
     n_epochs = len(ended.history)
-    assert find_epochs_in_vain(whole).index(2) + 1 == n_epochs < 12, "a test of nothing"
+    assert count_waiting_epochs(whole).index(2) + 1 == n_epochs < 12, "a test of nothing"
     assert ended.history == whole.history[:n_epochs]
     assert ended.saved_epoch == n_epochs - 2
 
@@ -200,11 +200,11 @@ def test_penalty_and_smoothing_change_the_training_but_not_what_its_loss_means()
     examples = make_examples(21, 5)
     still = {"epochs": 1, "optimizer": "sgd", "learning_rate": 1e-12, "augment": None}
     settings = [{}, {"l2": 0.1}, {"label_smoothing": 0.2}]
-    losses = [train(examples, examples, **still, **each).history[0]["val_loss"] for each in settings]
+    losses = [train(examples, examples, **still, **setting).history[0]["val_loss"] for setting in settings]
     np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
     kernels = [
-        np.linalg.norm(train(epochs=2, augment=None, **each).model.get_layer("dense").kernel.numpy())
-        for each in ({}, {"l2": 1.0})
+        np.linalg.norm(train(epochs=2, augment=None, **setting).model.get_layer("dense").kernel.numpy())
+        for setting in ({}, {"l2": 1.0})
     ]
     assert kernels[1] < 0.9 * kernels[0]
 
@@ -275,15 +275,7 @@ def test_shards_end_in_the_same_bits_as_files(tmp_path: Path) -> None:
     manifest = pd.DataFrame(rows)
     shards = tmp_path / "shards"
     shards.mkdir()
-    write_shards(
-        tmp_path,
-        manifest,
-        shards,
-        size_px=SIZE_PX,
-        encoding="raw",
-        size_mb=1,
-        splits=("train", "validation"),
-    )
+    write_shards(tmp_path, manifest, shards, size_px=SIZE_PX, encoding="raw", size_mb=1, splits=("train", "validation"))
     from_files = partial(read_files, tmp_path, manifest, size_px=SIZE_PX)
     from_shards = partial(read_shards, shards)
 

@@ -39,7 +39,7 @@ def test_state_comes_back_as_it_was(tmp_path: Path) -> None:
         for one, other in zip(getattr(loaded, name), getattr(state, name), strict=True):
             assert one.dtype == other.dtype
             np.testing.assert_array_equal(one, other)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["state.best-1.npz", "state.npz"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["state.best-1.npz", "state.npz"]
 
 
 def test_best_weights_are_written_when_they_change_only(tmp_path: Path) -> None:
@@ -65,14 +65,14 @@ def test_state_before_is_whole_until_the_next_one_is(tmp_path: Path) -> None:
     """A training is killed between the two files of a state."""
     state, path = make_state(), tmp_path / "state.npz"
     save_state(state, path)
-    kept = path.read_bytes()
+    whole = path.read_bytes()
     state.best_epoch, state.best = 2, [np.zeros(1)]
     path.unlink()
     path.mkdir()  # cannot be written
     with pytest.raises(OSError, match="state"):
         save_state(state, path)
     path.rmdir()
-    path.write_bytes(kept)
+    path.write_bytes(whole)
     loaded = load_state(path)
     assert loaded is not None
     assert loaded.best_epoch == 1

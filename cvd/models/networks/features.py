@@ -21,7 +21,10 @@ AHEAD = 4  # batches that are loaded while one is computed
 
 
 def make_extractor(backbone: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile the backbone up to its layer `features`, to rounding: (b, s, s, 3) uint8 to (b, k) float32."""
+    """Compile the backbone up to its layer `features`: (b, s, s, 3) uint8 to (b, k) float32.
+
+    BatchNorm is folded into the convolutions, so features are the saved model's to rounding.
+    """
     network = fold_normalisation(keras.Model(backbone.inputs[0], backbone.get_layer("features").output))
     # A free batch dimension: the last, smaller batch needs no tracing of its own.
     call = tf.function(

@@ -1,10 +1,19 @@
 """Logits of a saved model, as in use: no dropout, no augmentation."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
+from tqdm import tqdm
+
+from cvd.data.examples.pipeline import make_evaluation_dataset, reveal_input_errors
+from cvd.data.examples.reading import read_split
+from cvd.data.examples.subset import take_share
+from cvd.models.networks.head import split_head
+from cvd.runtime.vocabulary import SPLITS
 
 BATCH_SIZE = 50  # no result that people see depends on it, but the last bits of a logit do: so it is fixed
 
@@ -36,6 +45,27 @@ def predict_logits(
         if advance:
             advance(len(parts[-1]))
     return np.concatenate(parts).astype(np.float32)
+
+
+def predict_splits(
+    model: keras.Model, source: str, folder: Path, manifest: pd.DataFrame, *, share: float
+) -> dict[str, float]:
+    """Predict the logits of the images that a variant is trained or measured on, by their paths in the manifest.
+
+    `source` and `folder` are as of `cvd.data.examples.reading.read_split`. Of train a `share` is predicted.
+
+    Raises:
+        InputError: an example is missing or damaged, or the manifest lists other images.
+    """
+    network = split_head(model) if source == "features" else model
+    logits: dict[str, float] = {}
+    for split in SPLITS:
+        examples = read_split(source, folder, manifest, split, size_px=model.input_shape[1])
+        examples = take_share(examples, manifest, share if split == "train" else 1)
+        batches = make_evaluation_dataset(examples, batch_size=BATCH_SIZE)
+        with reveal_input_errors(), tqdm(total=len(examples), desc=f"predict {split}", unit="image") as bar:
+            logits |= zip(examples.paths, predict_logits(network, batches, advance=bar.update), strict=True)
+    return logits
 
 
 def make_predictor(model: keras.Model, *, batch_size: int = BATCH_SIZE) -> Callable[[np.ndarray], np.ndarray]:

@@ -28,9 +28,9 @@ _TIMEOUT_S = 60.0
 def build_graph(name: str, size_px: int, *, mode: str, has_head: bool) -> keras.Model:
     """Build a network as one flat graph: `pixels`, `preprocessing`, its layers, `features` and, if asked, `classes`.
 
-    Values are drawn at random. Layers' names do not depend on what else the process has built. `mode` is `tf`, `caffe`
-    (without its turn to BGR: see `flip_first_kernel`) or `torch`. The last also pads and normalises as PyTorch does:
-    strided convolutions get one pixel on every side, and BatchNorm's epsilon is 1e-5.
+    Values are drawn at random. Layers' names do not depend on what else the process has built. `name` is a key of
+    `MODES`. `mode` is `tf`, `caffe` (without its turn to BGR: see `flip_first_kernel`) or `torch`. The last also pads
+    and normalises as PyTorch does. Strided convolutions get one pixel on every side, and BatchNorm's epsilon is 1e-5.
     """
     scale, offset = _SCALES[mode]
     pixels = keras.Input((size_px, size_px, 3), name="pixels")

@@ -17,8 +17,8 @@ def build_backbone(
 ) -> tuple[keras.Model, str]:
     """Build a pretrained network as one flat graph of stock layers, frozen, in float32.
 
-    Its input `pixels` is (n, size_px, size_px, 3), RGB 0..255, float32 or uint8; `features` is the global average
-    pooling, (n, k). Where the pretrained head is kept, `classes` holds its logits, (n, 1000), and is the output; else
+    Its input `pixels` is (n, size_px, size_px, 3), RGB 0..255, float32 or uint8. `features` is the global average
+    pooling, (n, k). Where the pretrained head is kept, `classes` holds its logits, (n, 1000), and is the output. Else
     `features` is. VGG16 at 224 px has both outputs, `classes` first: they do not come from its average.
 
     Args:

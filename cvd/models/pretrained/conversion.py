@@ -11,7 +11,9 @@ HEAD = "classifier.1"  # torchvision's name of the 1,000-class layer
 
 
 def convert_torch(model: keras.Model, tensors: dict[str, np.ndarray], *, source: str) -> None:
-    """Put torchvision's MobileNetV2 into Keras' network with BatchNorm epsilon 1e-5; the head where there is `classes`.
+    """Put torchvision's state dict of MobileNetV2 into Keras' network, whose BatchNorm epsilon is 1e-5.
+
+    A head in `tensors` is ignored when `model` has no layer `classes`. `source` names the tensors in messages.
 
     Raises:
         InputError: a tensor is missing, of another shape, or belongs nowhere.

@@ -1,8 +1,9 @@
 """PyTorch's old weights format, read without PyTorch, by an unpickler that admits four names and runs no code.
 
-Before version 1.6 `torch.save` wrote, one after the other: three pickles (a magic number, a protocol version, facts
-on the machine), a pickle of the object, in which a tensor names its storage by a persistent id, a pickled list of the
-storages' keys, and per key an int64 count and that many raw values (torch/serialization.py, `_legacy_save`).
+This is what `torch.save` wrote before version 1.6 (torch/serialization.py, `_legacy_save`). It begins with three
+pickles: a magic number, a protocol version, facts on the machine. A pickle of the object follows, in which a tensor
+names its storage by a persistent id. A pickled list of the storages' keys is next. Each key then has an int64 count and
+that many raw values.
 """
 
 import pickle

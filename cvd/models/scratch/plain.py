@@ -54,7 +54,7 @@ def build_plain(
 
 
 def find_smallest_size(depth: int) -> int:
-    """Compute the smallest side of which `depth` 3x3 valid convolutions, each with pooling, leave a position."""
+    """Compute the smallest side, in pixels, of which `depth` valid 3x3 convolutions with pooling leave one position."""
     return 3 * 2**depth - 2
 
 

@@ -37,7 +37,7 @@ class Workers(OneDevice):
         self.n_local = self.n_replicas // self.n_workers  # those of this process
 
     def scope(self) -> AbstractContextManager[object]:
-        """Where model and optimizer must be made."""
+        """Open the context in which model and optimizer must be made."""
         return self.strategy.scope()
 
     def add_up(self, array: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ class Workers(OneDevice):
         return TrainingState(**lists, best=best, variables=variables, optimizer=optimizer)
 
     def require_alike(self, text: str) -> None:
-        """Refuse to train where a worker has another text than the chief; see `OneDevice.require_alike`."""
+        """Raise an InputError on all workers where one has another text than the chief."""
         differs = np.zeros(self.n_workers, np.int64)
         differs[self.worker] = self.share_text(text) != text
         ranks = np.flatnonzero(self.add_up(differs))
