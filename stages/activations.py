@@ -1,34 +1,34 @@
 """Activations: what every channel of every convolution and pooling layer answers to an image."""
 
-from argparse import Namespace
+import argparse
 
+import numpy as np
+from tqdm import tqdm
+
+from cvd import tracking
+from cvd.data.images.manifest import choose_images, read_manifest
+from cvd.data.images.pixels import load_image
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_folder
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
-from cvd.tracking import add_to_run
+from cvd.vis.explaining.layers import choose_activation_layers
+from cvd.vis.sheets.channels import write_activations
 
 
 def main() -> None:
-    args = read_arguments(__doc__, names=["variant"], paths=["model", "images", "manifest", "out"])
-    run_stage(lambda: draw_activations(args), f"activations@{args.variant}")
+    args = read_arguments(__doc__, names=("variant",), paths=("model", "images", "manifest", "out"))
+    run_stage(lambda: work(args), f"activations@{args.variant}")
 
 
-def draw_activations(args: Namespace) -> None:
+def work(args: argparse.Namespace) -> None:
     settings = load_params().activations
     channels = settings.channels or ()
     start_tensorflow()
 
-    import numpy as np
-    from tqdm import tqdm
-
-    from cvd.data.images.manifest import choose_images, read_manifest
-    from cvd.data.images.pixels import load_image
     from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.graphs import compute_activations, compute_probabilities, input_side, make_scorer
-    from cvd.vis.explaining.layers import choose_activation_layers
-    from cvd.vis.sheets.channels import write_activations
 
     paths = choose_images(read_manifest(args.manifest), settings.images)
     model = load_network(args.model)
@@ -48,7 +48,8 @@ def draw_activations(args: Namespace) -> None:
                 folder, images[i], values, variant=args.variant, path=path, probability=p_dog[i], channels=channels
             )
     print(f"{args.variant}: {len(layers)} layers, {sum(sizes):,} channels, {len(paths)} images")
-    add_to_run(variant=args.variant, model_path=args.model, files=sorted(args.out.glob("*.png")), folder="activations")
+    files = sorted(args.out.glob("*.png"))
+    tracking.add_to_run(variant=args.variant, model_path=args.model, files=files, folder="activations")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Augmentations: the same image several times, as training with `augment: true` would see it, epoch after epoch."""
 
-from argparse import Namespace
+import argparse
 
 from tqdm import tqdm
 
@@ -15,11 +15,11 @@ from cvd.vis.charts.themes import save_figure
 
 
 def main() -> None:
-    args = read_arguments(__doc__, paths=["images", "manifest", "out"])
-    run_stage(lambda: preview_augmentations(args), "augmentations")
+    args = read_arguments(__doc__, paths=("images", "manifest", "out"))
+    run_stage(lambda: work(args), "augmentations")
 
 
-def preview_augmentations(args: Namespace) -> None:
+def work(args: argparse.Namespace) -> None:
     params = load_params()
     augmentation = Augmentation(seed=params.seed, **params.augment.model_dump())
     n_samples = params.augmentations.n_samples

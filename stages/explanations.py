@@ -1,23 +1,27 @@
 """Explanations: whether heat maps mean something, in numbers: randomisation, deletion, insertion, pointing game."""
 
-import json
-from argparse import Namespace
-from typing import Any
+import argparse
+from typing import TYPE_CHECKING
 
-from cvd.runtime.files import replace_file
+from cvd import tracking
+from cvd.data.images.manifest import choose_images, read_manifest
+from cvd.data.images.pixels import decode_image, resize_image
+from cvd.runtime.files import write_json
 from cvd.runtime.params.graph import choose_networks
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
-from cvd.tracking import add_to_run, arrange_explanations
+
+if TYPE_CHECKING:
+    from cvd.vis.explaining.figures import Figures
 
 
 def main() -> None:
-    args = read_arguments(__doc__, paths=["images", "manifest", "masks", "models", "metrics"])
-    run_stage(lambda: measure_explanations(args), "explanations")
+    args = read_arguments(__doc__, paths=("images", "manifest", "masks", "models", "metrics"))
+    run_stage(lambda: work(args), "explanations")
 
 
-def measure_explanations(args: Namespace) -> None:
+def work(args: argparse.Namespace) -> None:
     params = load_params()
     settings = params.explanations
     variants = choose_networks(params, settings.variants, args.models)
@@ -25,8 +29,6 @@ def measure_explanations(args: Namespace) -> None:
 
     import tensorflow as tf
 
-    from cvd.data.images.manifest import choose_images, read_manifest
-    from cvd.data.images.pixels import decode_image, resize_image
     from cvd.machine.threads import set_threads
     from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.figures import check_explanations, read_masks
@@ -37,7 +39,7 @@ def measure_explanations(args: Namespace) -> None:
     paths = choose_images(read_manifest(args.manifest), settings.images)
     images = [decode_image(args.images / path) for path in paths]
     masks = read_masks(args.masks, paths)
-    figures: dict[str, Any] = {}
+    figures: dict[str, Figures] = {}
     for variant in variants:
         model = load_network(args.models / f"{variant}.keras")
         figures[variant] = check_explanations(
@@ -50,14 +52,13 @@ def measure_explanations(args: Namespace) -> None:
             seed=params.seed,
         )
         print(f"{variant}: {describe(figures[variant])}", flush=True)
-    with replace_file(args.metrics) as partial:
-        partial.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_json(figures, args.metrics, indent=1)
     for variant, methods in figures.items():
-        path = args.models / f"{variant}.keras"
-        add_to_run(variant=variant, model_path=path, metrics=arrange_explanations(methods), folder="explanations")
+        path, metrics = args.models / f"{variant}.keras", tracking.arrange_explanations(methods)
+        tracking.add_to_run(variant=variant, model_path=path, metrics=metrics, folder="explanations")
 
 
-def describe(figures: dict[str, Any]) -> str:
+def describe(figures: "Figures") -> str:
     """Name the figures of the first method's last layer."""
     method, layers = next(iter(figures.items()))
     layer, measured = list(layers.items())[-1]

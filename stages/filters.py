@@ -1,34 +1,33 @@
 """Filters: pictures that excite a network's filters most, by gradient ascent from grey noise."""
 
-import json
-from argparse import Namespace
+import argparse
 
 from tqdm import tqdm
 
-from cvd.runtime.files import replace_folder
+from cvd import tracking
+from cvd.runtime.files import replace_folder, write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
 from cvd.runtime.threads import count_cores
-from cvd.tracking import add_to_run
+from cvd.vis.explaining.layers import choose_evenly, choose_filter_layers
+from cvd.vis.sheets.drawing import name_layer_file, write_png
+from cvd.vis.sheets.grids import draw_pictures
 
 
 def main() -> None:
-    args = read_arguments(__doc__, names=["variant"], paths=["model", "out"])
-    run_stage(lambda: draw_filters(args), f"filters@{args.variant}")
+    args = read_arguments(__doc__, names=("variant",), paths=("model", "out"))
+    run_stage(lambda: work(args), f"filters@{args.variant}")
 
 
-def draw_filters(args: Namespace) -> None:
+def work(args: argparse.Namespace) -> None:
     params = load_params()
     settings = params.filters
     start_tensorflow()
 
     from cvd.machine.threads import set_threads
     from cvd.models.networks.saving import load_network
-    from cvd.vis.explaining.layers import choose_evenly, choose_filter_layers
     from cvd.vis.filters.ascent import MOST_AT_ONCE, ascend_filters
-    from cvd.vis.sheets.drawing import name_layer_file, write_png
-    from cvd.vis.sheets.grids import draw_pictures
 
     at_once = min(count_cores(), MOST_AT_ONCE)
     set_threads(1, across=at_once)  # batches side by side are faster than an operation on several threads
@@ -53,11 +52,12 @@ def draw_filters(args: Namespace) -> None:
             shown = ascent.pictures, ascent.label(), ascent.is_dead
             sheet = draw_pictures(*shown, layer=layer, n_filters=n_filters, recipe=recipe)
             write_png(sheet, folder / f"{name_layer_file(layer)}.png")
-        (folder / "objectives.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(figures, folder / "objectives.json", indent=1)
     n_dead = sum(figure["n_dead"] for figure in figures.values())
     n_shown = sum(len(figure["filters"]) for figure in figures.values())
     print(f"{args.variant}: {n_shown} filters of {len(layers)} layers, {n_dead} dead")
-    add_to_run(variant=args.variant, model_path=args.model, files=sorted(args.out.iterdir()), folder="filters")
+    files = sorted(args.out.iterdir())
+    tracking.add_to_run(variant=args.variant, model_path=args.model, files=files, folder="filters")
 
 
 if __name__ == "__main__":

@@ -1,36 +1,36 @@
 """Mistakes: the images that each network gets wrong, doubts and gets right, and those on which networks disagree."""
 
-from argparse import Namespace
+import argparse
 
+import numpy as np
+
+from cvd import tracking
+from cvd.data.images.pixels import decode_image, resize_image
+from cvd.evaluation.measures import read_predictions, select_test
+from cvd.evaluation.mistakes import KINDS, choose_disagreements, choose_telling
 from cvd.runtime.files import replace_folder
 from cvd.runtime.params.graph import choose_networks
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
-from cvd.tracking import add_to_run
+from cvd.vis.sheets.galleries import make_exhibits, write_galleries
+from cvd.vis.sheets.overlays import limit_size
 
 
 def main() -> None:
-    args = read_arguments(__doc__, paths=["images", "predictions", "models", "out"])
-    run_stage(lambda: show_mistakes(args), "mistakes")
+    args = read_arguments(__doc__, paths=("images", "predictions", "models", "out"))
+    run_stage(lambda: work(args), "mistakes")
 
 
-def show_mistakes(args: Namespace) -> None:
+def work(args: argparse.Namespace) -> None:
     params = load_params()
     n, method = params.gradcam.mistakes, params.gradcam.method
     variants = choose_networks(params, params.gradcam.variants, args.models)
     start_tensorflow()
 
-    import numpy as np
-
-    from cvd.data.images.pixels import decode_image, resize_image
-    from cvd.evaluation.measures import read_predictions, select_test
-    from cvd.evaluation.mistakes import KINDS, choose_disagreements, choose_telling
     from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.methods import METHODS
     from cvd.vis.explaining.views import Viewer
-    from cvd.vis.sheets.galleries import make_exhibits, write_galleries
-    from cvd.vis.sheets.overlays import limit_size
 
     tests = {name: select_test(read_predictions(args.predictions / f"{name}.csv")) for name in variants}
     telling = {name: choose_telling(test, n) for name, test in tests.items()}
@@ -54,7 +54,7 @@ def show_mistakes(args: Namespace) -> None:
         write_galleries(folder, sections, disagreements, heat=METHODS[method].describe("the last convolution"))
     for name in variants:
         files = [args.out / f"{name}.png"]
-        add_to_run(variant=name, model_path=args.models / f"{name}.keras", files=files, folder="mistakes")
+        tracking.add_to_run(variant=name, model_path=args.models / f"{name}.keras", files=files, folder="mistakes")
     print(f"{len(variants)} variants, {n} images of each kind; they disagree on {len(divided)} shown")
 
 

@@ -63,7 +63,7 @@ def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answe
         small = fit_picture(photo, VIEW_PX)
         views = []
         for heat in seen.heats:
-            hottest = find_hottest([other for other in seen.heats if other.layer == heat.layer])
+            hottest = find_hottest(seen.find_pair(heat))
             largest, place = float(heat.map.max()), describe_place(heat.map)
             picture = encode_picture(overlay_heat(small, heat.map, largest=hottest))
             views.append(View(heat.label, heat.depth or "last", heat.layer, largest, place, picture))

@@ -6,7 +6,7 @@ import numpy as np
 SIDE = 33
 
 
-def build_plain(units: int = 1) -> keras.Model:
+def build_plain(units: int = 1, activation: str | None = None) -> keras.Model:
     inputs = keras.Input((SIDE, SIDE, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 255, name="rescaling")(inputs)
     x = keras.layers.Conv2D(6, 3, activation="relu", name="conv1")(x)
@@ -14,7 +14,7 @@ def build_plain(units: int = 1) -> keras.Model:
     x = keras.layers.Conv2D(8, 3, activation="relu", name="conv2")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(16, activation="relu", name="dense")(x)
-    return keras.Model(inputs, keras.layers.Dense(units, name="logit")(x), name="plain")
+    return keras.Model(inputs, keras.layers.Dense(units, activation=activation, name="logit")(x), name="plain")
 
 
 def build_residual(units: int = 1) -> keras.Model:

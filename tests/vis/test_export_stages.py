@@ -19,10 +19,10 @@ def test_photos_of_a_folder_or_one_of_any_kind(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("not a photo")
     for name, mode in (("b.jpg", "CMYK"), ("a.png", "LA"), ("more/c.JPEG", "RGB"), (".hidden.jpg", "RGB")):
         Image.new(mode, (30, 20)).save(tmp_path / name)
-    found = read_own_photos(tmp_path)
-    assert list(found) == ["a.png", "b.jpg", "more/c.JPEG"]
-    assert {photo.shape for photo in found.values()} == {(20, 30, 3)}
-    assert np.array_equal(read_own_photos(tmp_path / "b.jpg")["b.jpg"], found["b.jpg"])
+    photos = read_own_photos(tmp_path)
+    assert list(photos) == ["a.png", "b.jpg", "more/c.JPEG"]
+    assert {photo.shape for photo in photos.values()} == {(20, 30, 3)}
+    assert np.array_equal(read_own_photos(tmp_path / "b.jpg")["b.jpg"], photos["b.jpg"])
 
 
 def test_an_empty_folder_is_no_fault(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Five ways to explain a classifier: what each gathers from the network, and how it weighs it into maps.
 
-The network runs once for all layers and all signs, and leaves two arrays of each layer.
+The network runs once for all layers and all signs, and leaves its logits and two arrays of each layer.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Explainer(ABC):
         return f"{cls.title} at {place}" if cls.has_layers else cls.title
 
     @abstractmethod
-    def gather(self, pixels: np.ndarray, classes: np.ndarray) -> Mapping[str, Evidence]:
-        """Run the network on (n, h, w, 3), float32, for classes (n,): the evidence of each layer."""
+    def gather(self, pixels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, Mapping[str, Evidence]]:
+        """Run the network on (n, h, w, 3), float32, for classes (n,): logits (n, c), and the evidence of each layer."""
 
     def weigh(self, evidence: Evidence, signs: np.ndarray) -> np.ndarray:
         """Weigh evidence for one sign, or (n,) signs, into maps (n, h', w'), >= 0."""
@@ -54,18 +54,27 @@ class Explainer(ABC):
     def __call__(
         self, images: np.ndarray, signs: Sequence[int | np.ndarray] = (1,), class_index: int | np.ndarray = 0
     ) -> list[dict[str, np.ndarray]]:
+        """Explain images as `explain` does, without the logits."""
+        return self.explain(images, signs, class_index)[1]
+
+    def explain(
+        self, images: np.ndarray, signs: Sequence[int | np.ndarray], class_index: int | np.ndarray = 0
+    ) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
         """Explain images by all layers, for several signs at the cost of one; arguments as for `explain_images`.
 
         Returns:
-            For each sign the maps of each layer, (n, h', w'), float32.
+            Logits (n, classes), float32, and for each sign the maps of each layer, (n, h', w'), float32.
 
         Raises:
             InputError: images, signs or class do not fit.
         """
         checked = [_check_signs(sign) for sign in signs]
         pixels = graphs.check_images(self.model, images)
-        evidence = self.gather(pixels, graphs.check_classes(self.model, class_index, len(pixels)))
-        return [{name: self.weigh(evidence[name], sign).astype(np.float32) for name in self.layers} for sign in checked]
+        logits, evidence = self.gather(pixels, graphs.check_classes(self.model, class_index, len(pixels)))
+        weighed = [
+            {name: self.weigh(evidence[name], sign).astype(np.float32) for name in self.layers} for sign in checked
+        ]
+        return logits, weighed
 
 
 class GradientExplainer(Explainer):
@@ -80,7 +89,9 @@ class GradientExplainer(Explainer):
         signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32), tf.TensorSpec([None], tf.int64)]
         self._differentiate = tf.function(self._differentiate_batch, input_signature=signature)
 
-    def _differentiate_batch(self, batch: tf.Tensor, classes: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    def _differentiate_batch(
+        self, batch: tf.Tensor, classes: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(batch)  # (n, h, w, 3)
             # Logits (n, classes), and of each layer A (n, h', w', k).
@@ -89,16 +100,17 @@ class GradientExplainer(Explainer):
             chosen = tf.gather(logits, classes, axis=1, batch_dims=1)
         # d logit / d A of each layer, (n, h', w', k); 0 where the logit does not depend on the layer.
         gradients = tape.gradient(chosen, activations, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return activations, gradients
+        return logits, activations, gradients
 
-    def gather(self, pixels: np.ndarray, classes: np.ndarray) -> dict[str, Evidence]:
-        """Activations and gradients of each layer, (n, h', w', k) each, in one pass forward and back."""
+    def gather(self, pixels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, dict[str, Evidence]]:
+        """Logits, and activations and gradients of each layer, (n, h', w', k) each, in one pass forward and back."""
         batches = [slice(first, first + self.batch_size) for first in range(0, len(pixels), self.batch_size)]
         parts = [self._differentiate(tf.constant(pixels[batch]), tf.constant(classes[batch])) for batch in batches]
-        return {
-            name: (_join(part[0][place] for part in parts), _join(part[1][place] for part in parts))
+        evidence = {
+            name: (_join(part[1][place] for part in parts), _join(part[2][place] for part in parts))
             for place, name in enumerate(self.layers)
         }
+        return _join(part[0] for part in parts), evidence
 
 
 class GradCam(GradientExplainer):
@@ -143,10 +155,11 @@ class ScoreCam(Explainer):
         super().__init__(model, layers, batch_size=batch_size)
         self._score = graphs.make_scorer(model)
 
-    def gather(self, pixels: np.ndarray, classes: np.ndarray) -> dict[str, Evidence]:
-        """Activations (n, h', w', k) of each layer, and the probabilities (n, k) of its masked images."""
+    def gather(self, pixels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, dict[str, Evidence]]:
+        """Logits, activations (n, h', w', k) of each layer, and the probabilities (n, k) of its masked images."""
         activations = graphs.compute_activations(self.model, pixels, layers=self.layers)
-        return {name: (maps, self._score_masks(maps, pixels, classes)) for name, maps in activations.items()}
+        evidence = {name: (maps, self._score_masks(maps, pixels, classes)) for name, maps in activations.items()}
+        return self._score(pixels), evidence
 
     def _score_masks(self, activations: np.ndarray, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         n_channels = activations.shape[-1]
@@ -183,6 +196,7 @@ class IntegratedGradients(Explainer):
     def __init__(self, model: keras.Model, layers: Sequence[str] = (PIXELS,), *, batch_size: int = 16) -> None:
         super().__init__(model, layers, batch_size=batch_size)
         self._network = keras.Model(model.inputs[0], graphs.linearise_output(model))
+        self._score = graphs.make_scorer(model)
         self._differentiate = tf.function(self._differentiate_batch, reduce_retracing=True)
 
     def _differentiate_batch(self, batch: tf.Tensor, class_of: tf.Tensor) -> tf.Tensor:
@@ -192,8 +206,8 @@ class IntegratedGradients(Explainer):
         gradients = tape.gradient(chosen, batch, unconnected_gradients=tf.UnconnectedGradients.ZERO)  # (b, h, w, 3)
         return tf.reduce_sum(gradients, axis=0)
 
-    def gather(self, pixels: np.ndarray, classes: np.ndarray) -> dict[str, Evidence]:
-        """Image minus x0, and the logit's gradients by the pixels, averaged along the path: (n, h, w, 3) each."""
+    def gather(self, pixels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, dict[str, Evidence]]:
+        """Logits, image minus x0, and a logit's gradients by the pixels, averaged along the path: (n, h, w, 3) each."""
         differences = pixels - np.float32(self.start)
         shares = ((np.arange(self.steps) + 0.5) / self.steps).astype(np.float32)
         gradients = np.zeros(pixels.shape, np.float64)
@@ -203,7 +217,7 @@ class IntegratedGradients(Explainer):
                 batch = self.start + shares[first : first + self.batch_size, None, None, None] * difference
                 steps = tf.constant(batch, tf.float32)
                 gradients[index] += self._differentiate(steps, tf.constant(classes[index])).numpy()
-        return {PIXELS: (differences, (gradients / self.steps).astype(np.float32))}
+        return self._score(pixels), {PIXELS: (differences, (gradients / self.steps).astype(np.float32))}
 
 
 def _check_signs(sign: int | np.ndarray) -> np.ndarray:

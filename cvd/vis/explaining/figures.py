@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import keras
 import numpy as np
@@ -18,8 +18,31 @@ from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
 from cvd.vis.explaining.methods import choose_layers, make_explainer
 
 MASKS = ("animal", "head")
-Figures = dict[str, dict[str, dict[str, Any]]]
 Masks = Sequence[dict[str, np.ndarray]]  # of each image by kind, (h, w) bool
+
+
+class Curve(TypedDict):
+    """Rank correlations with the maps of randomised networks, by the lowest shuffled layer, from the top down."""
+
+    rank_correlations: dict[str, float]
+
+
+class LayerFigures(TypedDict, total=False):
+    """Figures of a method's maps at a layer: means over images. Those of masks are there where images have masks."""
+
+    animal_share: float  # of heat inside the mask
+    animal_pointing: float  # share of images whose hottest spot is inside the mask or close
+    animal_pointing_strict: float  # inside the mask
+    head_share: float
+    head_pointing: float
+    head_pointing_strict: float
+    deletion: float  # areas under the curves of probability
+    insertion: float
+    rank_correlation: float  # with the maps of the network whose layers are all shuffled
+    details: list[Curve]
+
+
+Figures = dict[str, dict[str, LayerFigures]]  # by method and layer
 
 
 def read_masks(path: Path, images: Sequence[str]) -> Masks:
@@ -55,14 +78,14 @@ def check_explanations(
     `n_perturbed` of the images are perturbed, and explained by randomised networks.
 
     Returns:
-        {method: {layer: figures}}; "chance" and "random" are the maps without meaning.
+        Figures by method and layer; "chance" and "random" are the maps without meaning.
     """
     pixels = np.stack(images).astype(np.float32)
     score = make_scorer(model)
     signs = np.where(score(pixels)[:, 0] > 0, 1, -1)
     some = slice(n_perturbed)
 
-    def measure(maps: np.ndarray, layer: str) -> dict[str, float]:
+    def measure(maps: np.ndarray, layer: str) -> LayerFigures:
         laid = align_maps(model, layer, maps)
         areas = checks.measure_faithfulness(
             lambda batch: compute_probabilities(score(batch))[:, 0],
@@ -72,11 +95,13 @@ def check_explanations(
             seed=seed,
         )
         deletion, insertion = (float(area.mean()) for area in areas)
-        return _round(_localise(laid, masks) | {"deletion": deletion, "insertion": insertion})
+        rounded = _round(_localise(laid, masks) | {"deletion": deletion, "insertion": insertion})
+        return cast("LayerFigures", rounded)
 
     figures: Figures = {}
     for method in methods:
-        names = choose_layers(model, layers, method=method)[0 if layers else -1 :]
+        names = choose_layers(model, layers, method=method)
+        names = names if layers else names[-1:]
         (maps,) = make_explainer(model, names, method=method)(pixels, [signs])
         figures[method] = {name: measure(maps[name], name) for name in names}
         first = {name: maps[name][some] for name in names}

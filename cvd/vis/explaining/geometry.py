@@ -51,6 +51,10 @@ class View(NamedTuple):
         """What the network says, in words."""
         return [f"P(dog) {self.probability:.3f}", f"says {self.label}"]
 
+    def find_pair(self, heat: Heat) -> list[Heat]:
+        """Find the heats of the same layer, for cat and for dog, which share their scale."""
+        return [other for other in self.heats if other.layer == heat.layer]
+
 
 def upsample_map(heat: np.ndarray, height: int, width: int) -> np.ndarray:
     """Enlarge a map to (height, width), float32, never negative: bilinear, whole map on whole image."""

@@ -63,12 +63,7 @@ def weigh_positions(gradients: np.ndarray, sums: np.ndarray) -> np.ndarray:
 def combine_hires_cam(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     """HiResCAM (Draelos and Carin 2020, eq. 3): activation times gradient, each position by itself; positive part.
 
-    Args:
-        activations: (n, h', w', k).
-        gradients: (n, h', w', k), of the logit by the activations.
-
-    Returns:
-        (n, h', w'), >= 0, in logits.
+    Arrays and unit are those of `combine_grad_cam`.
     """
     return np.maximum(np.einsum("nhwk,nhwk->nhw", activations, gradients), 0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -107,7 +107,7 @@ def draw_comparison(image: np.ndarray, views: Sequence[View], *, title: str, cap
         sheet.lay(small, left, y)
         for heat in view.heats:
             left += step
-            hottest = find_hottest([other for other in view.heats if other.layer == heat.layer])
+            hottest = find_hottest(view.find_pair(heat))
             sheet.lay(overlay_heat(small, heat.map, largest=hottest), left, y)
             sheet.write(heat.layer, left, y + height + 5, size_px=SMALL, ink=FAINT, room=TILE)
             sheet.write(_describe_map(heat), left, y + height + 22, size_px=SMALL, ink=FAINT)
@@ -177,6 +177,16 @@ def draw_photo(name: str, photo: np.ndarray, heats: Sequence[Heat], *, title: st
         sheet.write(_describe_map(heat), x, top + 28 + small.shape[0], size_px=SMALL, ink=FAINT)
     lay_bar(sheet, MARGIN + side + SPACE, bottom, 2 * side, high=describe_hottest(heats, "each map"), overlaid=True)
     return sheet.pixels
+
+
+def write_photos(
+    folder: Path, photos: Mapping[str, np.ndarray], heats: Iterable[Sequence[Heat]], *, network: str, caption: str
+) -> None:
+    """Write PHOTO.png: what a network of ImageNet sees in photos, (h, w, 3) uint8 by name; heats in their order."""
+    for (name, photo), seen in zip(photos.items(), heats, strict=True):
+        title = f"What {network} sees: its top {len(seen)} of ImageNet's 1,000 classes"
+        sheet = draw_photo(name, photo, seen, title=title, caption=caption)
+        write_png(sheet, folder / f"{name_layer_file(name)}.png")  # a.jpg and a.png may both be there
 
 
 def lay_bar(sheet: Sheet, x: int, y: int, width: int, *, high: str, overlaid: bool = False) -> None:

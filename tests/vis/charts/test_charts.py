@@ -1,6 +1,7 @@
 """Figures: they hold what they should, in both themes, without overlaps that a renderer can detect."""
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,8 @@ def test_colours_are_fixed_legible_and_apart() -> None:
         for colour in (*colours.values(), theme.ink, theme.muted):
             assert themes.measure_contrast(colour, theme.paper) >= 4.5
             assert themes.measure_contrast(colour, raised) >= 4.5
+    template = json.loads((Path(__file__).parents[3] / ".dvc/plots/curves.json").read_text())
+    assert template["encoding"]["color"]["scale"]["range"] == list(themes.choose_colours(names).values())
     optional = ["residual", "fine_tuned", "small", "dropout_only"]
     assert len(set(themes.choose_colours(names[:4] + optional).values())) == 8
     small = {themes.choose_colours([*before, "small"])["small"] for before in ((), ("baseline",), ("residual", "mine"))}

@@ -54,11 +54,11 @@ def order(heat: np.ndarray, seed: int = 0) -> np.ndarray:
 def test_hottest_first_and_ties_at_random() -> None:
     heat = np.zeros((6, 7))
     heat[2, 3], heat[4, 1] = 5, 9
-    found = order(heat)
-    assert found[:2].tolist() == [4 * 7 + 1, 2 * 7 + 3]
-    assert sorted(found) == list(range(42))
-    assert found[2:].tolist() != sorted(found[2:])
-    assert found.tolist() == order(heat).tolist() != order(heat, 1).tolist()
+    places = order(heat)
+    assert places[:2].tolist() == [4 * 7 + 1, 2 * 7 + 3]
+    assert sorted(places) == list(range(42))
+    assert places[2:].tolist() != sorted(places[2:])
+    assert places.tolist() == order(heat).tolist() != order(heat, 1).tolist()
 
 
 def test_pixels_go_and_come_in_equal_parts() -> None:
@@ -112,15 +112,15 @@ def test_layers_lose_what_they_learnt_from_the_top(plain: keras.Model) -> None:
             for layer in copy.layers
             if layer.get_weights()
         }
-        changed.append((lowest, [name for name, kept in same.items() if not kept]))
+        changed.append((lowest, [name for name, is_same in same.items() if not is_same]))
     assert changed == [
         ("logit", ["logit"]),
         ("dense", ["dense", "logit"]),
         ("conv2", ["conv2", "dense", "logit"]),
         ("conv1", ["conv1", "conv2", "dense", "logit"]),
     ]
-    for weight, kept in zip(plain.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(weight, kept)
+    for weight, original in zip(plain.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, original)
 
 
 def test_values_stay_and_places_change(plain: keras.Model) -> None:

@@ -50,7 +50,8 @@ def test_keras_own_networks_are_explained(name: str) -> None:
 def test_the_documented_examples_run(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / where).read_text(encoding="utf-8")
     if where == "README.md":
-        (code,) = (each for each in re.findall(r"```python\n(.*?)```", text, re.S) if "explain_images(" in each)
+        blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+        (code,) = (block for block in blocks if "explain_images(" in block)
     else:
         lines = text.split("A new method")[0].splitlines(keepends=True)
         code = textwrap.dedent("".join(line for line in lines if line.startswith("    ")))
@@ -114,21 +115,28 @@ def test_any_size(method: str, shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("method", explaining.METHODS)
 def test_two_signs_are_two_single_calls(plain: keras.Model, method: str) -> None:
     layers = explaining.choose_layers(plain, None, method=method)
-    found = explaining.make_explainer(plain, layers, method=method)(draw_images(), (1, -1))
-    for sign, maps in zip((1, -1), found, strict=True):
+    both = explaining.make_explainer(plain, layers, method=method)(draw_images(), (1, -1))
+    for sign, maps in zip((1, -1), both, strict=True):
         assert list(maps) == layers
         alone = explaining.explain_images(plain, draw_images(), layer=layers[-1], sign=sign, method=method)
         np.testing.assert_allclose(maps[layers[-1]], alone, rtol=1e-5, atol=1e-8)
-    assert not np.allclose(found[0][layers[-1]], found[1][layers[-1]])
+    assert not np.allclose(both[0][layers[-1]], both[1][layers[-1]])
+
+
+@pytest.mark.parametrize("method", explaining.METHODS)
+def test_logits_come_with_the_maps(plain: keras.Model, method: str) -> None:
+    layers = explaining.choose_layers(plain, None, method=method)
+    logits, _ = explaining.make_explainer(plain, layers, method=method).explain(draw_images(), [1])
+    np.testing.assert_allclose(logits, np.asarray(plain(draw_images())), rtol=1e-4, atol=1e-5)
 
 
 def test_an_attribution_adds_up_to_the_change_of_the_logit(plain: keras.Model) -> None:
     # Completeness (Sundararajan et al. 2017, proposition 1).
     explainer = explainers.IntegratedGradients(plain)
     explainer.start, explainer.steps = 20.0, 200
-    differences, gradients = explainer.gather(draw_images(), np.zeros(3, np.int64))["pixels"]
-    score = make_scorer(plain)
-    change = score(draw_images())[:, 0] - score(np.full((1, SIDE, SIDE, 3), 20.0))[0, 0]
+    logits, evidence = explainer.gather(draw_images(), np.zeros(3, np.int64))
+    differences, gradients = evidence["pixels"]
+    change = logits[:, 0] - make_scorer(plain)(np.full((1, SIDE, SIDE, 3), 20.0))[0, 0]
     np.testing.assert_allclose((differences * gradients).sum(axis=(1, 2, 3)), change, rtol=2e-2)
 
 
@@ -150,7 +158,8 @@ def test_masks_let_through_what_a_channel_answers_to() -> None:
     image = np.full((1, 6, 6, 3), 60, np.uint8)
     image[0, :3, :3, 0] = 240
     explainer = explainers.ScoreCam(model, ["conv"])
-    activations, probabilities = explainer.gather(image.astype(np.float32), np.zeros(1, np.int64))["conv"]
+    _, evidence = explainer.gather(image.astype(np.float32), np.zeros(1, np.int64))
+    activations, probabilities = evidence["conv"]
     np.testing.assert_allclose(activations[..., 0], image[..., 0])
     np.testing.assert_allclose(probabilities[0, 0], 1 / (1 + np.exp(-240 * 9 / 36)), rtol=1e-5)
 

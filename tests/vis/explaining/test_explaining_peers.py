@@ -36,7 +36,7 @@ def assert_same(maps: np.ndarray, expected: np.ndarray) -> None:
 
 def weigh_as_peer(name: str, layer: str, sign: int, **peculiarity: bool) -> np.ndarray:
     """Grad-CAM++ with what a library does otherwise than the paper."""
-    evidence = make_explainer(build_once(name), [layer]).gather(draw_images(), np.zeros(3, np.int64))
+    _, evidence = make_explainer(build_once(name), [layer]).gather(draw_images(), np.zeros(3, np.int64))
     activations, gradients = evidence[layer]
     return weighing.combine_grad_cam_plus_plus(activations, sign * gradients, **peculiarity)
 
@@ -82,8 +82,8 @@ def test_tf_keras_vis_gives_the_same_score_cam(name: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(("name", "layer"), PLACES)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_xplique_gave_the_same(name: str, layer: str, sign: int) -> None:
-    found = explain_images(build_once(name), draw_images(), layer=layer, sign=sign)
-    assert_same(found, MAPS[f"{name}/{layer}/gradcam/{sign}"])
+    maps = explain_images(build_once(name), draw_images(), layer=layer, sign=sign)
+    assert_same(maps, MAPS[f"{name}/{layer}/gradcam/{sign}"])
     assert_same(weigh_as_peer(name, layer, sign, mean=True), MAPS[f"{name}/{layer}/gradcam++/{sign}"])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from classifiers import SIDE, build_plain, draw_images
 
 from cvd.models.networks.saving import load_network
 from cvd.runtime.errors import InputError
@@ -12,19 +13,7 @@ from cvd.vis.explaining import explainers, weighing
 from cvd.vis.explaining import methods as explaining
 from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
 
-SIDE = 33
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")  # Keras' own
-
-
-def build_plain(*, units: int = 1, activation: str | None = None) -> keras.Model:
-    inputs = keras.Input((SIDE, SIDE, 3), name="pixels")
-    x = keras.layers.Rescaling(1 / 255, name="rescaling")(inputs)
-    x = keras.layers.Conv2D(6, 3, activation="relu", name="conv1")(x)
-    x = keras.layers.MaxPooling2D(name="pool1")(x)
-    x = keras.layers.Conv2D(8, 3, activation="relu", name="conv2")(x)
-    x = keras.layers.Flatten(name="flatten")(x)
-    x = keras.layers.Dense(16, activation="relu", name="dense")(x)
-    return keras.Model(inputs, keras.layers.Dense(units, activation=activation, name="logit")(x), name="plain")
 
 
 def build_pooled() -> keras.Model:
@@ -37,7 +26,7 @@ def build_pooled() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return np.random.default_rng(0).uniform(0, 255, (3, SIDE, SIDE, 3)).astype(np.float32)
+    return draw_images()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,13 +82,16 @@ def test_signs_per_image_are_those_of_single_calls(plain: keras.Model, images: n
     assert not np.allclose(mixed[0], explaining.explain_images(plain, images, layer="conv2", sign=-1)[0])
 
 
-def gather(plain: keras.Model, images: np.ndarray, **settings: int) -> dict[str, explainers.Evidence]:
+def gather(
+    plain: keras.Model, images: np.ndarray, **settings: int
+) -> tuple[np.ndarray, dict[str, explainers.Evidence]]:
     explainer = explainers.GradCam(plain, ["conv1", "conv2"], **settings)
     return explainer.gather(images, np.zeros(len(images), np.int64))
 
 
 def test_batches_change_nothing(plain: keras.Model, images: np.ndarray) -> None:
-    parts, whole = gather(plain, images, batch_size=2), gather(plain, images)
+    (logits, parts), (others, whole) = gather(plain, images, batch_size=2), gather(plain, images)
+    np.testing.assert_allclose(logits, others, rtol=1e-4)
     for layer in ("conv1", "conv2"):
         np.testing.assert_allclose(parts[layer][0], whole[layer][0], rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(parts[layer][1], whole[layer][1], rtol=1e-3, atol=1e-8)
@@ -107,7 +99,7 @@ def test_batches_change_nothing(plain: keras.Model, images: np.ndarray) -> None:
 
 def test_gradients_are_those_of_finite_differences(plain: keras.Model, images: np.ndarray) -> None:
     tail = keras.Model(plain.get_layer("conv2").output, plain.output)
-    activations, gradients = gather(plain, images[:1])["conv2"]
+    activations, gradients = gather(plain, images[:1])[1]["conv2"]
     direction = np.random.default_rng(1).normal(size=activations.shape).astype(np.float32)
     step = 1e-3
     rise = tail(activations + step * direction) - tail(activations - step * direction)
@@ -157,8 +149,8 @@ def test_classes_of_many_are_explained_by_their_logits(images: np.ndarray, activ
     linear.set_weights(model.get_weights())
     classes = np.array([2, 0, 3])
     maps = explaining.explain_images(model, images, layer="conv2", class_index=classes)
-    for index, each in enumerate(classes):
-        alone = keras.Model(linear.input, linear.output[:, each : each + 1])
+    for index, number in enumerate(classes):
+        alone = keras.Model(linear.input, linear.output[:, number : number + 1])
         expected = explaining.explain_images(alone, images[index : index + 1], layer="conv2")
         np.testing.assert_allclose(maps[index], expected[0], rtol=1e-4, atol=1e-8)
 

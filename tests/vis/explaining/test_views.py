@@ -14,7 +14,7 @@ from cvd.vis.explaining.figures import check_explanations, read_masks
 from cvd.vis.explaining.geometry import align_maps
 from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
 from cvd.vis.explaining.methods import METHODS, explain_images
-from cvd.vis.explaining.views import Viewer, make_top_viewer
+from cvd.vis.explaining.views import TopViewer, Viewer
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,9 @@ def test_each_image_is_explained_for_its_own_class(plain: keras.Model, method: s
 
 def test_top_classes_are_ranked_and_each_has_its_heat() -> None:
     model, image = build("plain", units=4), draw_images()[:1]
-    heats = make_top_viewer(model, list("abcd"), top=3, method="gradcam")(image)
+    viewer = TopViewer(model, list("abcd"), top=3, method="gradcam")
+    heats = viewer.view(image)
+    assert viewer.caption == "Grad-CAM at conv2"
     (probabilities,) = compute_probabilities(np.asarray(model(image)))
     ranked = np.argsort(-probabilities)[:3]
     assert [heat.label for heat in heats] == [f"{'abcd'[index]} {probabilities[index]:.0%}" for index in ranked]

@@ -17,8 +17,8 @@ def compare(model: keras.Model, layer: str, *, is_convolution: bool) -> None:
     cut = cut_filters(model, layer, size_px=SIDE)
     assert (find_convolution(cut) is not None) is is_convolution
     pictures = np.random.default_rng(0).uniform(0, 255, (3, SIDE, SIDE, 3)).astype(np.float32)
-    found = make_responder(cut)(tf.constant(pictures), tf.constant(FILTERS, tf.int64))
-    for answers, whole in zip(found, cut(pictures), strict=True):
+    outputs = make_responder(cut)(tf.constant(pictures), tf.constant(FILTERS, tf.int64))
+    for answers, whole in zip(outputs, cut(pictures), strict=True):
         expected = np.stack([picture[..., index] for picture, index in zip(np.asarray(whole), FILTERS, strict=True)])
         np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 

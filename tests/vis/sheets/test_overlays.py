@@ -106,7 +106,7 @@ def test_a_map_of_pixels_is_not_darkened_by_its_few_largest() -> None:
     heat = np.linspace(0, 1, 10_001)[:-1].reshape(100, 100)
     heat[0, 0] = 1000
     assert overlays.find_hottest([Heat("dog", "conv4", heat)]) == 1000
-    (dog, lonely, empty) = (Heat("dog", "pixels", each) for each in (heat, np.zeros((20, 20)), np.zeros(4)))
+    (dog, lonely, empty) = (Heat("dog", "pixels", values) for values in (heat, np.zeros((20, 20)), np.zeros(4)))
     assert overlays.find_hottest([dog]) == pytest.approx(0.99, abs=1e-4)
     assert overlays.find_hottest([empty]) == overlays.find_hottest([empty, lonely]) == 0
     lonely.map[3, 3] = 5
