@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cvd.evaluation.figures import Comparison, Metrics, OverfittingRow, Pair, Rank, Timing, TimingSummary
 from cvd.evaluation.measures import is_right, select_test
 from cvd.evaluation.statistics import adjust_holm, bootstrap_accuracies, find_interval, find_mcnemar_p
-from cvd.evaluation.verdict import describe_pair, state_verdict
+from cvd.evaluation.verdict import LEVEL, describe_pair, state_verdict
 from cvd.runtime.errors import InputError
 from cvd.runtime.vocabulary import SPLITS
 
@@ -139,7 +139,7 @@ def compare_variants(
         "best": ranking[0]["variant"],
         "n_test_images": right.shape[1],
         "n_pairs": len(pairs),
-        "n_pairs_told_apart": sum(pair["p_holm"] < 0.05 for pair in pairs),
+        "n_pairs_told_apart": sum(pair["p_holm"] < LEVEL for pair in pairs),
         "verdict": state_verdict(ranking, pairs, overfitting, n_images=right.shape[1]),
         "ranking": ranking,
         "pairs": pairs,

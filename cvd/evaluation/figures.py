@@ -44,6 +44,24 @@ class TimingSummary(TypedDict):
     threads: int
 
 
+class SplitMeasures(TypedDict):
+    """All that is measured of one split; `threshold`, a probability, is chosen on validation."""
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    loss: float
+    auc: float
+    ece: float
+    n_images: int
+    average_precision: float
+    brier: float
+    threshold: float
+    accuracy_at_threshold: float
+    confusion: list[list[int]]
+    classes: list[dict[str, Any]]
+
+
 class SplitFigures(TypedDict):
     """What metrics/VARIANT.json says of every split; rows of `confusion` are labels, columns answers."""
 
@@ -72,6 +90,16 @@ class EpochGap(TypedDict):
     loss_gap: float
     validation_loss: float
     validation_accuracy: float
+
+
+class CurveFigures(TypedDict):
+    """All that is measured of a history; `onset_epoch` is None where the loss did not rise for good."""
+
+    best_epoch: int
+    onset_epoch: int | None
+    accuracy_area: float
+    loss_area: float
+    curve_gaps: list[EpochGap]
 
 
 class Overfitting(TypedDict):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score, roc_curve
 
-from cvd.evaluation.figures import Metrics, read_table
+from cvd.evaluation.figures import Metrics, SplitMeasures, read_table
 from cvd.evaluation.overfitting import measure_overfitting
 from cvd.evaluation.statistics import measure_ece, tabulate_reliability, wilson_interval
 from cvd.runtime.errors import InputError
@@ -108,7 +108,7 @@ def _measure_classes(confusion: list[list[int]]) -> list[dict[str, Any]]:
     return rows
 
 
-def measure_split(frame: pd.DataFrame, *, threshold: float, n_bins: int) -> dict[str, Any]:
+def measure_split(frame: pd.DataFrame, *, threshold: float, n_bins: int) -> SplitMeasures:
     """Measure the predictions of one split; all but `accuracy_at_threshold` call a dog what is above 0.5.
 
     Args:
@@ -181,11 +181,12 @@ def evaluate_variant(
         measure_split(splits[name], threshold=threshold, n_bins=calibration_bins) for name in SPLITS
     )
     gaps = {"accuracy_gap": train["accuracy"] - validation["accuracy"], "loss_gap": validation["loss"] - train["loss"]}
+    curves = measure_overfitting(history, tolerance=onset_tolerance)
     return {
         "train": _arrange("train", train),
         "validation": _arrange("validation", validation),
         "test": _arrange("test", test),
-        "overfitting": _arrange("overfitting", gaps | measure_overfitting(history, tolerance=onset_tolerance)),
+        "overfitting": _arrange("overfitting", {**gaps, **curves}),
         "training": _arrange("training", training),
     }
 

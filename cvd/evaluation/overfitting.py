@@ -1,13 +1,12 @@
 """Over-fitting in a training history: gaps, the best epoch, and the epoch after which it only got worse."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from cvd.evaluation.figures import EpochGap, read_table
+from cvd.evaluation.figures import CurveFigures, EpochGap, read_table
 from cvd.runtime.errors import InputError
 
 COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
@@ -82,7 +81,7 @@ def tabulate_curves(history: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def measure_overfitting(history: pd.DataFrame, *, tolerance: float) -> dict[str, Any]:
+def measure_overfitting(history: pd.DataFrame, *, tolerance: float) -> CurveFigures:
     """Measure the curves of a history, in the epochs' own figures (see `tabulate_curves`, `find_onset`).
 
     Areas between the two curves are in shares or nats times epochs: trapezoids, negative where training is the worse.

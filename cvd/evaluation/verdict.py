@@ -16,8 +16,8 @@ def format_percent(share: float, digits: int = 1) -> str:
 
 def format_points(share: float, *, sign: bool = True) -> str:
     """A difference of shares in percentage points: 0.0325 -> `+3.2`, with a true minus; never `-0.0`."""
-    text = f"{100 * share:+.1f}" if sign else f"{100 * share:.1f}"
-    return {"+0.0": "0.0", "-0.0": "0.0"}.get(text, text.replace("-", "\N{MINUS SIGN}"))
+    text = format_signed(100 * share, 1)
+    return text if sign else text.removeprefix("+")
 
 
 def format_signed(value: float, digits: int = 3) -> str:
@@ -116,7 +116,7 @@ def describe_cost(row: OverfittingRow) -> str | None:
 def state_verdict(
     ranking: Sequence[Rank], pairs: Sequence[Pair], overfitting: Sequence[OverfittingRow], *, n_images: int
 ) -> list[str]:
-    """State in a few sentences who is best, how sure that is, who over-fits most at what cost, and who least."""
+    """State in a few sentences who is best, how surely, who over-fits most at what cost, and who least."""
     twins = find_twins(pairs)
     ranked = [row for row in ranking if row["variant"] not in twins]
     best = ranked[0]

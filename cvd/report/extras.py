@@ -1,7 +1,7 @@
 """What the report shows where it is there: what became of the source's files, and figures on the maps."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 
@@ -18,19 +18,45 @@ FIGURES = (
 )  # fmt: skip
 
 
-def summarise_intake(summary: Mapping[str, Any] | None, quarantine: pd.DataFrame | None) -> dict[str, Any] | None:
+class DataSummary(TypedDict):
+    """What the page tells of metrics/data.json: numbers of images, `reasons` and `normalised` by word."""
+
+    members: int
+    images: int
+    quarantined: int
+    reasons: dict[str, int]
+    normalised: dict[str, int]
+    near_duplicates: dict[str, Any]  # groups, images, of_both_classes, left_out
+
+
+class Intake(DataSummary):
+    """What became of the source's files; `named` are the first rows of data/quarantine.csv."""
+
+    named: list[dict[str, str]]
+    n_unnamed: int
+
+
+class MapTable(TypedDict):
+    """Figures of the maps: columns have `name`, `heading`, `text`; rows `variant`, `method`, `layer`, and figures."""
+
+    columns: list[dict[str, str]]
+    rows: list[dict[str, Any]]
+
+
+Explanations = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
+"""metrics/explanations.json: {variant: {method: {layer: {figure: value}}}}; the method `chance` is noise."""
+
+
+def summarise_intake(summary: DataSummary | None, quarantine: pd.DataFrame | None) -> Intake | None:
     """Summarise what became of the source's files, from metrics/data.json and data/quarantine.csv."""
     if summary is None:
         return None
     named: list[Any] = [] if quarantine is None else quarantine.head(N_NAMED).to_dict("records")
-    return {**summary, "named": named, "n_unnamed": summary.get("quarantined", len(named)) - len(named)}
+    return {**summary, "named": named, "n_unnamed": summary["quarantined"] - len(named)}
 
 
-def list_explanations(explanations: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """List the maps' figures: `columns`, those that any map has; `rows`, one for each variant, method and layer.
-
-    metrics/explanations.json is {variant: {method: {layer: {figure: value}}}}; the method `chance` is noise.
-    """
+def list_explanations(explanations: Explanations | None) -> MapTable | None:
+    """List the maps' figures: the columns that any map has, and a row for each variant, method and layer."""
     if not explanations:
         return None
     rows = [
@@ -42,6 +68,6 @@ def list_explanations(explanations: Mapping[str, Any] | None) -> dict[str, Any] 
     columns = [
         {"name": name, "heading": heading, "text": text}
         for name, heading, text in FIGURES
-        if any(isinstance(row.get(name), int | float) for row in rows)
+        if any(name in row for row in rows)
     ]
     return {"columns": columns, "rows": rows} if columns else None

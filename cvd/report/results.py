@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from cvd.evaluation.figures import Comparison, Metrics, TimingSummary, read_table
 from cvd.evaluation.sizes import COLUMNS
 from cvd.evaluation.tables import read_charts
-from cvd.report.extras import list_explanations, summarise_intake
+from cvd.report.extras import Intake, MapTable, list_explanations, summarise_intake
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json
 
@@ -25,8 +24,8 @@ class Results:
     roc: dict[str, pd.DataFrame]
     reliability: dict[str, pd.DataFrame]
     sizes: pd.DataFrame | None
-    intake: dict[str, Any] | None
-    explanations: dict[str, Any] | None
+    intake: Intake | None
+    explanations: MapTable | None
 
     @property
     def variants(self) -> list[str]:
@@ -46,7 +45,7 @@ def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:
     intake, explanations = (
         read_json(path) if (path := metrics / f"{name}.json").is_file() else None for name in ("data", "explanations")
     )
-    set_apart = pd.read_csv(quarantine, keep_default_na=False) if quarantine.is_file() else None
+    set_apart = read_table(quarantine, "split", keep_default_na=False) if quarantine.is_file() else None
     return Results(
         comparison=comparison,
         timings=read_json(metrics / "timings.json"),
