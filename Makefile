@@ -7,7 +7,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 # Tests that load no TensorFlow and run no stage.
 QUICK := $(addprefix tests/,test_house.py test_params.py test_variants_command.py test_files.py test_locks.py \
-  test_threads.py test_stage.py runtime data/archives data/images data/intake evaluation/test_evaluation.py)
+  test_threads.py test_stage.py runtime data/archives data/images data/intake) \
+  $(addprefix tests/evaluation/,test_evaluation.py test_mistakes.py test_sizes.py)
 # The environment is as the lock file says, in this folder; anything else is rebuilt.
 MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock; }
 

@@ -1,6 +1,6 @@
 """An epoch of `baseline` and of `augmented` against the tutorials' way, in turn, each in a process of its own.
 
-A turn is a whole training, of a cold epoch and some warm ones, of which the median counts. (A training that rested for
+A turn is a whole training: a cold epoch and some warm ones, whose median counts. (A training that rested for
 others between its epochs was seen to stand still in the next one: the tutorials' way, on Keras 3.15, for 9 of 13 s.)
 
 The tutorials' way: ImageDataGenerator reads a folder and feeds `fit` of the textbook's network in float32, without or
@@ -40,7 +40,7 @@ TUTORIAL, TUTORIAL_AUGMENTED, PYTORCH = "tutorial", "tutorial, augmented", "PyTo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=500, help="training images; half as many are for validation")
-    parser.add_argument("--starts", type=int, default=3, help="how often each starts anew")
+    parser.add_argument("--starts", type=int, default=3, help="trainings of each")
     parser.add_argument("--warm", type=int, default=5, help="epochs after the cold one")
     args = parser.parse_args()
     if args.warm < 1 or args.starts < 1:
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def start_anew(contenders: dict[str, Work], *, first: int) -> dict[str, Figures]:
-    """The figures of each contender's training, one after the other, beginning with another each time."""
+    """Measure each contender's training, one after the other, beginning with the one numbered `first`."""
     names = list(contenders)
     first %= len(names)
     turns = take_turns({name: contenders[name] for name in names[first:] + names[:first]}, rounds=1)
@@ -75,7 +75,7 @@ def start_anew(contenders: dict[str, Work], *, first: int) -> dict[str, Figures]
 
 
 def report(starts: list[dict[str, Figures]]) -> None:
-    """Prints seconds of the cold and of the median warm epoch, the rate of the warm training steps, and the goals."""
+    """Print seconds of the cold and of the median warm epoch, the rate of the warm training steps, and the goals."""
     names = list(starts[0])
     peers = [name for name in names if name in (TUTORIAL, TUTORIAL_AUGMENTED, PYTORCH)]
     cold, warm, rates = (
@@ -105,7 +105,7 @@ def report(starts: list[dict[str, Figures]]) -> None:
 
 
 def train_ours(folder: Path, manifest: pd.DataFrame, epochs: int, variant: str, turn: Turn) -> None:
-    """A variant as its stage trains it."""
+    """Train a variant as its stage does."""
     import cvd.training.fitting  # noqa: F401, so that it is loaded before the first turn
     from cvd.data.examples.reading import read_files
 
@@ -122,7 +122,7 @@ def train_ours(folder: Path, manifest: pd.DataFrame, epochs: int, variant: str, 
 
 
 def follow_tutorial(folder: Path, epochs: int, augment: bool, turn: Turn) -> None:
-    """Chollet, Deep Learning with Python, 2017, listings 5.5 to 5.14, in today's Keras."""
+    """Train as in Chollet, Deep Learning with Python, 2017, listings 5.5 to 5.14, in today's Keras."""
     import keras
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 

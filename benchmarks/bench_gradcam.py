@@ -81,7 +81,7 @@ def make_contenders(
     print(f"\ncompiling ours: {time.perf_counter() - start:.1f} s", flush=True)
 
     def run_ours() -> int:
-        maps = [upsample_map(heat, side, side) for found in explain(images, signs) for heat in found[layer]]
+        maps = [upsample_map(heat, side, side) for by_layer in explain(images, signs) for heat in by_layer[layer]]
         return len(maps) // len(signs)
 
     def score(sign: int, output: Any) -> Any:
@@ -89,8 +89,8 @@ def make_contenders(
 
     def run_peer() -> int:
         settings: dict[str, Any] = {"penultimate_layer": layer, "seek_penultimate_conv_layer": False}
-        found = [peer(partial(score, sign), images, normalize_cam=False, **settings) for sign in signs]
-        return len(found[0])
+        maps = [peer(partial(score, sign), images, normalize_cam=False, **settings) for sign in signs]
+        return len(maps[0])
 
     return {"ours": run_ours, "tf-keras-vis": run_peer}
 

@@ -2,8 +2,8 @@
 
 The step is Keras' own, of the model that the train stage would train, with the batch taken in the graph, as `fit` does.
 Asking is the time from asking for a batch to having it. Blocks of steps alternate with blocks on a batch that is held
-ready, while the input rests: what asking takes then is the cost of the clock and of the handing over, of which nobody
-waits for the input. Waiting is what asking takes beyond that. The peak is that of large matrix
+ready, while the input rests: what asking takes then is the cost of the clock and of the handing over, not of the
+input. Waiting is what asking takes beyond that. The peak is that of large matrix
 products in the same run; a network's arithmetic is counted layer by layer, multiply and add apart: forward, and twice
 that backward, but for the pixels' gradient.
 """
@@ -68,20 +68,22 @@ def main() -> None:
     print_conditions("A training step", data=data, precision=load_project().train.precision)
     report_waiting(times)
     report_arithmetic(layers, times["baseline"], peaks)
-    print_goals([Goal(f"waiting for input: {name}", 2, share_waiting(each), "%", True) for name, each in times.items()])
+    print_goals(
+        [Goal(f"waiting for input: {name}", 2, share_waiting(series), "%", True) for name, series in times.items()]
+    )
 
 
 def make_cases(folder: Path, n: int) -> dict[str, tuple[str, Any]]:
-    """What is trained: name -> variant and its examples."""
+    """Make what is trained: name -> variant and its examples."""
     from cvd.data.examples.reading import read_files, read_shards
 
     manifest = write_folder(folder / "images", {"train": n})
     write_both_shards(folder, manifest)
     streamed = read_files(folder / "images", manifest, "train", size_px=SIZE)
-    kept = hold(streamed)
+    held = hold(streamed)
     return {
-        "baseline": ("baseline", kept),
-        "augmented": ("augmented", kept),
+        "baseline": ("baseline", held),
+        "augmented": ("augmented", held),
         "tfrecord": ("tfrecord", hold(read_shards(folder / "raw", "train"))),
         "baseline, files streamed": ("baseline", streamed),
         "augmented, files streamed": ("augmented", streamed),
@@ -91,7 +93,7 @@ def make_cases(folder: Path, n: int) -> dict[str, tuple[str, Any]]:
 
 
 def make_model(variant: str, examples: "Examples") -> tuple["keras.Model", Step]:
-    """The model as the train stage compiles it, and its training step, which tells how long it waited."""
+    """Make the model as the train stage compiles it, and its training step, which returns how long it waited."""
     import tensorflow as tf
 
     few = replace(examples, paths=examples.paths[:BATCH], labels=examples.labels[:BATCH])
@@ -111,7 +113,7 @@ def make_model(variant: str, examples: "Examples") -> tuple["keras.Model", Step]
 
 
 def allow_timestamps() -> None:
-    """Switches op determinism off, which forbids them; training is as fast without it."""
+    """Switch op determinism off, which forbids timestamps; training is as fast without it."""
     from tensorflow.python.framework import config
 
     config.disable_op_determinism()
@@ -137,7 +139,7 @@ class StepWork:
         self._n_ready = READY
 
     def time_block(self) -> dict[str, float]:
-        """Seconds per step, whole and of them waiting, with the input and with a batch that is held."""
+        """Measure seconds per step, and of asking in it, with the input and with a batch that is held."""
         for _ in range(self._n_ready):  # these batches were made while others had their turn
             self._step(self._batches)
         step, ask = self._time_steps(self._batches)
@@ -151,23 +153,23 @@ class StepWork:
 
 
 def share_waiting(times: Series) -> float:
-    """Percent of a step: what asking for a batch takes beyond what it takes where a batch is held."""
+    """Compute the percent of a step that asking for a batch takes beyond asking for a held one."""
     waiting = [ask - floor for ask, floor in zip(times[ASK], times[FLOOR], strict=True)]
     return max(0.0, 100 * divide(waiting, times[STEP]))
 
 
 def report_waiting(times: dict[str, Series]) -> None:
     rows = []
-    for name, each in times.items():
-        middle = {part: f"{1000 * statistics.median(series):.2f}" for part, series in each.items()}
-        whole = format_median([1000 * seconds for seconds in each[STEP]], 1)
-        shares = f"{share_waiting(each):.2f}%", f"{divide(each[STEP], each[ALONE]):.2f}x"
+    for name, parts in times.items():
+        middle = {part: f"{1000 * statistics.median(series):.2f}" for part, series in parts.items()}
+        whole = format_median([1000 * seconds for seconds in parts[STEP]], 1)
+        shares = f"{share_waiting(parts):.2f}%", f"{divide(parts[STEP], parts[ALONE]):.2f}x"
         rows.append([name, whole, middle[ASK], middle[ALONE], middle[FLOOR], *shares])
     print_table(["milliseconds", STEP, ASK, ALONE, FLOOR, "share waiting", "vs batch held"], rows)
 
 
 def multiply_matrices(side: int, kind: str) -> float:
-    """Operations per second of a matrix product of this kind: 2 for each multiply-add."""
+    """Measure operations per second of a matrix product of dtype `kind`: 2 for each multiply-add."""
     import tensorflow as tf
 
     matrix = tf.cast(tf.random.stateless_uniform((side, side), (1, 2)), kind)
@@ -177,7 +179,7 @@ def multiply_matrices(side: int, kind: str) -> float:
 
 
 def count_arithmetic(model: "keras.Model") -> dict[str, tuple[int, int]]:
-    """Multiply-adds per image of each layer that has a kernel: (forward, forward and backward)."""
+    """Count multiply-adds per image of each layer that has a kernel: (forward, forward and backward)."""
     counts: dict[str, tuple[int, int]] = {}
     for layer in model.layers:
         if hasattr(layer, "kernel"):
@@ -198,7 +200,7 @@ def report_arithmetic(layers: dict[str, tuple[int, int]], times: Series, peaks: 
         lines.append(
             [
                 f"matrix product, {kind}",
-                format_median([each / 1e9 for each in series]),
+                format_median([rate / 1e9 for rate in series]),
                 f"{reached / statistics.median(series):.1%}",
             ]
         )

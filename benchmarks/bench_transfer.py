@@ -59,33 +59,29 @@ def main() -> None:
         f"{args.images:,} training and {args.images // 2:,} validation files of {SIDE_PX} px at {settings.size_px} px"
     )
     print_conditions(f"Transfer, {args.epochs} epochs, {settings.name}", data=data, precision="float32")
-    rows = [[name, format_median(each, 2), f"{divide(seconds[EVERY], each):.1f}x"] for name, each in seconds.items()]
-    rows += [[f"  {part}", format_median(each, 2), ""] for part, each in parts.items()]
+    rows = [
+        [name, format_median(series, 2), f"{divide(seconds[EVERY], series):.1f}x"] for name, series in seconds.items()
+    ]
+    rows += [[f"  {part}", format_median(series, 2), ""] for part, series in parts.items()]
     print_table(["", "seconds", f"vs {EVERY}"], rows)
     print_goals([Goal(f"transfer, {args.epochs} epochs, vs {EVERY}", 15, divide(seconds[EVERY], seconds[ONCE]))])
 
 
 def compute_once(backbone: "keras.Model", folder: Path, manifest: pd.DataFrame, epochs: int) -> dict[str, float]:
-    """This project's way: the features stage's work, then the train stage's."""
-    import numpy as np
+    """Train this project's way: the features stage's work, then the train stage's."""
+    from cvd.data.examples.reading import read_files
+    from cvd.training.transfer import extract_examples
 
-    from cvd.data.examples.reading import Examples, read_files
-    from cvd.models.networks.features import compute_features, make_extractor
-
-    start = time.perf_counter()
-    extract, size_px = make_extractor(backbone), backbone.input_shape[1]
-    features = []
-    for split in SPLITS:
-        images = read_files(folder, manifest, split, size_px=size_px)
-        found = compute_features(extract, images.fetch, n_images=len(images), threads=load_project().train.threads)
-        features.append(Examples(images.paths, images.labels, found.__getitem__, found.shape[1:], np.dtype(np.float32)))
+    start, size_px = time.perf_counter(), backbone.input_shape[1]
+    images = [read_files(folder, manifest, split, size_px=size_px) for split in SPLITS]
+    features = extract_examples(backbone, *images, threads=load_project().train.threads)
     middle = time.perf_counter()
     train_variant("transfer", *features, epochs=epochs)
     return {"of it features": middle - start, "of it training the head": time.perf_counter() - middle}
 
 
 def compute_every_time(backbone: "keras.Model", folder: Path, manifest: pd.DataFrame, epochs: int) -> dict[str, float]:
-    """The tutorials' way, from images in memory."""
+    """Train the tutorials' way, from images in memory."""
     import keras
     import numpy as np
 
@@ -96,9 +92,9 @@ def compute_every_time(backbone: "keras.Model", folder: Path, manifest: pd.DataF
     model = keras.Model(backbone.inputs[0], logits)
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True), metrics=["accuracy"])
     size_px = backbone.input_shape[1]
-    train, validation = (hold(read_files(folder, manifest, each, size_px=size_px)) for each in SPLITS)
+    train, validation = (hold(read_files(folder, manifest, split, size_px=size_px)) for split in SPLITS)
     everything = [
-        (each.fetch(np.arange(len(each))), each.labels.astype("float32")[:, None]) for each in (train, validation)
+        (split.fetch(np.arange(len(split))), split.labels.astype("float32")[:, None]) for split in (train, validation)
     ]
     model.fit(*everything[0], batch_size=20, epochs=epochs, validation_data=everything[1], verbose=0)
     return {}

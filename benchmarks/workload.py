@@ -31,10 +31,10 @@ LABELS = ("cat", "dog")
 
 
 def make_images(first: int, stop: int, side_px: int = SIDE_PX) -> Iterator[tuple[str, str, bytes]]:
-    """(label, name, JPEG) of the images `first` to `stop` (exclusive), made on all cores.
+    """Make (label, name, JPEG) of the images `first` to `stop` (exclusive), on all cores.
 
-    Each is one of 24 drawn animals, framed anew, under a coloured light of its own: as costly to decode as drawn
-    images, a fiftieth of the work, and no two near-duplicates.
+    Each is one of 24 drawn animals in another frame and another coloured light, so that no two are near-duplicates.
+    They take as long to decode as drawn images, and a fiftieth of the time to make.
     """
     animals = _draw_animals()
 
@@ -63,7 +63,7 @@ def _draw_animals() -> list[np.ndarray]:
 
 
 def write_folder(folder: Path, counts: Mapping[str, int], side_px: int = SIDE_PX) -> pd.DataFrame:
-    """Writes {split}/{label}/{name}, so many of each split; returns their manifest."""
+    """Write {split}/{label}/{name}, as many as `counts` says of each split; return their manifest."""
     rows: list[dict[str, str | int]] = []
     first = 0
     for split, n in counts.items():
@@ -78,7 +78,7 @@ def write_folder(folder: Path, counts: Mapping[str, int], side_px: int = SIDE_PX
 
 
 def write_both_shards(folder: Path, manifest: pd.DataFrame) -> None:
-    """Writes folder/images' training images as shards into folder/raw and folder/jpeg."""
+    """Write folder/images' training images as shards into folder/raw and folder/jpeg."""
     from cvd.data.examples.shard_writer import write_shards
 
     write = partial(write_shards, size_px=SIZE, size_mb=load_project().shard.size_mb, splits=["train"])
@@ -88,26 +88,26 @@ def write_both_shards(folder: Path, manifest: pd.DataFrame) -> None:
 
 
 def write_archive(path: Path, n: int) -> None:
-    """A zip of n images in folders named by their class."""
+    """Write a zip of n images in folders named by their class."""
     with zipfile.ZipFile(path, "w") as archive:
         for label, name, jpeg in make_images(0, n):
             archive.writestr(f"{label}/{name}", jpeg)
 
 
 def hold(examples: "Examples") -> "Examples":
-    """The examples, all of them kept in memory."""
+    """Read all examples and keep them in memory."""
     from cvd.data.examples.shares import hold_part
 
     return hold_part(examples, range(len(examples)), memory_bytes=10**12)
 
 
 def count_images(batches: Iterable[Any]) -> int:
-    """Reads all batches of (images, labels); how many images they held."""
+    """Read all batches of (images, labels) and count the images."""
     return sum(len(images) for images, _ in batches)
 
 
 def count_in_graph(dataset: Any) -> int:
-    """Reads a tf.data dataset of (images, labels) where training does, in a compiled function; how many images."""
+    """Count the images of a tf.data dataset of (images, labels), read as in training: in a compiled function."""
     import tensorflow as tf
 
     return int(dataset.reduce(0, lambda n, batch: n + tf.shape(batch[0])[0]))
@@ -115,20 +115,20 @@ def count_in_graph(dataset: Any) -> int:
 
 @contextlib.contextmanager
 def hush() -> Iterator[None]:
-    """Keeps what others print off the screen."""
+    """Keep off the screen what others print."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 
 
 def load_project() -> Params:
-    """The project's own parameters."""
+    """Load the project's parameters."""
     return load_params(ROOT / "params.yaml")
 
 
 def train_variant(
     name: str, train: "Examples", validation: "Examples", *, epochs: int, on_epoch: "OnEpoch | None" = None
 ) -> "Training":
-    """Train a variant as the train stage does, with its state on disk, for so many epochs, silently."""
+    """Train a variant as the train stage does, with its state on disk, for `epochs`, silently."""
     from cvd.models.networks.head import build_head
     from cvd.training.fitting import train_model
     from cvd.training.plan import choose_augment, choose_builder, choose_precision
@@ -156,7 +156,7 @@ def train_variant(
 
 
 def drop_page_cache(folder: Path) -> None:
-    """Asks the system to forget the contents of a folder's files, so that they are read from the disk again."""
+    """Make the system forget the contents of a folder's files, so that they are read from the disk again."""
     for file in folder.rglob("*"):
         if file.is_file():
             descriptor = os.open(file, os.O_RDONLY)

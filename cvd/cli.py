@@ -22,7 +22,7 @@ COMMANDS = (  # its name; the module in cvd.commands; there what declares its op
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Ends the process: 0, 1 when photos were skipped or MLflow is out of reach, 2 for bad input."""
+    """Run a command and end the process: 0, 1 when photos were skipped or MLflow is out of reach, 2 for bad input."""
     _open_streams()
     args = parse_arguments(arguments)
     try:
@@ -44,11 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """What was typed; `work` is the command's function."""
+    """Parse what was typed, by default after `cvd`; `work` is the command's function."""
     parser = argparse.ArgumentParser(prog="cvd", description="Cats, dogs, and what networks see in them.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     given = sys.argv[1:] if arguments is None else arguments
-    typed = next((each for each in given if not each.startswith("-")), None)
+    typed = next((word for word in given if not word.startswith("-")), None)
     for name, place, options, work, summary in COMMANDS:
         command = commands.add_parser(name, help=summary)
         if name == typed:  # no other command's libraries are loaded

@@ -45,7 +45,7 @@ GROUP_1, GROUP_2 = "sys/fs/cgroup/memory", "sys/fs/cgroup"
 
 def lay_out_root(root: Path, cgroup: str, **files: dict[str, str]) -> None:
     contents = {"proc/meminfo": MEMINFO, "proc/self/cgroup": cgroup}
-    contents |= {f"{folder}/{name}": text for folder, each in files.items() for name, text in each.items()}
+    contents |= {f"{folder}/{name}": text for folder, texts in files.items() for name, text in texts.items()}
     for name, text in contents.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)

@@ -115,12 +115,12 @@ def test_frame_imports_no_work_and_work_little_of_the_frame(file: Path) -> None:
     """Rule 2, and that nobody goes in by the doors for people but these themselves."""
     imports = imported_modules(file)
     if is_in(file, *FRAME):
-        assert not {name_of(each) for each in imports if not is_in(each, *FRAME)}, "frame imports work"
+        assert not {name_of(module) for module in imports if not is_in(module, *FRAME)}, "frame imports work"
     elif is_in(file, "cvd") and not is_in(file, *DOORS):
-        taken = {name_of(each) for each in imports if is_in(each, *FRAME)}
+        taken = {name_of(module) for module in imports if is_in(module, *FRAME)}
         assert not taken - LENT, "work imports more of the frame than is lent to it"
     if not is_in(file, *DOORS):
-        assert not {name_of(each) for each in imports if is_in(each, *DOORS)}
+        assert not {name_of(module) for module in imports if is_in(module, *DOORS)}
 
 
 def test_folders_import_one_another_in_one_direction() -> None:
@@ -131,7 +131,7 @@ def test_folders_import_one_another_in_one_direction() -> None:
 
 
 def list_sections(kind: type[Section]) -> list[type[Section]]:
-    return [each for child in kind.__subclasses__() for each in (child, *list_sections(child))]
+    return [section for child in kind.__subclasses__() for section in (child, *list_sections(child))]
 
 
 def test_parameters_have_no_defaults_and_are_what_the_file_says() -> None:
@@ -142,8 +142,8 @@ def test_parameters_have_no_defaults_and_are_what_the_file_says() -> None:
     params = load_params(ROOT / "params.yaml")
     dumped = params.model_dump(mode="json")
     for name, block in raw["variants"].items():
-        line = [raw["variants"][each] for each in reversed(params.trace(name))]
-        whole = {key: value for each in line for key, value in each.items() if key != "like"}
+        blocks = [raw["variants"][ancestor] for ancestor in reversed(params.trace(name))]
+        whole = {key: value for ancestor in blocks for key, value in ancestor.items() if key != "like"}
         assert dumped["variants"][name] == whole, name
         assert "like" in block or name in VARS["graph"] or name in VARS["networks"]
     assert {**dumped, "variants": None} == {**raw, "variants": None}
@@ -188,9 +188,9 @@ def test_numerics_draw_nothing_and_doors_stay_shut(file: Path) -> None:
     if "mlflow" in {name.split(".")[0] for name in names}:
         assert is_in(file, "cvd/tracking")
     if not is_in(file, "stages", "cvd/commands", "cvd/runtime/params"):
-        assert not {name_of(each) for each in imports if is_in(each, "cvd/runtime/params")}
+        assert not {name_of(module) for module in imports if is_in(module, "cvd/runtime/params")}
     if not is_in(file, "stages", "cvd/commands", "cvd/tracking"):
-        assert not {name_of(each) for each in imports if is_in(each, "cvd/tracking")}
+        assert not {name_of(module) for module in imports if is_in(module, "cvd/tracking")}
 
 
 def test_nobody_imports_a_stage() -> None:
@@ -255,4 +255,4 @@ def test_limits_of_the_files_that_people_read_first() -> None:
     codes = {stage: code_dependencies(stage) for stage in STAGES}
     assert sum(len(deps) for deps in codes.values()) <= 90
     for stage, dep in product(STAGES, FRAME):
-        assert not {each for each in codes[stage] if each.startswith(dep)}
+        assert not {path for path in codes[stage] if path.startswith(dep)}

@@ -50,7 +50,7 @@ def test_optional_variant_is_one_line_in_the_graph(project: Path) -> None:
 
 def test_new_variant_is_one_block_and_one_line(project: Path) -> None:
     assert cvd("add", "gentle", "--like", "augmented", "dropout=0.2", "learning_rate=1e-4") == 0
-    block, line = (each.split(maxsplit=1)[1] for each in changed_lines(project))
+    block, line = (change.split(maxsplit=1)[1] for change in changed_lines(project))
     assert block == "gentle: {like: augmented, dropout: 0.2, learning_rate: 0.0001}"
     assert line.startswith("gentle: {reads: data/images, ")
     assert "section: augment, like: augmented" in line
@@ -162,3 +162,11 @@ def test_variant_named_as_a_folder_of_networks_can_be_removed(project: Path) -> 
     assert cvd("add", "backbone", "--like", "transfer", "dropout=0.2") == 0
     assert cvd("remove", "backbone", "--block") == 0
     assert not changed_lines(project)
+
+
+def test_lock_that_cannot_be_read_stays_as_it_is(project: Path) -> None:
+    cvd("add", "small", "l2")
+    (project / "dvc.lock").write_text("<<<<<<< HEAD\nstages: {")
+    assert cvd("remove", "small", "l2", "small") == 0
+    assert not changed_lines(project)
+    assert (project / "dvc.lock").read_text() == "<<<<<<< HEAD\nstages: {"

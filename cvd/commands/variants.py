@@ -11,9 +11,9 @@ import yaml
 from cvd.runtime.errors import InputError
 from cvd.runtime.experiments import LOCK, list_digests, parse_lock
 from cvd.runtime.files import remove_path, replace_file
-from cvd.runtime.params.editing import insert_entry, list_entries, remove_entry
+from cvd.runtime.params.editing import insert_entry, list_entries, remove_entries
 from cvd.runtime.params.graph import place_variant
-from cvd.runtime.params.loading import Params, parse_params, parse_yaml
+from cvd.runtime.params.loading import Params, parse_params, parse_yaml, read_text
 from cvd.runtime.project import find_root
 
 GRAPH, NETWORKS = ("vars", 0, "graph"), ("vars", 0, "networks")  # in dvc.yaml
@@ -36,7 +36,7 @@ def add_variants(args: argparse.Namespace) -> int:
         InputError: there is no such block, a new one is not valid, or what it starts from is not in the graph.
     """
     root = find_root()
-    params_text, graph_text = (_read_text(root / name) for name in (PARAMS, PIPELINE))
+    params_text, graph_text = (read_text(root / name) for name in (PARAMS, PIPELINE))
     if args.like:
         params_text = _insert_block(params_text, args.names, *args.like)
     params = parse_params(parse_yaml(params_text))
@@ -54,7 +54,7 @@ def add_variants(args: argparse.Namespace) -> int:
         said = ", ".join(f"{key}: {value}" for key, value in entry.items())
         graph_text = insert_entry(graph_text, NETWORKS if has_pictures else GRAPH, f"{name}: {{{said}}}")
         for place in wrong:  # its line comes before the new one
-            graph_text = remove_entry(graph_text, place, name)
+            graph_text = remove_entries(graph_text, place, [name])
         follows = "trains, compares and draws it" if has_pictures else "trains and compares it"
         lines.append(f"{name} is in the graph: `dvc repro` {follows}")
     _write_texts({root / PARAMS: params_text, root / PIPELINE: graph_text})
@@ -75,24 +75,19 @@ def remove_variants(args: argparse.Namespace) -> int:
         InputError: a variant is not in the graph, or another one starts from it.
     """
     root = find_root()
-    texts = {root / name: _read_text(root / name) for name in (PARAMS, PIPELINE, LOCK) if (root / name).is_file()}
-    _check_removal(args, parse_params(parse_yaml(_read_text(root / PARAMS))), _read_text(root / PIPELINE))
-    results: list[str] = []
-    for name in args.names:
-        for place in (NETWORKS, GRAPH):
-            texts[root / PIPELINE] = remove_entry(texts[root / PIPELINE], place, name)
-        if args.block:
-            texts[root / PARAMS] = remove_entry(texts[root / PARAMS], ["variants"], name)
-        if lock := texts.get(root / LOCK):
-            stages = parse_lock(lock)
-            for stage in list_entries(lock, ["stages"]):
-                if stage.endswith(f"@{name}"):
-                    results += list_digests(stages[stage], "outs")
-                    lock = remove_entry(lock, ["stages"], stage)
-            texts[root / LOCK] = lock
-    parse_params(parse_yaml(texts[root / PARAMS]))  # another block may be like a removed one
+    texts = {root / name: read_text(root / name) for name in (PARAMS, PIPELINE)}
+    _check_removal(args, parse_params(parse_yaml(texts[root / PARAMS])), texts[root / PIPELINE])
+    for place in (NETWORKS, GRAPH):
+        texts[root / PIPELINE] = remove_entries(texts[root / PIPELINE], place, args.names)
+    if args.block:
+        texts[root / PARAMS] = remove_entries(texts[root / PARAMS], ["variants"], args.names)
+        parse_params(parse_yaml(texts[root / PARAMS]))  # another block may be like a removed one
+    lock = read_text(root / LOCK) if (root / LOCK).is_file() else ""
+    stages = {name: stage for name, stage in parse_lock(lock).items() if name.partition("@")[2] in args.names}
+    if stages:
+        texts[root / LOCK] = remove_entries(lock, ["stages"], stages)
     _write_texts(texts)
-    for path in results:
+    for path in (path for stage in stages.values() for path in list_digests(stage, "outs")):
         _delete_result(root / path)
     print(f"{', '.join(args.names)}: out of the graph; `dvc repro` brings the comparison and the report up to date")
     return 0
@@ -148,13 +143,6 @@ def _delete_result(path: Path) -> None:
     if ignored.is_file():
         lines = [line for line in ignored.read_text(encoding="utf-8").splitlines() if line != f"/{path.name}"]
         ignored.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; run from the project's folder") from error
 
 
 def _write_texts(texts: dict[Path, str]) -> None:

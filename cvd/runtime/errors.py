@@ -33,7 +33,7 @@ def describe_faults(faults: "Sequence[ErrorDetails]", keys: Mapping[str, Sequenc
     `faults` holds at least one; `keys` maps a section's class name to what the section holds.
     """
     # What is unknown is likely a misspelling, which says more than what is missing for it.
-    fault = max(faults, key=lambda each: (each["type"] == "extra_forbidden", len(each["loc"])))
+    fault = max(faults, key=lambda fault: (fault["type"] == "extra_forbidden", len(fault["loc"])))
     name = ".".join(str(part) for part in fault["loc"])
     others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     if fault["type"] == "extra_forbidden":

@@ -13,10 +13,12 @@ from typing import Any
 
 import yaml
 
+from cvd.runtime.files import hash_file
 from cvd.runtime.project import ask_git
 
 WORKSPACE = "workspace"  # the experiment of what runs outside of `dvc exp run`
 LOCK = "dvc.lock"
+MODELS = "models"  # the folder
 CODE = ("cvd/", "stages/")  # dependencies that are code, not data
 _REF = re.compile(r"refs/exps/(?P<two>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38})/(?P<name>.+)")
 _BLOCK = "variants."
@@ -106,21 +108,34 @@ def read_lock(ref: str = "") -> dict[str, LockedModel]:
 
 
 def list_stale(variant: str) -> list[Path]:
-    """Outputs in the working folder that were made of another model of this variant than the one that is there."""
+    """List outputs in the working folder that were made of another model of this variant than its present one.
+
+    Those of a stage that depends on the whole folder of models count as soon as any file there is another.
+    """
     stages = _read_stages("").values()
-    made = {path: md5 for stage in stages for path, md5 in list_digests(stage, "outs").items()}
+    digests = {path: md5 for stage in stages for path, md5 in list_digests(stage, "outs").items()}
+    digests[MODELS] = _hash_folder(Path(MODELS))
     stale = []
     for stage in stages:
         deps = list_digests(stage, "deps")
-        if any(made.get(dep, deps[dep]) != deps[dep] for dep in deps if Path(dep).name.split(".")[0] == variant):
+        models = [path for path in deps if path == MODELS or Path(path).name.split(".")[0] == variant]
+        if any(digests.get(path, deps[path]) != deps[path] for path in models):
             stale += [Path(path) for path in list_digests(stage, "outs")]
     return stale
 
 
-def read_outcomes(root: Path) -> list[Outcome]:
-    """Read the outcomes of the workspace, of the commit that it is on, then of the experiments in git, newest first.
+def _hash_folder(folder: Path) -> str:
+    """A folder's digest as DVC computes it, without the hidden files that .dvcignore names."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("[!.]*") if path.is_file()}
+    entries = [{"md5": hash_file(files[name], "md5"), "relpath": name} for name in sorted(files)]
+    return f"{_hash(json.dumps(entries).encode())}.dir"
 
-    An experiment may update some variants only: metrics count where their digests match dvc.lock, with its parameters.
+
+def read_outcomes(root: Path) -> list[Outcome]:
+    """Read the outcomes of the workspace, of its commit, then of the experiments in git, newest first.
+
+    An experiment may update some variants only: `dvc exp run -S seed=2 evaluate@baseline` leaves the others' files as
+    they were. So metrics count only where their digest and their model's match dvc.lock, with the parameters there.
     """
     experiments = [Experiment(WORKSPACE, ""), Experiment("HEAD", "HEAD"), *list_experiments(root)]
     texts = _read_files(root, [(experiment.ref, LOCK) for experiment in experiments])
@@ -140,7 +155,7 @@ def read_outcomes(root: Path) -> list[Outcome]:
 
 
 def _join(experiment: str, variant: str, stages: Stages, content: bytes | None) -> Outcome | None:
-    """None where the metrics are absent or not of the training that the lock describes."""
+    """Join metrics and their training; None where they are absent, or not of the training that the lock describes."""
     training, evaluation = stages.get(f"train@{variant}"), stages[f"evaluate@{variant}"]
     if content is None or training is None:
         return None
@@ -187,7 +202,7 @@ def parse_lock(content: str | bytes | None) -> Stages:
 
 
 def _read_params(stage: Mapping[str, Any], variant: str) -> dict[str, Any]:
-    """A stage's parameters by dotted name. Of the blocks of `variants` only the variant's own, with `like` resolved."""
+    """Read a stage's parameters by dotted name; the only block of `variants` is the variant's, with `like` resolved."""
     params = dict(stage.get("params", {}).get("params.yaml", {}))
     blocks = {name.removeprefix(_BLOCK): params.pop(name) for name in list(params) if name.startswith(_BLOCK)}
     if variant in blocks:
@@ -196,7 +211,7 @@ def _read_params(stage: Mapping[str, Any], variant: str) -> dict[str, Any]:
 
 
 def _resolve(variant: str, blocks: dict[str, Any]) -> dict[str, Any]:
-    """A block over the keys of the one that it is `like`, as far as the lock names that."""
+    """Resolve a block's `like` as far as the lock names that; params.yaml's own refusals have no place here."""
     block = blocks.pop(variant, {})
     whole = _resolve(block["like"], blocks) if "like" in block else {}
     return whole | {key: value for key, value in block.items() if key != "like"}

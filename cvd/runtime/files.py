@@ -100,12 +100,12 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path} is damaged ({error}): run `dvc checkout`, or `dvc repro` to make it again") from error
 
 
-def render_json(value: Any) -> str:
+def render_json(value: Any, *, indent: int = 2) -> str:
     """Render a value as indented JSON, keys in their order, floats to the last digit; NaN and infinity raise."""
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+    return json.dumps(value, indent=indent, allow_nan=False) + "\n"
 
 
-def write_json(value: Any, path: str | Path) -> None:
+def write_json(value: Any, path: str | Path, *, indent: int = 2) -> None:
     """Write a value as JSON, whole or not at all."""
     with replace_file(path) as partial:
-        partial.write_text(render_json(value), encoding="utf-8")
+        partial.write_text(render_json(value, indent=indent), encoding="utf-8")

@@ -24,7 +24,11 @@ def count_cores() -> int:
 
 
 def give_way() -> None:
-    """Lower this thread's priority permanently so that it never preempts the training step: on Linux, if permitted."""
+    """Lower this thread's priority permanently so that it never preempts the training step.
+
+    For threads that work ahead of the process' main thread. A second call changes nothing. It has no effect where the
+    system is not Linux, or forbids it.
+    """
     if sys.platform != "linux":
         return
     thread = threading.get_native_id()

@@ -54,19 +54,19 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def list_kept() -> list[tuple[Path, RunRecord]]:
-    """What waits to be sent, with its folder, oldest first."""
-    waiting = []
-    for path in (state_folder() / "unsent").glob("[!.]*/fields.json"):
+def list_kept() -> list[tuple[Path, RunRecord | None]]:
+    """List what waits to be sent, with its folder, oldest first; None for a damaged record, or another version's."""
+    waiting: list[tuple[Path, RunRecord | None]] = []
+    for path in sorted((state_folder() / "unsent").glob("[!.]*/fields.json")):  # folders begin with the time
         try:
             record = RunRecord(**json.loads(path.read_text(encoding="utf-8")))
-        except (TypeError, ValueError):  # of another version, or damaged
-            print(f"{path.parent} cannot be read and is not sent: delete it", file=sys.stderr)
+        except (TypeError, ValueError):
+            waiting.append((path.parent, None))
             continue
         record.model = next(iter(_list_files(path.parent / "model")), None)
         record.files = {place.name: _list_files(place) for place in sorted(path.parent.glob("files/*"))}
         waiting.append((path.parent, record))
-    return sorted(waiting, key=lambda pair: pair[1].start_ms)
+    return waiting
 
 
 def _list_files(folder: Path) -> list[Path]:

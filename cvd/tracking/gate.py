@@ -37,8 +37,8 @@ class Gate:
     def attempt(self, work: Callable[[Store], T], *, patient: bool = False) -> T | None:
         """Do `work` with the open store; None when that failed, now or earlier in this process.
 
-        If `patient`, as `cvd sync` is, there is no limit of time, a server that hung is asked again, and an InputError
-        of `work` is raised.
+        If `patient`, as `cvd sync` is, there is no limit of time, and a server that hung is asked again. An InputError
+        of `work` is then raised.
         """
         if not self.is_open:
             return None
@@ -116,7 +116,7 @@ def probe(uri: str, *, patient: bool) -> None:
 
 
 def _probe_database(path: str) -> None:
-    """A database that is there must let itself be written to; one that is not is made."""
+    """Check that a database can be written to; one that is not there is made later."""
     is_uri = path.startswith("file:")
     if is_uri or (Path(path).exists() and path != ":memory:"):
         with closing(sqlite3.connect(path, timeout=LOCK_S, uri=is_uri)) as connection:

@@ -35,7 +35,7 @@ def describe_interface(shape: tuple[int, ...]) -> dict[str, str]:
 def log_model(store: Store, run_id: str, model_path: Path) -> None:
     """Log a `.keras` file, byte by byte, as runs:/RUN_ID/model, with grey pixels as an example of its input.
 
-    The file, which maps pixels or features to (n, 1) logits, is copied, not loaded, in a fraction of a second.
+    The file maps pixels or features to (n, 1) logits. It is copied, not loaded, in a fraction of a second.
     """
     import mlflow.keras
     from mlflow.entities import LoggedModelOutput

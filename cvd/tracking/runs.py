@@ -73,7 +73,7 @@ def start_run(store: Store, record: RunRecord) -> str:
 
 
 def _log_inputs(store: Store, record: RunRecord) -> None:
-    """Parameters, at most a hundred, and data sets."""
+    """Log parameters, at most a hundred, and data sets."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
     params = [Param(name, value) for name, value in record.params.items()]
@@ -130,7 +130,7 @@ def complete_run(store: Store, record: RunRecord) -> list[str]:
 
     A training has a run of its own. An evaluation goes to the run of its model in its experiment. Without one, a run of
     another experiment that has all of this joins the experiment's group. Otherwise a run of kind `evaluation` is made,
-    whose tag `source_run_id` points to the training. Returned is what was sent, in words.
+    whose tag `source_run_id` points to the training. It returns what was sent, in words.
     """
     if record.kind == "evaluation":
         _find_home(store, record)
@@ -154,10 +154,12 @@ def _find_home(store: Store, record: RunRecord) -> None:
     runs = find_runs(store, model)
     if find_training(runs) is None:  # it may wait to be sent, since the server was down
         for folder, other in folders.list_kept():
-            if other.kind == "training" and model.items() <= {"variant": other.variant, **other.tags}.items():
+            if other is None or other.kind != "training":
+                continue
+            if model.items() <= {"variant": other.variant, **other.tags}.items():
                 complete_run(store, other)
                 shutil.rmtree(folder)
-        runs = find_runs(store, model)
+                runs = find_runs(store, model)
     source = find_training(runs)
     home = next((run for run in runs if run.data.tags.get("dvc.exp_name") == record.experiment), None)
     if home is not None:
@@ -198,7 +200,7 @@ def fill_run(store: Store, record: RunRecord) -> list[str]:
 
 
 def _upload(store: Store, run_id: str, paths: Sequence[Path], folder: str) -> None:
-    """Into a folder of the run's artifacts, all in one call."""
+    """Upload files into a folder of the run's artifacts, all in one call."""
     with tempfile.TemporaryDirectory() as staged:
         for name, path in arrange_files(paths).items():
             target = Path(staged, name)

@@ -29,7 +29,7 @@ def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
 
     First comes `.cvd/unsent/`. Then each `models/VARIANT.keras` gets its training run with curves, model, figures and
     pictures. Last, the group of each of DVC's experiments is completed by the runs whose models it holds. `params` are
-    all of params.yaml. Returned is a line for each thing sent; None, after a warning, when MLflow could not be used.
+    all of params.yaml. It returns a line for each thing sent or unreadable; None, after a warning, without MLflow.
 
     Raises:
         InputError: a file of the working folder is damaged.
@@ -42,6 +42,9 @@ def _sync(store: Store, params: Mapping[str, Any]) -> Iterator[str]:
     for name in mark_dead_runs(store):
         yield f"{name}: its process is gone, marked KILLED"
     for folder, record in folders.list_kept():
+        if record is None:
+            yield f"{folder} cannot be read and is not sent: it is damaged, or another version's; delete it by hand"
+            continue
         complete_run(store, record)
         shutil.rmtree(folder)
         yield f"{record.name}: sent what was kept of {record.title}"
@@ -91,7 +94,7 @@ def _sync_results(store: Store, run: "Run", runs: "list[Run]") -> Iterator[str]:
 
 
 def _sync_groups(store: Store) -> Iterator[str]:
-    """Untouched variants, and experiments that DVC restored from its cache, by the models that dvc.lock names."""
+    """Complete experiments' groups by the models that their dvc.lock names: untouched, or restored from DVC's cache."""
     runs = find_runs(store, {"kind": "training"})
     by_model = {(run.data.tags.get("variant"), run.data.tags.get(MODEL_MD5)): run for run in reversed(runs)}
     trained = {(run.data.tags.get("variant"), run.data.tags.get("dvc.exp_name")) for run in runs}
@@ -141,7 +144,7 @@ def _list_runs(store: Store, experiment: str | None) -> Listing:
 
 
 def _choose(runs: "Sequence[Run]", experiment: str) -> "list[Run]":
-    """By tags, and by the models that the experiment's dvc.lock names: DVC may have restored it, running no code."""
+    """Choose runs by tags, and by the models that the experiment's dvc.lock names: DVC may have restored it."""
     members = [run for run in runs if experiment in run.data.tags.get(GROUPS, "").split()]
     variants = {run.data.tags.get("variant") for run in members}
     ref = next((other.ref for other in list_experiments() if other.name == experiment), None)

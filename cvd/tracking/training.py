@@ -98,7 +98,7 @@ class TrainingRun:
         self._thread.shutdown()
 
     def _send_epochs(self) -> None:
-        """In the thread."""
+        """Send, in the thread, the epochs that MLflow lacks, and set when the next ones may follow."""
         waiting = [entry for entry in self.record.epochs if entry[0] not in self._sent]
         begin = time.monotonic()
         if waiting:

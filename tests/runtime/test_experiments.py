@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc_data.hashfile.build import build
+from dvc_data.hashfile.db import HashFileDB
+from dvc_objects.fs import localfs
 
 from cvd.commands import seeds
 from cvd.runtime import experiments, project
+from cvd.runtime.files import hash_file
 
 BLOCK = {"input": "files", "epochs": 8, "dropout": 0.5}
 
@@ -34,13 +38,13 @@ def make_lock(metrics: dict[str, dict[str, Any]], seed: int, train: int = 40, dr
             "outs": [{"path": "data/manifest.csv", "md5": f"manifest{train}"}],
         }
     }
-    for variant, found in metrics.items():
+    for variant, figures in metrics.items():
         model = {"path": f"models/{variant}.keras", "md5": f"{variant}{seed}{train}"}
-        text = json.dumps(found).encode()
+        text = json.dumps(figures).encode()
         stages[f"train@{variant}"] = {
             "deps": [
                 {"path": "data/manifest.csv", "md5": f"manifest{train}"},
-                {"path": "cvd/training/loop.py", "md5": "c"},
+                {"path": "cvd/training", "md5": "c.dir"},
             ],
             "params": {"params.yaml": {"seed": seed, f"variants.{variant}": BLOCK | {"dropout": dropout}}},
             "outs": [dict(model)],
@@ -68,8 +72,8 @@ def write(tmp_path: Path) -> Write:
 
     def write(metrics: dict[str, dict[str, Any]], name: str | None = None, **how: Any) -> None:
         (tmp_path / "dvc.lock").write_text(yaml.safe_dump(make_lock(metrics, **how)))
-        for variant, found in metrics.items():
-            (tmp_path / f"metrics/{variant}.json").write_text(json.dumps(found))
+        for variant, figures in metrics.items():
+            (tmp_path / f"metrics/{variant}.json").write_text(json.dumps(figures))
         if name:
             git(tmp_path, "add", "-A")
             git(tmp_path, "commit", "-q", "-m", name)
@@ -79,7 +83,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def names(outcomes: Sequence[experiments.Outcome]) -> set[tuple[str, str, int]]:
-    return {(each.experiment, each.variant, each.seed) for each in outcomes}
+    return {(outcome.experiment, outcome.variant, outcome.seed) for outcome in outcomes}
 
 
 def test_workspace_and_experiments_are_read(tmp_path: Path, write: Write) -> None:
@@ -90,11 +94,11 @@ def test_workspace_and_experiments_are_read(tmp_path: Path, write: Write) -> Non
     git(tmp_path, "update-ref", "refs/exps/stash", "HEAD")  # a ref of DVC's that is no experiment
     git(tmp_path, "reset", "-q", "--hard", "HEAD~1")
     write({"baseline": make_metrics(0.5)}, seed=1)
-    found = experiments.read_outcomes(tmp_path)
+    outcomes = experiments.read_outcomes(tmp_path)
     two = {("two", "baseline", 2), ("two", "augmented", 2)}
-    assert names(found) == {("workspace", "baseline", 1), ("HEAD", "augmented", 3), *two}
-    assert found[0].metrics["test"]["accuracy"] == 0.5
-    assert found[0].data == {"data/manifest.csv": "manifest40"}
+    assert names(outcomes) == {("workspace", "baseline", 1), ("HEAD", "augmented", 3), *two}
+    assert outcomes[0].metrics["test"]["accuracy"] == 0.5
+    assert outcomes[0].data == {"data/manifest.csv": "manifest40"}
 
 
 def test_metrics_of_another_training_do_not_count(tmp_path: Path, write: Write) -> None:
@@ -159,6 +163,28 @@ def test_lock_that_cannot_be_read_names_no_models(
     monkeypatch.chdir(tmp_path)
     assert experiments.read_lock() == {}
     assert experiments.list_stale("baseline") == []
+
+
+def test_pictures_made_of_a_folder_of_models_are_stale_once_a_model_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder's digest is DVC's own; a stage that depends on one model only is told apart."""
+    for name in ("baseline.keras", "transfer.keras", "backbone/config.json"):
+        (tmp_path / "models" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "models" / name).write_text(name)
+    _, _, tree = build(HashFileDB(localfs, str(tmp_path / "cache")), str(tmp_path / "models"), localfs, "md5")
+    (tmp_path / "models/.gitignore").write_text("/baseline.keras\n")
+    model = {"path": "models/transfer.keras", "md5": hash_file(tmp_path / "models/transfer.keras", "md5")}
+    stages = {
+        "train@transfer": {"outs": [model]},
+        "filters@transfer": {"deps": [model], "outs": [{"path": "plots/filters/transfer"}]},
+        "gradcam": {"deps": [{"path": "models", "md5": tree.hash_info.value}], "outs": [{"path": "plots/gradcam"}]},
+    }
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": stages}))
+    monkeypatch.chdir(tmp_path)
+    assert experiments.list_stale("transfer") == []
+    (tmp_path / "models/baseline.keras").write_text("trained again")
+    assert experiments.list_stale("transfer") == [Path("plots/gradcam")]
 
 
 def test_git_answers_or_says_nothing(tmp_path: Path, write: Write) -> None:

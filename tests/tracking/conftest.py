@@ -1,12 +1,9 @@
 """Real sqlite stores; one is shared by all files here, as making one takes seconds."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for tracking_samples, whatever pytest's import mode
 
 from cvd.runtime.startup import start_tensorflow
 from cvd.tracking import gate as gates

@@ -1,6 +1,7 @@
 """Completing MLflow from files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,9 @@ def test_sync_brings_explanations_to_a_run_that_has_all_else(opened: store.Store
     Path("dvc.lock").write_text(json.dumps(lock))
     path.write_text(text)
     assert tracking.sync_workspace(PARAMS) == []  # measured on another model than the one that is here
+    lock["stages"]["explanations"]["deps"] = [{"path": "models", "md5": "old.dir"}]  # as dvc.yaml has it
+    Path("dvc.lock").write_text(json.dumps(lock))
+    assert tracking.sync_workspace(PARAMS) == []
 
 
 def test_damaged_file_is_named(opened: store.Store, workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +112,24 @@ def test_damaged_file_is_named(opened: store.Store, workspace: Path, capfd: pyte
     with pytest.raises(InputError, match=r"metrics/baseline\.json is damaged"):
         tracking.sync_workspace(PARAMS)
     assert not capfd.readouterr().err, "MLflow can be used"
+
+
+@pytest.mark.parametrize("content", ['{"Record": {"variant": "baseline"}}', "{"])
+def test_record_that_cannot_be_read_is_named_and_left(
+    opened: store.Store, workspace: Path, capfd: pytest.CaptureFixture[str], content: str
+) -> None:
+    """It is another version's, or damaged."""
+    folder = opened.root / ".cvd/unsent/1-baseline-1-the-training"
+    folder.mkdir(parents=True)
+    (folder / "fields.json").write_text(content)
+    try:
+        tracking.add_to_run(variant="baseline", model_path=write_workspace(workspace, "baseline", seed=11))
+        assert not capfd.readouterr().err, "only `cvd sync` names it"
+        named = [line for line in tracking.sync_workspace(PARAMS) or [] if line.startswith(f"{folder} cannot be read")]
+        assert len(named) == 1
+        assert folder.is_dir()
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_sync_completes_an_evaluation_that_came_first(opened: store.Store, workspace: Path) -> None:

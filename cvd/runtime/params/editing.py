@@ -1,6 +1,6 @@
 """Lines put into a YAML file and taken out again: all other lines, comments too, stay as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import yaml
 
@@ -26,14 +26,14 @@ def insert_entry(text: str, place: Sequence[str | int], line: str) -> str:
     return "".join([*lines[: end + 1], " " * first.start_mark.column + line + "\n", *lines[end + 1 :]])
 
 
-def remove_entry(text: str, place: Sequence[str | int], key: str) -> str:
-    """Remove an entry of a mapping with all of its lines; the same text where there is none."""
-    mapping = _find_node(text, place)
-    for name, value in mapping.value if isinstance(mapping, yaml.MappingNode) else ():
-        if name.value == key:
-            lines = text.splitlines(keepends=True)
-            return "".join([*lines[: name.start_mark.line], *lines[_find_end(value) + 1 :]])
-    return text
+def remove_entries(text: str, place: Sequence[str | int], keys: Collection[str]) -> str:
+    """Remove entries of a mapping, with all of their lines, where they are there; of a repeated one the first."""
+    mapping, lines = _find_node(text, place), text.splitlines(keepends=True)
+    entries = mapping.value if isinstance(mapping, yaml.MappingNode) else []
+    places = {name.value: (name.start_mark.line, _find_end(value)) for name, value in reversed(entries)}
+    for first, last in sorted((places[key] for key in places.keys() & set(keys)), reverse=True):
+        del lines[first : last + 1]
+    return "".join(lines)
 
 
 def list_entries(text: str, place: Sequence[str | int]) -> list[str]:

@@ -94,11 +94,15 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     Raises:
         InputError: the file is missing or not YAML, a key is unknown or absent, a value is out of range.
     """
+    return parse_params(parse_yaml(read_text(path), path))
+
+
+def read_text(path: str | Path) -> str:
+    """Read a text file of the project's root folder; an InputError says that it cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; run from the project's root folder") from error
-    return parse_params(parse_yaml(text, path))
 
 
 def parse_yaml(text: str, path: str | Path = "params.yaml") -> Any:
@@ -128,10 +132,10 @@ def parse_params(raw: Any) -> Params:
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        keys = {each.__name__: list(each.model_fields) for each in Section.__subclasses__()}
+        keys = {section.__name__: list(section.model_fields) for section in Section.__subclasses__()}
         # Of what is wrong with a block, that it was written for another network says most.
-        found = (_locate_fault(fault, raw) for fault in error.errors(include_url=False))
-        faults = sorted(found, key=lambda fault: fault["type"] != "value_error")
+        located = (_locate_fault(fault, raw) for fault in error.errors(include_url=False))
+        faults = sorted(located, key=lambda fault: fault["type"] != "value_error")
         raise InputError(f"params: {describe_faults(faults, keys)}") from error
     params._blocks = blocks or {}
     return params
@@ -145,7 +149,7 @@ def _check_names(blocks: dict[Any, Any]) -> None:
 
 
 def _locate_fault(fault: "ErrorDetails", raw: Any) -> "ErrorDetails":
-    """A fault as people would place it: pydantic puts the network's name among a variant's keys."""
+    """Place a fault as people would: pydantic puts the network's name among a variant's keys."""
     if fault["loc"][:1] != ("variants",) or len(fault["loc"]) == 1:
         return fault
     section, name, *rest = fault["loc"]
@@ -157,8 +161,8 @@ def _locate_fault(fault: "ErrorDetails", raw: Any) -> "ErrorDetails":
     if fault["type"] == "union_tag_invalid":
         accepted = " or ".join(f"Input should be {fault['ctx']['expected_tags']}".rsplit(", ", 1))
         return {**fault, "type": "enum", "loc": (section, name, "network"), "input": block["network"], "msg": accepted}
-    if fault["type"] == "extra_forbidden" and any(rest[-1] in each.model_fields for each in KINDS):
-        (kind,) = (each for each in KINDS if block["network"] in get_args(each.model_fields["network"].annotation))
+    if fault["type"] == "extra_forbidden" and any(rest[-1] in kind.model_fields for kind in KINDS):
+        (kind,) = (kind for kind in KINDS if block["network"] in get_args(kind.model_fields["network"].annotation))
         message = f"does not fit network {block['network']!r}, which takes {', '.join(kind.model_fields)}"
         return {**fault, "type": "value_error", "loc": (section, name, rest[-1]), "msg": message}
     return {**fault, "loc": (section, name, *rest[1:])}

@@ -93,7 +93,7 @@ def trace_block(name: str, blocks: Mapping[str, Any]) -> list[str]:
     while isinstance(block := blocks[line[-1]], Mapping) and "like" in block:
         other = block["like"]
         if not isinstance(other, str) or other not in blocks or other in line:
-            others = ", ".join(each for each in blocks if each not in line)
+            others = ", ".join(key for key in blocks if key not in line)
             raise InputError(f"params: variants.{line[-1]}.like is {other!r}: it must name one of {others}")
         line.append(other)
         if len(line) > 1 + DEEPEST:
