@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvd.data.drawn.canvas import Canvas, Image
+from cvd.data.drawn.canvas import Canvas, Texture
 from cvd.data.drawn.coat import Coat
 from cvd.data.drawn.geometry import Frame, Points, add_fringe, bezier, ellipse, hull, mirror, smooth_closed, tube
 from cvd.data.drawn.traits import Traits
@@ -33,7 +33,7 @@ class Figure:
     girth: float  # 0.85 slim .. 1.2 stout
     rng: np.random.Generator
 
-    def part(self, outline: Points, albedo: Image | None = None, *, relief: float = 0.5, edge: float = 0.4) -> None:
+    def part(self, outline: Points, albedo: Texture | None = None, *, relief: float = 0.5, edge: float = 0.4) -> None:
         """Paint one furry part."""
         points = self.frame.apply(outline)
         furry = add_fringe(points, self.coat.fringe * self.frame.scale_px, self.rng)
@@ -43,13 +43,13 @@ class Figure:
         """Paint a leg and its paw; far ones are shaded."""
         path = np.linspace(top, foot, 8)
         radii = np.linspace(width * 1.25, width * 0.85, 8)
-        self.part(tube(path, radii), self.coat.body * np.float32(shade), relief=0.45)
+        self.part(tube(path, radii), self.coat.body.darken(shade), relief=0.45)
         self.paw((foot[0] - 0.08, foot[1] + 0.02), width, shade=shade)
 
     def paw(self, centre: tuple[float, float], width: float, *, shade: float = 1.0) -> None:
         """Paint a paw with its toes."""
-        fur = (self.coat.pale if self.coat.has_socks else self.coat.body) * np.float32(shade)
-        self.part(ellipse(centre, (1.35 * width, 0.85 * width)), fur)
+        fur = self.coat.pale if self.coat.has_socks else self.coat.body
+        self.part(ellipse(centre, (1.35 * width, 0.85 * width)), fur.darken(shade))
         unit = self.frame.scale_px
         for dx in (-0.45, 0.35):
             x, y = centre[0] + dx * width, centre[1]

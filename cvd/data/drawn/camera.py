@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cvd.data.drawn.canvas import Image, merge, spread
+from cvd.data.drawn.canvas import Image
 from cvd.data.drawn.noise import fractal_noise, turn_coordinates
 
 Rng = np.random.Generator
@@ -14,7 +14,7 @@ Rng = np.random.Generator
 
 def expose(picture: Image, light: tuple[float, float], rng: Rng, *, is_hard: bool) -> NDArray[np.uint8]:
     """Photograph a picture, RGB 0..1 to uint8: lighting, tone, blur and noise. A hard one is dimmer and noisier."""
-    shape = (picture.shape[0], picture.shape[1])
+    shape = (picture.shape[1], picture.shape[2])
     gain = _illuminate(shape, light, rng) * np.float32(rng.uniform(0.85, 1.2) if is_hard else rng.uniform(0.95, 1.35))
     warmth = rng.normal(0, 0.09)
     balance = np.array([1 + warmth, 1 + rng.normal(0, 0.02), 1 - warmth], np.float32)
@@ -22,31 +22,38 @@ def expose(picture: Image, light: tuple[float, float], rng: Rng, *, is_hard: boo
         np.float32(rng.uniform(0.95, 1.2) if is_hard else rng.uniform(1.0, 1.35)),
         np.float32(rng.uniform(0.42, 0.55)),
     )
-    image = picture * merge([gain * (b * contrast) for b in balance]) + middle * (1 - contrast)
+    lit = gain * (balance * contrast)[:, None, None]
+    lit *= picture
+    lit += middle * (1 - contrast)
     if rng.random() < 0.3:
-        grey = spread(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32))
-        image = grey + (image - grey) * np.float32(rng.uniform(0.2, 1.3))
-    image = _defocus(image, rng)
+        grey = cv2.cvtColor(cv2.merge(tuple(lit)), cv2.COLOR_RGB2GRAY)
+        lit -= grey
+        lit *= np.float32(rng.uniform(0.2, 1.3))
+        lit += grey
+    image = _defocus(cv2.merge(tuple(lit)), rng)  # (h, w, 3) from here on
     sigma = np.float32(rng.gamma(2.0, 0.01 if is_hard else 0.006))
-    noise = rng.standard_normal((64, shape[1] + 64, 3), np.float32)
-    rows = -(-shape[0] // 64)
-    columns = rng.integers(0, 64, rows)
-    sheet = np.concatenate([noise[:, c : c + shape[1]] for c in columns])[: shape[0]]
-    return np.asarray(np.clip((image + sigma * sheet) * 255 + 0.5, 0, 255), np.uint8)
+    noise = sigma * rng.standard_normal((64, shape[1] + 64, 3), np.float32)
+    rows = range(0, shape[0], 64)
+    for top, left in zip(rows, rng.integers(0, 64, len(rows)), strict=True):
+        strip = image[top : top + 64]
+        strip += noise[: len(strip), left : left + shape[1]]
+    image *= 255
+    image += 0.5
+    return image.clip(0, 255, out=image).astype(np.uint8)
 
 
 def _illuminate(shape: tuple[int, int], light: tuple[float, float], rng: Rng) -> NDArray[np.float32]:
     along, _ = turn_coordinates(shape, float(np.arctan2(light[1], light[0])))
     gain = 1 + along * np.float32(rng.uniform(0, 0.35) / max(shape))
-    x, y = turn_coordinates(shape, 0.0)
-    distance = (x / (0.5 * shape[1])) ** 2 + (y / (0.5 * shape[0])) ** 2
-    gain = gain * (1 - np.float32(max(0.0, rng.normal(0.1, 0.1))) * distance)
+    y, x = (np.arange(side, dtype=np.float32) - side / 2 for side in shape)
+    distance = (x / (0.5 * shape[1])) ** 2 + ((y / (0.5 * shape[0])) ** 2)[:, None]
+    gain *= 1 - np.float32(max(0.0, rng.normal(0.1, 0.1))) * distance
     if rng.random() < 0.25:  # shade of leaves or blinds
         gain = gain * (1 - np.float32(0.4) * np.clip(3 * fractal_noise(shape, rng.uniform(2, 8), rng, octaves=2), 0, 1))
-    return np.asarray(gain, np.float32)
+    return gain
 
 
-def _defocus(image: Image, rng: Rng) -> Image:
+def _defocus(image: NDArray[np.float32], rng: Rng) -> NDArray[np.float32]:
     kind = rng.random()
     if kind < 0.5:
         return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5)), np.float32)

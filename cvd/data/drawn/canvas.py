@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -11,19 +11,42 @@ from numpy.typing import ArrayLike, NDArray
 
 from cvd.data.drawn.geometry import Points
 
-Image = NDArray[np.float32]  # (h, w, 3), RGB, 0..1
+Image = NDArray[np.float32]  # (3, h, w), RGB, 0..1: a mask (h, w) multiplies it without being copied
 Mask = NDArray[np.float32]  # (h, w), 0..1
+Region = tuple[slice, slice]  # rows and columns
 _SHIFT = 4  # fractional bits of OpenCV's polygon coordinates
 
 
-def spread(mask: Mask) -> Image:
-    """Repeat a mask (h, w) over three channels; several times faster than broadcasting."""
-    return merge([mask, mask, mask])
+@dataclass(frozen=True)
+class Texture:
+    """Two colours mixed, times strokes, over a whole picture; computed where it is painted."""
 
+    main: Image  # (3, 1, 1)
+    change: Image  # (3, 1, 1): the second colour minus the main one
+    mix: Mask | None  # (h, w): share of the second colour; None: nothing of it
+    strokes: Mask  # (h, w), about 1
+    shade: float = 1.0
 
-def merge(channels: Sequence[Mask]) -> Image:
-    """Merge three (h, w) channels into one (h, w, 3) image."""
-    return np.asarray(cv2.merge(channels), np.float32)
+    def crop(self, region: Region) -> Image:
+        """Compute a region's colours."""
+        if self.mix is None:
+            image = self.main * self.strokes[region]
+        else:
+            image = self.mix[region] * self.change
+            image += self.main
+            image *= self.strokes[region]
+        if self.shade != 1:
+            image *= np.float32(self.shade)
+        return image
+
+    def darken(self, shade: float) -> Texture:
+        """The same texture, darker by a factor."""
+        return replace(self, shade=shade)
+
+    def measure_brightness(self) -> float:
+        """Compute the mean over the whole picture and its channels."""
+        mixed = 0 if self.mix is None else float((self.mix * self.strokes).mean()) * float(self.change.mean())
+        return mixed + float(self.strokes.mean()) * float(self.main.mean())
 
 
 def blur(mask: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
@@ -35,6 +58,11 @@ def blur(mask: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
     small = cv2.resize(mask, (max(2, round(w / factor)), max(2, round(h / factor))), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), 1.5)
     return np.asarray(cv2.resize(small, (w, h), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def widen(colour: ArrayLike) -> Image:
+    """A colour (3,) as an image of one pixel, (3, 1, 1)."""
+    return np.asarray(colour, np.float32).reshape(3, 1, 1)
 
 
 def rasterise(outline: Points, shape: tuple[int, int], offset: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
@@ -54,23 +82,24 @@ class Canvas:
     colour: Image = field(init=False)
     alpha: Mask = field(init=False)
     head: Mask = field(init=False)
+    _has_head: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self.colour = np.zeros((*self.shape, 3), np.float32)
+        self.colour = np.zeros((3, *self.shape), np.float32)
         self.alpha = np.zeros(self.shape, np.float32)
         self.head = np.zeros(self.shape, np.float32)
 
-    def _region(self, outline: Points, margin: int) -> tuple[slice, slice] | None:
-        low = np.floor(outline.min(0)).astype(int) - margin
-        high = np.ceil(outline.max(0)).astype(int) + margin + 1
-        x0, y0 = max(0, low[0]), max(0, low[1])
-        x1, y1 = min(self.shape[1], high[0]), min(self.shape[0], high[1])
+    def _region(self, outline: Points, margin: int) -> Region | None:
+        (left, top), (right, bottom) = outline.min(0).tolist(), outline.max(0).tolist()
+        x0, y0 = max(0, math.floor(left) - margin), max(0, math.floor(top) - margin)
+        x1 = min(self.shape[1], math.ceil(right) + margin + 1)
+        y1 = min(self.shape[0], math.ceil(bottom) + margin + 1)
         return (slice(y0, y1), slice(x0, x1)) if x1 - x0 > 1 and y1 - y0 > 1 else None
 
     def paint(
         self,
         outline: Points,
-        albedo: ArrayLike,
+        albedo: ArrayLike | Texture,
         *,
         relief: float = 0.5,
         edge: float = 0.3,
@@ -83,7 +112,7 @@ class Canvas:
 
         Args:
             outline: (n, 2) polygon, pixels.
-            albedo: a colour (3,) or a field (h, w, 3), 0..1.
+            albedo: a colour (3,) or a texture, 0..1.
             relief: how strongly the side towards the light brightens.
             edge: how much the rim darkens.
             opacity: 0..1.
@@ -99,11 +128,9 @@ class Canvas:
         if soft_px > 0.3:
             mask = blur(mask, soft_px)
         cover = np.multiply(mask, np.float32(opacity / 255.0), dtype=np.float32)
-        colour = np.asarray(albedo, np.float32)
-        paint = colour[region] if colour.ndim == 3 else colour
+        paint = albedo.crop(region) if isinstance(albedo, Texture) else widen(albedo)
         if relief or edge:
-            shade = _shade(mask, self.light, relief, edge)
-            paint = paint * spread(shade) if colour.ndim == 3 else merge([shade * c for c in colour])
+            paint = paint * _shade(mask, self.light, relief, edge)
         self._lay(region, paint, cover, is_head, within)
 
     def stroke(
@@ -125,20 +152,29 @@ class Canvas:
         points = np.rint((path - (xs.start, ys.start)) * (1 << _SHIFT)).astype(np.int32)
         cv2.polylines(mask, [points], False, 255, max(1, round(width_px)), cv2.LINE_AA, _SHIFT)
         cover = mask.astype(np.float32) * np.float32(opacity * min(1.0, max(width_px, 0.45)) / 255.0)
-        self._lay(region, np.asarray(colour, np.float32), cover, is_head, within)
+        self._lay(region, widen(colour), cover, is_head, within)
 
-    def _lay(self, region: tuple[slice, slice], paint: Image, cover: Mask, is_head: bool, within: Mask | None) -> None:
-        """Blend paint, (3,) or of the region's shape, over the layer."""
+    def _lay(self, region: Region, paint: Image, cover: Mask, is_head: bool, within: Mask | None) -> None:
+        """Blend paint, (3, 1, 1) or of the region's shape, over the layer."""
         if within is not None:
             cover = cover * within[region]
-        self.colour[region] += (paint - self.colour[region]) * spread(cover)
+        blend(self.colour[:, *region], paint, cover)
         if within is None:
-            self.alpha[region] += (1.0 - self.alpha[region]) * cover
-            self.head[region] += (np.float32(is_head) - self.head[region]) * cover
+            blend(self.alpha[region], np.float32(1), cover)
+            self._has_head |= is_head
+            if self._has_head:  # before its first part there is nothing to cover
+                blend(self.head[region], np.float32(is_head), cover)
 
     def darken(self, outline: Points, strength: float, soft_px: float) -> None:
         """Throw a soft shadow on what has been painted."""
         self.paint(outline, (0.05, 0.04, 0.06), relief=0, edge=0, opacity=strength, soft_px=soft_px, within=self.alpha)
+
+
+def blend(layer: Image | Mask, paint: Image | np.float32, cover: Mask) -> None:
+    """Move a layer, in place, towards the paint by its coverage, 0..1."""
+    change = paint - layer
+    change *= cover
+    layer += change
 
 
 def _shade(mask: NDArray[np.uint8], light: tuple[float, float], relief: float, edge: float) -> Mask:
@@ -150,4 +186,4 @@ def _shade(mask: NDArray[np.uint8], light: tuple[float, float], relief: float, e
     lx, ly = -1.3 * relief * light[0], -1.3 * relief * light[1]
     slope = np.array([[-lx - ly, -2 * ly, lx - ly], [-2 * lx, 0, 2 * lx], [ly - lx, 2 * ly, lx + ly]], np.float32)
     shade = cv2.filter2D(height, -1, slope) - edge * (1.0 - height) + 1.0  # Sobel's slopes along the light
-    return np.asarray(cv2.resize(np.clip(shade, 0.25, 1.6), (w, h), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.resize(shade.clip(0.25, 1.6), (w, h), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -1,4 +1,4 @@
-"""Fur: colours and patterns, the same choice for cats and dogs."""
+"""Texture: colours and patterns, the same choice for cats and dogs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from cvd.data.drawn.canvas import Image, merge
+from cvd.data.drawn.canvas import Texture, widen
 from cvd.data.drawn.geometry import Frame
 from cvd.data.drawn.noise import Field, fractal_noise, radial_strokes, stroke_noise, turn_coordinates
 
@@ -25,12 +25,12 @@ _PATTERN_SHARES = (0.2, 0.24, 0.22, 0.1, 0.12, 0.12)
 
 @dataclass(frozen=True)
 class Coat:
-    """One animal's fur as colour fields over the picture, and its markings."""
+    """One animal's fur over the picture, and its markings."""
 
-    head: Image
-    body: Image
-    ear: Image
-    pale: Image  # muzzle, chest and paws where marked
+    head: Texture
+    body: Texture
+    ear: Texture
+    pale: Texture  # muzzle, chest and paws where marked
     dark: tuple[float, float, float]
     skin: tuple[float, float, float]  # inside the ears, paw pads
     nose: tuple[float, float, float]
@@ -57,14 +57,14 @@ def grow_coat(shape: tuple[int, int], frame: Frame, rng: np.random.Generator) ->
     depth = np.float32(rng.uniform(0.08, 0.2))
     body_texture, head_texture = 1 + depth * combed, 1 + depth * (0.75 * radial + 0.35 * combed)
     mix = _lay_pattern(pattern, shape, frame, rng)
-    head_mix = mix * np.float32(rng.uniform(0.3, 1.0)) if pattern != "points" else mix * 0
+    head_mix = mix * np.float32(rng.uniform(0.3, 1.0)) if pattern != "points" else None
     ear_colour = second if pattern == "points" or rng.random() < 0.25 else main
     skin = np.array([0.86, 0.6, 0.56]) * rng.uniform(0.75, 1.05) if rng.random() < 0.7 else main * 0.6 + 0.12
     nose = np.array([0.82, 0.48, 0.46]) if rng.random() < 0.2 else np.array([0.13, 0.1, 0.1])
     flags = rng.random(5)
     return Coat(
-        head=_blend(main, second, head_mix, head_texture), body=_blend(main, second, mix, body_texture),
-        ear=_blend(ear_colour, second, mix * 0, body_texture), pale=_blend(pale, pale, mix * 0, head_texture),
+        head=_dye(main, second, head_mix, head_texture), body=_dye(main, second, mix, body_texture),
+        ear=_dye(ear_colour, second, None, body_texture), pale=_dye(pale, pale, None, head_texture),
         dark=_triple(np.minimum(second, main) * 0.55), skin=_triple(skin), nose=_triple(nose * rng.uniform(0.8, 1.15)),
         pattern=pattern, has_pale_muzzle=bool(flags[0] < 0.5), has_blaze=bool(flags[1] < 0.22),
         has_pale_chest=bool(flags[2] < 0.45), has_socks=bool(flags[3] < 0.35),
@@ -77,8 +77,8 @@ def _triple(colour: np.ndarray) -> tuple[float, float, float]:
     return float(r), float(g), float(b)
 
 
-def _blend(main: np.ndarray, second: np.ndarray, mix: Field, texture: Field) -> Image:
-    return merge([(mix * np.float32(b - a) + np.float32(a)) * texture for a, b in zip(main, second, strict=True)])
+def _dye(main: np.ndarray, second: np.ndarray, mix: Field | None, strokes: Field) -> Texture:
+    return Texture(widen(main), widen(second - main), mix, strokes)
 
 
 def _lay_pattern(pattern: str, shape: tuple[int, int], frame: Frame, rng: np.random.Generator) -> Field:

@@ -88,7 +88,7 @@ def _paint_hanging_ear(face: Face, side: float) -> None:
     control[:, 0] *= side
     points = face.pose.apply(smooth_closed(control))
     face.canvas.darken(shift(points, 0, 0.07 * face.unit_px), 0.35, 0.06 * face.unit_px)
-    face.canvas.paint(face.furry(points), face.coat.ear * np.float32(0.88), relief=0.55, edge=0.45, is_head=True)
+    face.canvas.paint(face.furry(points), face.coat.ear.darken(0.88), relief=0.55, edge=0.45, is_head=True)
     _paint_strands(face, control)
 
 

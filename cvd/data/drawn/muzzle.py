@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvd.data.drawn.canvas import Image
+from cvd.data.drawn.canvas import Texture
 from cvd.data.drawn.geometry import Points, ellipse, hull, shift, smooth_closed
 from cvd.data.drawn.head import Face
 
@@ -28,7 +28,7 @@ def _disc(face: Face, centre: tuple[float, float, float], radii: tuple[float, fl
     return face.pose.frame.apply(turned + middle)
 
 
-def _fur(face: Face) -> Image:
+def _fur(face: Face) -> Texture:
     return face.coat.pale if face.coat.has_pale_muzzle else face.coat.head
 
 
@@ -71,7 +71,7 @@ def _paint_cat_mouth(face: Face, z: float) -> None:
 
 
 def _paint_whiskers(face: Face, z: float) -> None:
-    pale = float(face.coat.head.mean()) < 0.75
+    pale = face.coat.head.measure_brightness() < 0.75
     colour = (0.97, 0.97, 0.95) if pale else (0.25, 0.22, 0.2)
     n, rng = face.traits.n_whiskers, face.rng
     for side in (-1, 1):
@@ -91,7 +91,7 @@ def _paint_dog_muzzle(face: Face) -> None:
     z = 0.85 + length
     open_ = 0.16 if t.has_tongue else 0.04
     jaw = hull(_disc(face, (0, 0.55, 0.5), (0.9 * w, 0.35)), _disc(face, (0, 0.68 + open_, z - 0.22), (0.62 * w, 0.2)))
-    canvas.paint(face.furry(jaw, 0.4), _fur(face) * np.float32(0.8), relief=0.4, edge=0.35, is_head=True)
+    canvas.paint(face.furry(jaw, 0.4), _fur(face).darken(0.8), relief=0.4, edge=0.35, is_head=True)
     if t.has_tongue:
         _paint_tongue(face, z)
     snout = hull(_disc(face, (0, 0.36, 0.55), (0.86 * w, 0.32)), _disc(face, (0, 0.48, z - 0.12), (0.86 * w, 0.3)))

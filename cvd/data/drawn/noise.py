@@ -32,21 +32,24 @@ def open_streams(label: str, index: int, seed: int, names: tuple[str, ...]) -> d
     return {n: np.random.Generator(np.random.Philox(s)) for n, s in zip(names, root.spawn(len(names)), strict=True)}
 
 
-def smooth_noise(shape: tuple[int, int], cells: tuple[float, float], rng: np.random.Generator) -> Field:
-    """Value noise in about [-1, 1]; cells counts random values down and across."""
+def smooth_noise(
+    shape: tuple[int, int], cells: tuple[float, float], rng: np.random.Generator, *, height: float = 1.0
+) -> Field:
+    """Value noise in about plus or minus `height`; cells counts random values down and across."""
     rows, columns = max(2, round(cells[0])), max(2, round(cells[1]))
-    grid = rng.uniform(-1.0, 1.0, (rows, columns)).astype(np.float32)
+    grid = rng.uniform(-1.0, 1.0, (rows, columns)).astype(np.float32) * np.float32(height)
     return np.asarray(cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def fractal_noise(shape: tuple[int, int], cells: float, rng: np.random.Generator, *, octaves: int = 3) -> Field:
     """Sum of octaves of value noise, in about [-1, 1]; cells along the longer side, first octave."""
     longest = max(shape)
-    total = np.zeros(shape, np.float32)
-    for octave in range(octaves):
+    total = smooth_noise(shape, (cells * shape[0] / longest, cells * shape[1] / longest), rng)
+    for octave in range(1, octaves):
         n = cells * 2.0**octave
-        total += smooth_noise(shape, (n * shape[0] / longest, n * shape[1] / longest), rng) * 0.5**octave
-    return total * np.float32(0.6)
+        total += smooth_noise(shape, (n * shape[0] / longest, n * shape[1] / longest), rng, height=0.5**octave)
+    total *= np.float32(0.6)
+    return total
 
 
 def turn_coordinates(shape: tuple[int, int], rotation_radians: float) -> tuple[Field, Field]:
@@ -54,7 +57,7 @@ def turn_coordinates(shape: tuple[int, int], rotation_radians: float) -> tuple[F
     y = np.arange(shape[0], dtype=np.float32)[:, None] - shape[0] / 2
     x = np.arange(shape[1], dtype=np.float32)[None, :] - shape[1] / 2
     cos, sin = np.float32(np.cos(rotation_radians)), np.float32(np.sin(rotation_radians))
-    return (cos * x + sin * y).astype(np.float32), (-sin * x + cos * y).astype(np.float32)
+    return cos * x + sin * y, cos * y - sin * x
 
 
 def stroke_noise(shape: tuple[int, int], rotation_radians: float, length_px: float, rng: np.random.Generator) -> Field:
@@ -76,9 +79,8 @@ def radial_strokes(shape: tuple[int, int], centre_px: tuple[float, float], rng: 
     """Strokes that radiate from a centre, as fur does from a nose; about [-1, 1]."""
     y = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(centre_px[1])
     x = np.arange(shape[1], dtype=np.float32)[None, :] - np.float32(centre_px[0])
-    radius, angle = cv2.cartToPolar(
-        np.broadcast_to(x, shape).astype(np.float32), np.broadcast_to(y, shape).astype(np.float32)
-    )
+    radius, angle = cv2.cartToPolar(*(np.broadcast_to(axis, shape).copy() for axis in (x, y)))
     tile = rng.uniform(-1, 1, (24, 200)).astype(np.float32)
-    across, down = angle * np.float32(200 / (2 * np.pi)), radius * np.float32(0.11)
-    return np.asarray(cv2.remap(tile, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)
+    angle *= np.float32(200 / (2 * np.pi))
+    radius *= np.float32(0.11)
+    return np.asarray(cv2.remap(tile, angle, radius, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvd.data.drawn.body import POSES, Figure, paint_body, paint_collar
 from cvd.data.drawn.camera import encode_jpeg, expose
-from cvd.data.drawn.canvas import Canvas, Image, Mask, rasterise, spread
+from cvd.data.drawn.canvas import Canvas, Image, Mask, blend, rasterise
 from cvd.data.drawn.coat import grow_coat
 from cvd.data.drawn.geometry import Frame, Pose3D, ellipse
 from cvd.data.drawn.head import Face, paint_ears, paint_eyes, paint_skull
@@ -30,18 +31,21 @@ class Drawing:
     """A drawn photo with its truth.
 
     Attributes:
-        image: (h, w, 3), uint8, RGB: the decoded `jpeg`.
         animal: (h, w), uint8, 0 or 255: the visible animal.
         head: (h, w), uint8, 0 or 255: the visible head, within `animal`.
         jpeg: the encoded picture.
         label: "cat" or "dog".
     """
 
-    image: NDArray[np.uint8]
     animal: NDArray[np.uint8]
     head: NDArray[np.uint8]
     jpeg: bytes
     label: str
+
+    @cached_property
+    def image(self) -> NDArray[np.uint8]:
+        """(h, w, 3), uint8, RGB: the decoded `jpeg`."""
+        return np.asarray(cv2.imdecode(np.frombuffer(self.jpeg, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,9 @@ def draw(label: str, index: int, seed: int) -> Drawing:
     composition = compose(label, layout, streams)
     pixels = expose(composition.picture, layout.light, streams["camera"], is_hard=layout.is_hard)
     jpeg = encode_jpeg(pixels, streams["jpeg"])
-    image = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
-    animal = np.where(composition.animal > 0.5, 255, 0).astype(np.uint8)
-    head = np.where((composition.head > 0.5) & (animal > 0), 255, 0).astype(np.uint8)
-    return Drawing(image=image, animal=animal, head=head, jpeg=jpeg, label=label)
+    animal = np.asarray(cv2.compare(composition.animal, 0.5, cv2.CMP_GT), np.uint8)
+    head = np.asarray(cv2.compare(composition.head, 0.5, cv2.CMP_GT), np.uint8) & animal
+    return Drawing(animal=animal, head=head, jpeg=jpeg, label=label)
 
 
 def choose_layout(rng: np.random.Generator) -> Layout:
@@ -118,11 +121,12 @@ def compose(
     front = paint_foreground(
         shape, light, frame.origin_px, frame.scale_px, streams["foreground"], is_hard=layout.is_hard
     )
-    picture *= spread(1 - _cast_shadow(layout, layer.alpha))
+    picture *= 1 - _cast_shadow(layout, layer.alpha)
     if with_animal:
-        picture += (np.clip(layer.colour, 0, 1) - picture) * spread(layer.alpha)
-    if front.alpha.any():
-        picture += (np.clip(front.colour, 0, 1) - picture) * spread(front.alpha)
+        blend(picture, layer.colour.clip(0, 1), layer.alpha)
+    if not front.alpha.any():
+        return Composition(picture, layer.alpha, layer.head)
+    blend(picture, front.colour.clip(0, 1), front.alpha)
     open_ = 1 - front.alpha
     return Composition(picture, layer.alpha * open_, layer.head * open_)
 

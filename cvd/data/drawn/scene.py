@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from cvd.data.drawn.canvas import Canvas, Image, spread
+from cvd.data.drawn.canvas import Canvas, Image
 from cvd.data.drawn.geometry import Points, bezier, ellipse, hull, shift, smooth_closed, tube
 from cvd.data.drawn.noise import fractal_noise
 from cvd.data.drawn.surfaces import FLOORS, GROUNDS, OPEN_AIR, WALLS, muted_colour, paint_carpet
@@ -14,7 +14,7 @@ Rng = np.random.Generator
 
 
 def paint_scene(shape: tuple[int, int], light: tuple[float, float], rng: Rng, *, turn_radians: float) -> Image:
-    """A whole background, (h, w, 3), RGB 0..1, without an animal, seen by a camera turned by an angle."""
+    """A whole background, RGB 0..1, without an animal, seen by a camera turned by an angle."""
     indoors = rng.random() < 0.55
     image = paint_carpet(shape, rng) if rng.random() < 0.14 else _join_surfaces(shape, indoors, turn_radians, rng)
     canvas = Canvas(shape, light)
@@ -22,8 +22,10 @@ def paint_scene(shape: tuple[int, int], light: tuple[float, float], rng: Rng, *,
     for _ in range(rng.integers(1, 6)):
         _paint_thing(canvas, indoors, rng)
     if rng.random() < 0.75:
-        canvas.colour = np.asarray(cv2.GaussianBlur(canvas.colour, (0, 0), rng.uniform(0.6, 2.2)), np.float32)
-    return np.clip(canvas.colour, 0, 1)
+        # all channels at once: one by one, the last bits differ
+        blurred = cv2.GaussianBlur(cv2.merge(tuple(canvas.colour)), (0, 0), rng.uniform(0.6, 2.2))
+        canvas.colour = np.stack(cv2.split(blurred))
+    return canvas.colour.clip(0, 1, out=canvas.colour)
 
 
 def _join_surfaces(shape: tuple[int, int], indoors: bool, turn_radians: float, rng: Rng) -> Image:
@@ -34,10 +36,14 @@ def _join_surfaces(shape: tuple[int, int], indoors: bool, turn_radians: float, r
     line = h * rng.uniform(0.25, 0.8) + np.linspace(-0.5, 0.5, w) * (np.tan(turn_radians) + rng.normal(0, 0.04)) * w
     if not indoors:
         line = line + fractal_noise((2, w), 3, rng)[0] * rng.uniform(0, 25)
-    below = np.clip(np.arange(h)[:, None] - line[None, :] + 0.5, 0, 1).astype(np.float32)
-    image = back + (front - back) * spread(below)
-    near_line = np.exp(-np.abs(np.arange(h)[:, None] - line[None, :]) / rng.uniform(6, 30)).astype(np.float32)
-    return np.asarray(image * spread(1 - np.float32(0.35) * near_line), np.float32)
+    height = np.arange(h)[:, None] - line[None, :]
+    below = np.clip(height + 0.5, 0, 1).astype(np.float32)
+    front -= back
+    front *= below
+    back += front
+    near_line = np.exp(-np.abs(height) / rng.uniform(6, 30)).astype(np.float32)
+    back *= 1 - np.float32(0.35) * near_line
+    return back
 
 
 def _paint_thing(canvas: Canvas, indoors: bool, rng: Rng) -> None:

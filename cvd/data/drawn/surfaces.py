@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cvd.data.drawn.canvas import Image, merge, spread
+from cvd.data.drawn.canvas import Image, widen
 from cvd.data.drawn.noise import Field, fractal_noise, stroke_noise, turn_coordinates
 
 Shape = tuple[int, int]
@@ -14,8 +14,9 @@ Rng = np.random.Generator
 
 
 def _colourise(field: Field, low: np.ndarray, high: np.ndarray) -> Image:
-    field = np.ascontiguousarray(field, np.float32)
-    return merge([field * np.float32(b - a) + np.float32(a) for a, b in zip(low, high, strict=True)])
+    image = field * widen(high - low)
+    image += widen(low)
+    return image
 
 
 def muted_colour(rng: Rng, low: float = 0.15, high: float = 0.85) -> np.ndarray:
@@ -35,7 +36,7 @@ def paint_planks(shape: Shape, rng: Rng) -> Image:
     seam = np.abs(across / np.float32(width) - board - np.float32(0.5)) > 0.5 - 0.9 / width
     base = np.array([0.62, 0.44, 0.28]) * rng.uniform(0.45, 1.35) + rng.normal(0, 0.05, 3)
     image = _colourise(0.7 + tints + 0.14 * grain, base * 0.35, base)
-    image[seam] *= np.float32(0.5)
+    image *= np.where(seam, np.float32(0.5), np.float32(1))
     return image
 
 
@@ -45,11 +46,13 @@ def paint_carpet(shape: Shape, rng: Rng) -> Image:
     along, across = turn_coordinates(shape, rng.uniform(0, np.pi))
     period = np.float32(2 * np.pi / rng.uniform(14, 60))
     kind = rng.integers(4)
-    waves = (np.sin(along * period), np.sin(along * period) * np.sin(across * period),
-             np.sin(along * period) + np.sin(across * period), fractal_noise(shape, 6, rng))  # fmt: skip
-    mix = np.clip(0.5 + waves[kind] * np.float32(rng.uniform(0.4, 2.5)), 0, 1)
+    plain = fractal_noise(shape, 6, rng)
+    if kind < 3:
+        along, across = np.sin(along * period), np.sin(across * period)
+    wave = (along, along * across, along + across, plain)[kind]
+    mix = np.clip(0.5 + wave * np.float32(rng.uniform(0.4, 2.5)), 0, 1)
     pile = rng.normal(0, 0.07, shape).astype(np.float32)
-    return _colourise(mix, a, b) * spread(1 + pile)
+    return _colourise(mix, a, b) * (1 + pile)
 
 
 def paint_grass(shape: Shape, rng: Rng) -> Image:
@@ -76,7 +79,7 @@ def paint_tiles(shape: Shape, rng: Rng) -> Image:
     joint = (along / size - i < 0.05) | (across / size - j < 0.05)
     mix = ((i + j) % 2 if rng.random() < 0.5 else 0 * i).astype(np.float32) + 0.12 * fractal_noise(shape, 10, rng)
     image = _colourise(mix, muted_colour(rng, 0.3, 0.9), muted_colour(rng))
-    image[joint] *= np.float32(rng.uniform(0.5, 0.8))
+    image *= np.where(joint, np.float32(rng.uniform(0.5, 0.8)), np.float32(1))
     return image
 
 
@@ -93,7 +96,7 @@ def paint_bricks(shape: Shape, rng: Rng) -> Image:
     joint = (y - row < 0.12) | (shifted - column < 0.06)
     base = np.array([[0.62, 0.32, 0.24], [0.6, 0.56, 0.5], [0.75, 0.7, 0.64]])[rng.integers(3)] * rng.uniform(0.6, 1.2)
     image = _colourise(0.7 + tint + 0.2 * fractal_noise(shape, 20, rng), base * 0.4, base * 1.1)
-    image[joint] = np.clip(base + rng.uniform(-0.2, 0.3), 0.1, 0.9)
+    image[:, joint] = np.clip(base + rng.uniform(-0.2, 0.3), 0.1, 0.9)[:, None]
     return image
 
 
@@ -109,8 +112,7 @@ def paint_plaster(shape: Shape, rng: Rng) -> Image:
         y = np.arange(shape[0], dtype=np.float32)[:, None]
         wave = np.sin(x * period) if rng.random() < 0.5 else np.sin(x * period) * np.sin(y * period) - np.float32(0.4)
         paper = np.clip(wave * 4, 0, 1) * np.float32(rng.uniform(0.15, 0.6))
-        paper = np.broadcast_to(paper, shape).astype(np.float32)
-        image += spread(paper) * (b.astype(np.float32) - image)
+        image += paper * (widen(b) - image)
     return image
 
 
@@ -121,7 +123,7 @@ def paint_sky(shape: Shape, rng: Rng) -> Image:
     fall = np.broadcast_to(np.linspace(0, 1, shape[0], dtype=np.float32)[:, None], shape)
     cloud = np.clip(fractal_noise(shape, 3.5, rng, octaves=4) * 2.2 - 0.1, 0, 1)
     image = _colourise(fall, top, low)
-    return image + spread(0.8 * cloud) * (np.float32(0.95) - image)
+    return image + 0.8 * cloud * (np.float32(0.95) - image)
 
 
 def paint_leaves(shape: Shape, rng: Rng) -> Image:
