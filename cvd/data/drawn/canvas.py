@@ -82,6 +82,7 @@ class Canvas:
     colour: Image = field(init=False)
     alpha: Mask = field(init=False)
     head: Mask = field(init=False)
+    extent: Region = field(init=False, default=(slice(0), slice(0)))  # around all that has been painted
     _has_head: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -160,14 +161,26 @@ class Canvas:
             cover = cover * within[region]
         blend(self.colour[:, *region], paint, cover)
         if within is None:
+            self.extent = _join(self.extent, region)
             blend(self.alpha[region], np.float32(1), cover)
             self._has_head |= is_head
             if self._has_head:  # before its first part there is nothing to cover
                 blend(self.head[region], np.float32(is_head), cover)
 
+    def lay_over(self, picture: Image) -> None:
+        """Cover a picture, in place, with what has been painted."""
+        blend(picture[:, *self.extent], self.colour[:, *self.extent].clip(0, 1), self.alpha[self.extent])
+
     def darken(self, outline: Points, strength: float, soft_px: float) -> None:
         """Throw a soft shadow on what has been painted."""
         self.paint(outline, (0.05, 0.04, 0.06), relief=0, edge=0, opacity=strength, soft_px=soft_px, within=self.alpha)
+
+
+def _join(first: Region, second: Region) -> Region:
+    if not first[0].stop:
+        return second
+    rows, columns = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+    return rows, columns
 
 
 def blend(layer: Image | Mask, paint: Image | np.float32, cover: Mask) -> None:

@@ -84,7 +84,7 @@ def _dye(main: np.ndarray, second: np.ndarray, mix: Field | None, strokes: Field
 def _lay_pattern(pattern: str, shape: tuple[int, int], frame: Frame, rng: np.random.Generator) -> Field:
     """Where the second colour shows, 0..1, (h, w)."""
     if pattern in ("solid", "points"):
-        return np.clip(0.25 + 0.5 * fractal_noise(shape, 4, rng, octaves=2), 0, 0.5).astype(np.float32)
+        return np.clip(0.25 + 0.5 * fractal_noise(shape, 4, rng, octaves=2), 0, 0.5)
     units = max(shape) / frame.scale_px  # the picture's longer side in head radii
     if pattern in ("tabby", "brindle"):
         along, across = turn_coordinates(shape, frame.rotation_radians + rng.normal(0, 0.25))
@@ -92,9 +92,9 @@ def _lay_pattern(pattern: str, shape: tuple[int, int], frame: Frame, rng: np.ran
         warp = fractal_noise(shape, units * 0.55, rng, octaves=3) * np.float32(1.5 * period)
         wave = np.sin((along + warp + 0.15 * across) * np.float32(2 * np.pi / period))
         gaps = fractal_noise(shape, units * 1.3, rng, octaves=2)
-        return np.clip(0.3 + 1.1 * wave + 1.5 * gaps, 0, 1).astype(np.float32) * np.float32(rng.uniform(0.5, 0.95))
+        return np.clip(0.3 + 1.1 * wave + 1.5 * gaps, 0, 1) * np.float32(rng.uniform(0.5, 0.95))
     cells = units * (rng.uniform(0.35, 0.6) if pattern == "patches" else rng.uniform(1.6, 2.4))
     noise = fractal_noise(shape, cells, rng, octaves=2)
     threshold = rng.uniform(-0.12, 0.15) if pattern == "patches" else rng.uniform(0.1, 0.22)
-    mask = np.clip((noise - threshold) * 9, 0, 1).astype(np.float32)
+    mask = np.clip((noise - threshold) * 9, 0, 1)
     return np.asarray(cv2.blur(mask, (3, 3)), np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -11,6 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 Points = NDArray[np.float64]  # (n, 2): x to the right, y down
 _ROUND_END = [f(np.linspace(np.pi / 3, -np.pi / 3, 5))[:, None] for f in (np.cos, np.sin)]
+
+
+def join(x: NDArray[np.float64], y: NDArray[np.float64]) -> Points:
+    """Make points of (n,) coordinates; a third of the time of `np.stack`."""
+    points = np.empty((len(x), 2))
+    points[:, 0], points[:, 1] = x, y
+    return points
 
 
 @dataclass(frozen=True)
@@ -24,12 +31,18 @@ class Frame:
 
     def apply(self, points: ArrayLike) -> Points:
         """Map (n, 2) points of the drawing to (n, 2) points of the picture."""
-        local = np.array(points, dtype=np.float64).reshape(-1, 2)
+        x, y = np.asarray(points, dtype=np.float64).reshape(-1, 2).T
         if self.mirror:
-            local[:, 0] *= -1.0
-        cos, sin = np.cos(self.rotation_radians), np.sin(self.rotation_radians)
-        turned = np.stack([cos * local[:, 0] - sin * local[:, 1], sin * local[:, 0] + cos * local[:, 1]], 1)
-        return turned * self.scale_px + np.asarray(self.origin_px)
+            x = -x
+        cos, sin = self._turn
+        turned = join(cos * x - sin * y, sin * x + cos * y)
+        turned *= self.scale_px
+        turned += self.origin_px
+        return turned
+
+    @cached_property
+    def _turn(self) -> tuple[np.float64, np.float64]:
+        return np.cos(self.rotation_radians), np.sin(self.rotation_radians)
 
 
 @dataclass(frozen=True)
@@ -66,12 +79,14 @@ def _circle(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return np.cos(t), np.sin(t)
 
 
-def ellipse(centre: ArrayLike, radii: ArrayLike, *, rotation_radians: float = 0.0, n: int = 28) -> Points:
+def ellipse(centre: ArrayLike, radii: tuple[float, float], *, rotation_radians: float = 0.0, n: int = 28) -> Points:
     """An ellipse as a polygon of n points."""
-    rx, ry = np.asarray(radii, dtype=np.float64)
-    cos, sin = np.cos(rotation_radians), np.sin(rotation_radians)
-    x, y = rx * _circle(n)[0], ry * _circle(n)[1]
-    return np.stack([cos * x - sin * y, sin * x + cos * y], 1) + np.asarray(centre, dtype=np.float64)
+    (rx, ry), (cos_t, sin_t) = radii, _circle(n)
+    x, y = rx * cos_t, ry * sin_t
+    if rotation_radians:
+        cos, sin = np.cos(rotation_radians), np.sin(rotation_radians)
+        x, y = cos * x - sin * y, sin * x + cos * y
+    return join(x, y) + np.asarray(centre, dtype=np.float64)
 
 
 def mirror(half: Points) -> Points:
@@ -113,7 +128,7 @@ def tube(path: Points, radii: ArrayLike) -> Points:
     """A tube of varying radius about an open path, its end rounded."""
     tangent = np.concatenate([path[1:2] - path[:1], path[2:] - path[:-2], path[-1:] - path[-2:-1]])
     tangent /= np.sqrt((tangent**2).sum(1, keepdims=True)) + 1e-9
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], 1)
+    normal = join(-tangent[:, 1], tangent[:, 0])
     width = np.broadcast_to(np.asarray(radii, dtype=np.float64), (len(path),))[:, None]
     end = path[-1] + width[-1] * (_ROUND_END[0] * tangent[-1] + _ROUND_END[1] * normal[-1])
     return np.concatenate([path + width * normal, end, (path - width * normal)[::-1]])
@@ -128,19 +143,22 @@ def hull(*outlines: Points) -> Points:
 def add_fringe(outline: Points, length_px: float, rng: np.random.Generator) -> Points:
     """Turn an outline in pixels into one with tufts of fur about length_px long."""
     closed = np.concatenate([outline, outline[:1]])
-    steps = np.linalg.norm(np.diff(closed, axis=0), axis=1)
-    along = np.concatenate([[0.0], np.cumsum(steps)])
-    if along[-1] < 8 or length_px < 0.3:
+    steps = closed[1:] - closed[:-1]
+    along = np.zeros(len(closed))
+    np.sqrt(steps[:, 0] ** 2 + steps[:, 1] ** 2).cumsum(out=along[1:])
+    length = float(along[-1])
+    if length < 8 or length_px < 0.3:
         return outline
-    n = int(np.clip(along[-1] / 2.2, 12, 400))
-    at = np.linspace(0.0, along[-1], n, endpoint=False)
-    points = np.stack([np.interp(at, along, closed[:, k]) for k in (0, 1)], 1)
-    following = np.concatenate([points[1:], points[:1]])
-    tangent = following - np.concatenate([points[-1:], points[:-1]])
-    tangent /= np.sqrt((tangent**2).sum(1, keepdims=True)) + 1e-9
-    outward = np.stack([tangent[:, 1], -tangent[:, 0]], 1)
-    area = np.sum(points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0])
-    outward *= np.sign(area) if area else 1.0
-    lengths = length_px * rng.random(n)[:, None] ** 1.5
+    n = int(min(max(length / 2.2, 12), 400))
+    at = np.arange(n) * (length / n)
+    x, y = (np.interp(at, along, closed[:, k]) for k in (0, 1))
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    dx, dy = next_x - np.roll(x, 1), next_y - np.roll(y, 1)
+    norm = np.sqrt(dx**2 + dy**2) + 1e-9
+    dx /= norm
+    dy /= norm
+    turn = np.sign(np.sum(x * next_y - y * next_x)) or 1.0
+    lengths = length_px * rng.random(n) ** 1.5
     lengths[::2] *= 0.15
-    return points + lengths * (outward + 0.6 * tangent * rng.choice([-1.0, 1.0]))
+    lean = 0.6 * (-1.0, 1.0)[rng.integers(2)]
+    return join(x + lengths * (turn * dy + lean * dx), y + lengths * (lean * dy - turn * dx))

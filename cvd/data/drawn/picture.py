@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvd.data.drawn.body import POSES, Figure, paint_body, paint_collar
 from cvd.data.drawn.camera import encode_jpeg, expose
-from cvd.data.drawn.canvas import Canvas, Image, Mask, blend, rasterise
+from cvd.data.drawn.canvas import Canvas, Image, Mask, rasterise
 from cvd.data.drawn.coat import grow_coat
 from cvd.data.drawn.geometry import Frame, Pose3D, ellipse
 from cvd.data.drawn.head import Face, paint_ears, paint_eyes, paint_skull
@@ -84,8 +84,8 @@ def draw(label: str, index: int, seed: int) -> Drawing:
     composition = compose(label, layout, streams)
     pixels = expose(composition.picture, layout.light, streams["camera"], is_hard=layout.is_hard)
     jpeg = encode_jpeg(pixels, streams["jpeg"])
-    animal = np.asarray(cv2.compare(composition.animal, 0.5, cv2.CMP_GT), np.uint8)
-    head = np.asarray(cv2.compare(composition.head, 0.5, cv2.CMP_GT), np.uint8) & animal
+    animal = np.where(composition.animal > 0.5, np.uint8(255), np.uint8(0))
+    head = np.where(composition.head > 0.5, animal, np.uint8(0))
     return Drawing(animal=animal, head=head, jpeg=jpeg, label=label)
 
 
@@ -123,10 +123,8 @@ def compose(
     )
     picture *= 1 - _cast_shadow(layout, layer.alpha)
     if with_animal:
-        blend(picture, layer.colour.clip(0, 1), layer.alpha)
-    if not front.alpha.any():
-        return Composition(picture, layer.alpha, layer.head)
-    blend(picture, front.colour.clip(0, 1), front.alpha)
+        layer.lay_over(picture)
+    front.lay_over(picture)
     open_ = 1 - front.alpha
     return Composition(picture, layer.alpha * open_, layer.head * open_)
 

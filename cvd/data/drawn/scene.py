@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from cvd.data.drawn.canvas import Canvas, Image
+from cvd.data.drawn.canvas import Canvas, Image, blend
 from cvd.data.drawn.geometry import Points, bezier, ellipse, hull, shift, smooth_closed, tube
 from cvd.data.drawn.noise import fractal_noise
 from cvd.data.drawn.surfaces import FLOORS, GROUNDS, OPEN_AIR, WALLS, muted_colour, paint_carpet
@@ -24,7 +24,7 @@ def paint_scene(shape: tuple[int, int], light: tuple[float, float], rng: Rng, *,
     if rng.random() < 0.75:
         # all channels at once: one by one, the last bits differ
         blurred = cv2.GaussianBlur(cv2.merge(tuple(canvas.colour)), (0, 0), rng.uniform(0.6, 2.2))
-        canvas.colour = np.stack(cv2.split(blurred))
+        cv2.mixChannels([blurred], list(canvas.colour), [0, 0, 1, 1, 2, 2])
     return canvas.colour.clip(0, 1, out=canvas.colour)
 
 
@@ -36,12 +36,12 @@ def _join_surfaces(shape: tuple[int, int], indoors: bool, turn_radians: float, r
     line = h * rng.uniform(0.25, 0.8) + np.linspace(-0.5, 0.5, w) * (np.tan(turn_radians) + rng.normal(0, 0.04)) * w
     if not indoors:
         line = line + fractal_noise((2, w), 3, rng)[0] * rng.uniform(0, 25)
-    height = np.arange(h)[:, None] - line[None, :]
-    below = np.clip(height + 0.5, 0, 1).astype(np.float32)
-    front -= back
-    front *= below
-    back += front
-    near_line = np.exp(-np.abs(height) / rng.uniform(6, 30)).astype(np.float32)
+    height = np.arange(h)[:, None] - line  # below the line is positive, (h, w)
+    top = max(0, int(line.min()) - 1)
+    blend(back[:, top:], front[:, top:], (height[top:] + 0.5).clip(0, 1).astype(np.float32))
+    np.abs(height, out=height)
+    height /= -rng.uniform(6, 30)
+    near_line = np.exp(height, out=height).astype(np.float32)
     back *= 1 - np.float32(0.35) * near_line
     return back
 
