@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvd.data.drawn.canvas import Canvas
+from cvd.data.drawn.canvas import Canvas, Texture
 from cvd.data.drawn.coat import Coat
 from cvd.data.drawn.geometry import Points, Pose3D, add_fringe, ellipse, mirror, shift, smooth_closed
 from cvd.data.drawn.traits import Traits
@@ -126,7 +126,7 @@ def paint_skull(face: Face) -> None:
         _paint_brow_stripes(face)
 
 
-def _mark(face: Face, control: ArrayLike, colour: ArrayLike, opacity: float) -> None:
+def _mark(face: Face, control: ArrayLike, colour: ArrayLike | Texture, opacity: float) -> None:
     flat = smooth_closed(np.asarray(control))
     depth = np.sqrt(np.clip(1.0 - (flat**2).sum(1, keepdims=True), 0.05, 1))
     points = face.pose.apply(np.concatenate([flat, depth], 1))

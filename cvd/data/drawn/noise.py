@@ -79,7 +79,7 @@ def radial_strokes(shape: tuple[int, int], centre_px: tuple[float, float], rng: 
     """Strokes that radiate from a centre, as fur does from a nose; about [-1, 1]."""
     y = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(centre_px[1])
     x = np.arange(shape[1], dtype=np.float32)[None, :] - np.float32(centre_px[0])
-    radius, angle = cv2.cartToPolar(*(np.broadcast_to(axis, shape).copy() for axis in (x, y)))
+    radius, angle = cv2.cartToPolar(np.broadcast_to(x, shape).copy(), np.broadcast_to(y, shape).copy())
     tile = rng.uniform(-1, 1, (24, 200)).astype(np.float32)
     angle *= np.float32(200 / (2 * np.pi))
     radius *= np.float32(0.11)
