@@ -152,8 +152,9 @@ def add_fringe(outline: Points, length_px: float, rng: np.random.Generator) -> P
     n = int(min(max(length / 2.2, 12), 400))
     at = np.arange(n) * (length / n)
     x, y = (np.interp(at, along, closed[:, k]) for k in (0, 1))
-    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
-    dx, dy = next_x - np.roll(x, 1), next_y - np.roll(y, 1)
+    ring_x, ring_y = (np.concatenate([axis[-1:], axis, axis[:1]]) for axis in (x, y))
+    next_x, next_y = ring_x[2:], ring_y[2:]
+    dx, dy = next_x - ring_x[:-2], next_y - ring_y[:-2]
     norm = np.sqrt(dx**2 + dy**2) + 1e-9
     dx /= norm
     dy /= norm
