@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cvd.data.drawn import Drawing, draw, write_drawn_archive
+from cvd.data.drawn.canvas import Texture, widen
 from cvd.data.drawn.noise import open_streams
 from cvd.data.drawn.picture import STREAMS, Composition, choose_layout, compose
 
@@ -122,6 +123,17 @@ def test_drawing_masks_are_those_of_the_composition(drawings: list[Drawing]) -> 
     for index in range(3):
         composition, _ = _compose_twice("dog", index)
         assert np.array_equal(drawings[2 * index + 1].animal > 0, composition.animal > 0.5)
+
+
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_a_part_of_a_texture_is_that_part_of_the_whole(is_mixed: bool) -> None:
+    rng = np.random.default_rng(1)
+    mix, strokes = rng.random((2, 9, 7), np.float32)
+    main, change = widen((0.8, 0.5, 0.3)), widen((-0.4, 0.1, 0.2))
+    texture = Texture(main, change, mix if is_mixed else None, strokes, shade=0.8)
+    whole = (main + change * mix if is_mixed else main) * strokes * np.float32(0.8)
+    np.testing.assert_allclose(texture.crop((slice(2, 9), slice(1, 4))), whole[:, 2:9, 1:4], rtol=1e-6)
+    assert texture.darken(1.0).measure_brightness() == pytest.approx(whole.mean() / 0.8, rel=1e-6)
 
 
 def _describe(drawing: Drawing) -> dict[str, list[float]]:
