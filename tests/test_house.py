@@ -95,9 +95,9 @@ ids = [name_of(file) for file in MODULES]
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_depends_on_its_script_and_the_work_folders_that_it_imports(stage: str) -> None:
-    """Rule 1, in both directions. A network from scratch depends on its folder by the graph's `network`."""
+    """Rule 1, in both directions. Networks from scratch are imported by name."""
     needed = work_folders(reached_modules(ROOT / "stages" / f"{stage}.py"))
-    by_graph = {"cvd/models/scratch"} if stage == "train" else set()
+    by_graph = {"cvd/models/scratch"} if stage in ("check", "train") else set()
     said = code_dependencies(stage) - {f"stages/{stage}.py"}
     assert f"stages/{stage}.py" in code_dependencies(stage)
     within = {"cvd/training/distributed": "cvd/training"}  # no dependency of its own
@@ -202,7 +202,9 @@ def test_nobody_imports_a_stage() -> None:
 
 @pytest.mark.parametrize("file", MODULES, ids=ids)
 def test_nothing_works_at_import(file: Path) -> None:
-    """Rule 8: a module's top holds imports, definitions and constants."""
+    """Rule 8: a module's top holds imports, definitions and constants. stages/__init__.py says why it does not."""
+    if name_of(file) == "stages/__init__.py":
+        return
     for node in ast.parse(file.read_text()).body:
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         is_guard = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "__name__ == '__main__'")

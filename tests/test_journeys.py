@@ -61,7 +61,7 @@ def go_back(project: Path) -> None:
 def test_vary_a_number_compare_repeat_apply_and_branch(copy_project: Callable[[], Path]) -> None:
     project = copy_project()
     done = run("dvc", "exp", "run", "-S", "augment.rotation_degrees=15", "--name", "gentle", STAGE, cwd=project)
-    assert ran_stages(done) == {"train@augmented", STAGE}
+    assert ran_stages(done) == {"check", "train@augmented", STAGE}
 
     table = pd.read_csv(save(project, run("dvc", "exp", "show", "--csv", cwd=project).stdout))
     shown = table.set_index("Experiment").loc["gentle"]

@@ -36,7 +36,7 @@ def test_default_run_knows_nothing_of_it(project: Path) -> None:
 
 def test_added_variant_is_compared_drawn_reported_varied_and_removed(project: Path) -> None:
     run("cvd", "add", "small", cwd=project)
-    followers = {"train@small", "evaluate@small", "activations@small", "filters@small"}
+    followers = {"check", "train@small", "evaluate@small", "activations@small", "filters@small"}
     done = run("dvc", "exp", "run", "--name", "tiny", "-S", "variants.small.width=2", cwd=project)
     assert ran_stages(done) == followers | {"compare", "gradcam", "mistakes", "explanations", "report"}
     assert json.loads((project / "metrics/small.json").read_text())["training"]["parameters"] < 20_000
@@ -48,7 +48,7 @@ def test_added_variant_is_compared_drawn_reported_varied_and_removed(project: Pa
     assert "small" in run("cvd", "compare", "baseline", "small", cwd=project).stdout
 
     done = run("dvc", "exp", "run", "-S", "variants.baseline.l2=0.001", "evaluate@small", cwd=project)
-    assert ran_stages(done) == {"train@small", "evaluate@small"}, "it is like baseline"
+    assert ran_stages(done) == {"check", "train@small", "evaluate@small"}, "it is like baseline"
     run("cvd", "remove", "small", cwd=project)
     assert not list(project.glob("*/small*"))
     assert not (project / "plots/filters/small").exists()
@@ -60,7 +60,7 @@ def test_shares_of_the_images_are_a_learning_curve_in_the_report(project: Path) 
     run("cvd", "add", *parts, cwd=project)
     done = run("dvc", "repro", "report", cwd=project)
     trained = {f"{stage}@{name}" for name in parts for stage in ("train", "evaluate")}
-    assert ran_stages(done) == trained | {"compare", "gradcam", "mistakes", "explanations", "report"}
+    assert ran_stages(done) == trained | {"check", "compare", "gradcam", "mistakes", "explanations", "report"}
     table = pd.read_csv(project / "plots/comparison/sizes.csv")
     assert table["n_images"].tolist() == [2, 4, 8, 14]  # 7 of each class; a half of 7 is 3.5, rounded to even
     assert table["epochs"].tolist() == [8, 8, 4, 2]  # 2 of 4 steps each: 1 step an epoch, 1, 2 and 4
@@ -86,7 +86,7 @@ def test_new_variant_by_hand_is_a_block_and_a_line(project: Path) -> None:
     line = f"gentle: {{{entry}, like: augmented, base: augmented}}"
     graph.write_text(graph.read_text().replace("      transfer: {reads", f"      {line}\n      transfer: {{reads"))
     done = run("dvc", "repro", "compare", "filters@gentle", cwd=project)
-    assert ran_stages(done) == {"train@gentle", "evaluate@gentle", "compare", "filters@gentle"}
+    assert ran_stages(done) == {"check", "train@gentle", "evaluate@gentle", "compare", "filters@gentle"}
     graph.write_text(
         graph.read_text().replace(
             "section: augment, like: augmented, base: augmented}\n      transfer",

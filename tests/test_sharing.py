@@ -7,40 +7,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from tiny_project import MAKE, fake_graph, list_outs
 
 ROOT = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 
 # What cannot show a photo, and may go to any remote. A new output that is not named here must be private.
 SHAREABLE = {
-    "data/raw.json", "data/manifest.csv", "data/quarantine.csv", "data/features", "models/backbone",
+    "data/checked.txt", "data/raw.json", "data/manifest.csv", "data/quarantine.csv", "data/features", "models/backbone",
     "models/${key}.keras", "models/${key}.history.csv", "models/${key}.timing.json", "models/${key}.training.json",
     "models/${key}.layers.md", "predictions/${key}.csv", "plots/evaluation/${key}.png", "plots/comparison",
     "plots/filters/${key}", "metrics/data.json", "metrics/timings.json",
 }  # fmt: skip
-# Stands for every stage: the bytes of an output depend on the source of the photos and on its name.
-MAKE = """
-import random, sys
-from pathlib import Path
-
-source, *outs = sys.argv[1:]
-for out in outs:
-    path = Path(out) if Path(out).suffix else Path(out, "test/cat.0.jpg")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'{{"made": "{random.Random(f"{source} {out}").randbytes(300).hex()}"}}')  # as JSON, for metrics
-"""
-
-
-def list_outs(stage: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Path -> settings of a stage's outputs, metrics and plots."""
-    body = stage.get("do", stage)
-    listed = [each for kind in ("outs", "metrics", "plots") for each in body.get(kind, ())]
-    outs = [each if isinstance(each, dict) else {each: {}} for each in listed]
-    return {path: settings for each in outs for path, settings in each.items()}
 
 
 def test_every_output_that_may_show_a_photo_is_private() -> None:
@@ -53,19 +34,6 @@ def test_every_output_that_may_show_a_photo_is_private() -> None:
     plots = [each for each in CONFIG["plots"] if isinstance(each, str)]
     assert plots
     assert not [each for each in plots for path in private if Path(each).is_relative_to(path)]
-
-
-def fake_graph() -> dict[str, Any]:
-    """The project's dvc.yaml with stages that are done at once: same names, data, outputs and remotes, no code."""
-    made = ("data/", "metrics", "models", "plots/", "predictions", "${item.reads}")
-    stages = {}
-    for name, stage in CONFIG["stages"].items():
-        body = stage.get("do", stage)
-        fake = {kind: value for kind, value in body.items() if kind in ("outs", "metrics", "plots")}
-        fake["cmd"] = " ".join(["python make.py ${data.source}", *list_outs(stage)])
-        fake["deps"] = ["make.py", *(dep for dep in body["deps"] if dep.startswith(made))]
-        stages[name] = {"foreach": stage["foreach"], "do": fake} if "do" in stage else fake
-    return {"vars": CONFIG["vars"], "stages": stages}
 
 
 class Project:

@@ -160,7 +160,7 @@ def test_an_experiment_reruns_what_depends_on_it_and_is_tracked(project: Path) -
         "explanations",
         "report",
     }
-    assert ran_stages(done) == {"train@augmented", "augmentations", *followers}
+    assert ran_stages(done) == {"check", "train@augmented", "augmentations", *followers}
     after = runs_of(project)
     assert set(after["tags.mlflow.runName"]) - set(before["tags.mlflow.runName"]) == {"gentle/augmented"}
     new = after[after["tags.mlflow.runName"] == "gentle/augmented"].iloc[0]

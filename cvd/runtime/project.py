@@ -5,16 +5,25 @@ import re
 import subprocess
 from pathlib import Path
 
+from cvd.runtime.errors import InputError
+
 SQLITE = "sqlite:///"
 OUTPUTS = ("metrics", "plots", "predictions", "models", "data", "dvc.lock")  # stages write these: they are no code
 
 
 def find_root() -> Path:
-    """The project that owns the store: $DVC_ROOT (in a temporary copy the parent's), or the nearest with .dvc."""
+    """Find the project that owns the store: $DVC_ROOT (in a temporary copy the parent's), or the nearest with .dvc.
+
+    Raises:
+        InputError: the working folder is in no project.
+    """
     if given := os.environ.get("DVC_ROOT"):
         return Path(given).resolve()
     here = Path.cwd().resolve()
-    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
+    for folder in (here, *here.parents):
+        if (folder / ".dvc").is_dir():
+            return folder
+    raise InputError(f"{here} is in no project, since neither it nor a folder above has .dvc: run this in the project")
 
 
 def store_uri() -> str:

@@ -86,9 +86,13 @@ class Backbone(Section):
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
-        if self.weights == "torchvision" and self.name != "MobileNetV2":
-            advice = "use 'imagenet' or 'random'"
-            raise ValueError(f"weights 'torchvision' exist for MobileNetV2 only, not {self.name}: {advice}")
+        is_torch = self.weights == "torchvision" or self.weights.endswith(".pth")
+        if not is_torch and self.weights not in ("imagenet", "random") and not self.weights.endswith(".h5"):
+            known = "'torchvision', 'imagenet', 'random' or the path of a .h5 or .pth file"
+            raise ValueError(f"weights is {self.weights!r}: should be {known}")
+        if is_torch and self.name != "MobileNetV2":
+            advice = "use 'imagenet', 'random' or the path of a .h5 file"
+            raise ValueError(f"weights {self.weights!r} exist for MobileNetV2 only, not {self.name}: {advice}")
         return self
 
 

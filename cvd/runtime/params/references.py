@@ -1,0 +1,107 @@
+"""What params.yaml names outside of itself: files, folders, and the variants' lines in dvc.yaml's graph."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import NamedTuple
+
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.graph import Entry, check_entry
+from cvd.runtime.params.loading import Params
+
+
+class NamedLayers(NamedTuple):
+    """Layers that a parameter names, the variants that need to have them, and by which methods they are explained."""
+
+    parameter: str
+    layers: list[str]
+    variants: list[str]
+    methods: list[str]
+
+
+def check_paths(params: Params, root: Path) -> None:
+    """Check that the files and folders that params.yaml names are there.
+
+    `root` is the project's folder. A queued or `--temp` experiment runs in a copy of it, which is then the working
+    folder, and which lacks what git and DVC do not track.
+
+    Raises:
+        InputError: one is not there, or is no folder or no file as `data.source` asks.
+    """
+    paths = {"data.path": params.data.path, "gradcam.photos": params.gradcam.photos}
+    if params.backbone.weights.endswith((".h5", ".pth")):
+        paths["backbone.weights"] = params.backbone.weights
+    for name, given in paths.items():
+        if not Path(given).expanduser().exists():
+            raise InputError(f"{name} is {given!r}: {_explain_absence(Path(given), root)}")
+    is_folder = Path(params.data.path).expanduser().is_dir()
+    if params.data.source == "directory" and not is_folder:
+        raise InputError(
+            f"data.path is {params.data.path!r}, a file, not a folder: use data.source=archive for a zip or tar"
+        )
+    if params.data.source == "archive" and is_folder:
+        raise InputError(f"data.path is {params.data.path!r}, a folder, not a zip or tar: use data.source=directory")
+
+
+def _explain_absence(path: Path, root: Path) -> str:
+    if path.is_absolute() or Path.cwd().samefile(root):
+        return "there is no such file or folder"
+    copy = "the copy of the project in which queued and --temp experiments run does not have it"
+    return f"{copy}: give an absolute path, such as {root / path}"
+
+
+def check_counts(params: Params) -> None:
+    """Check that enough images are drawn for all splits; other sources say what they hold when they are read.
+
+    Raises:
+        InputError: they are too few.
+    """
+    sizes = [params.split.train or 1, params.split.validation, params.split.test]  # null: what is left, at least one
+    n_drawn = params.data.drawn.n_per_class
+    if params.data.source == "drawn" and sum(sizes) > n_drawn:
+        asked = f"split asks for {sum(sizes)} images of each class, but data.drawn.n_per_class is {n_drawn}"
+        raise InputError(f"{asked}: raise the one, or lower split.train, split.validation or split.test")
+
+
+def read_entries(words: Sequence[str]) -> dict[str, Entry]:
+    """Read the graph as DVC writes `${graph}` into a command: --VARIANT.KEY VALUE ...
+
+    Raises:
+        InputError: a line lacks a key, or has another one.
+    """
+    lines: dict[str, dict[str, str]] = {}
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        name, _, key = option.removeprefix("--").rpartition(".")
+        lines.setdefault(name, {})[key] = value
+    keys = [field.name for field in fields(Entry)]
+    for name, line in lines.items():
+        if set(line) != set(keys):
+            advice = f"write {', '.join(keys)} there, or run `cvd add {name}`"
+            raise InputError(f"dvc.yaml's graph gives {name} {', '.join(line)}: {advice}")
+    return {name: Entry(**line) for name, line in lines.items()}
+
+
+def check_graph(params: Params, entries: Mapping[str, Entry]) -> None:
+    """Check that each line of the graph fits the variant's block, and that what it starts from is trained.
+
+    Raises:
+        InputError: one does not.
+    """
+    for name, entry in entries.items():
+        check_entry(params, name, entry)
+        start = Path(entry.network)
+        if start.suffix == ".keras" and start.stem not in entries:
+            fault = f"variant {name!r} starts from {start.stem!r}, which is not in dvc.yaml's graph"
+            raise InputError(f"{fault}: run `cvd add {start.stem}`")
+
+
+def name_layers(params: Params, networks: Iterable[str]) -> list[NamedLayers]:
+    """List the layers that params.yaml names; `networks` are the variants drawn where a section names none itself."""
+    named = []
+    for section in ("activations", "filters", "gradcam", "explanations"):
+        settings = getattr(params, section)
+        if settings.layers:
+            variants = getattr(settings, "variants", None) or list(networks)
+            methods = getattr(settings, "methods", None) or [getattr(settings, "method", "gradcam")]
+            named.append(NamedLayers(f"{section}.layers", settings.layers, variants, methods))
+    return named

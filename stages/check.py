@@ -1,0 +1,61 @@
+"""Check: refuse what cannot work, in params.yaml and in the graph, before any other stage runs and deletes outputs."""
+
+import argparse
+from itertools import product
+
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import replace_file
+from cvd.runtime.params.loading import Params, load_params, parse_yaml, read_text
+from cvd.runtime.params.references import check_counts, check_graph, check_paths, name_layers, read_entries
+from cvd.runtime.project import find_root
+from cvd.runtime.stage import read_arguments, run_stage
+from cvd.runtime.startup import start_tensorflow
+
+# Always the same, so that no stage that depends on it runs again.
+TEXT = "params.yaml and the graph in dvc.yaml were checked before any other stage ran.\n"
+
+
+def main() -> None:
+    args = read_arguments(__doc__, paths=("out",), rest="graph")
+    run_stage(lambda: work(args), "check")
+
+
+def work(args: argparse.Namespace) -> None:
+    params = load_params()
+    check_graph(params, read_entries(args.graph))
+    check_paths(params, find_root())
+    check_counts(params)
+    check_layers(params)
+    with replace_file(args.out) as partial:
+        partial.write_text(TEXT, encoding="utf-8")
+
+
+def check_layers(params: Params) -> None:
+    """Build the networks that are drawn, which takes seconds, and only where params.yaml names layers.
+
+    Raises:
+        InputError: a network has no such layer, or the method takes no layers.
+    """
+    named = name_layers(params, parse_yaml(read_text("dvc.yaml"), "dvc.yaml")["vars"][0]["networks"])
+    if not named:
+        return
+    start_tensorflow()
+
+    from cvd.models.pretrained.outline import outline_network
+    from cvd.vis.explaining.methods import choose_layers
+
+    size_px, backbone = params.image.size_px, params.backbone.model_dump()
+    models = {
+        name: outline_network(params.variants[name].model_dump(), size_px=size_px, backbone=backbone)
+        for name in {name for each in named for name in each.variants}
+    }
+    for parameter, layers, variants, methods in named:
+        for variant, method in product(variants, methods):
+            try:
+                choose_layers(models[variant], layers, method=method)
+            except InputError as error:
+                raise InputError(f"{parameter} does not fit {variant}: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What cannot work is refused by the first stage: no other one runs, and DVC deletes no output."""
+
+import hashlib
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_project import MAKE, ROOT, commit, fake_graph, list_outs, name_author, ran_stages, run
+
+CHECK = "data/checked.txt"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The project after a `dvc repro`: its own check, and stages that are done at once for all others."""
+    root = tmp_path_factory.mktemp("refusals")
+    for folder in ("cvd", "stages"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (
+        ".dvc/config",
+        ".dvc/.gitignore",
+        ".dvcignore",
+        ".gitignore",
+        "params.yaml",
+        "data/README.md",
+        "photos/README.md",
+    ):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    graph = fake_graph()
+    graph["stages"]["check"] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["check"]
+    (root / "dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
+    (root / "make.py").write_text(MAKE)
+    run("git", "init", "-q", "-b", "main", cwd=root)
+    name_author(root)
+    commit(root, "start")
+    assert ran_stages(run("dvc", "repro", "evaluate@augmented", "features", cwd=root)) > {"check", "download", "split"}
+    commit(root, "results")
+    yield root
+    shutil.rmtree(root)
+
+
+@pytest.fixture(autouse=True)
+def _afterwards_as_before(project: Path) -> Iterator[None]:
+    yield
+    run("git", "checkout", "-q", "HEAD", ".", cwd=project)
+    run("dvc", "checkout", "-q", CHECK, cwd=project)
+
+
+def hash_outs(project: Path) -> dict[str, str]:
+    """Path -> md5 of every output but the check's, as far as it is here."""
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    outs = {entry["path"] for stage in lock["stages"].values() for entry in stage.get("outs", ())} - {CHECK}
+    files = [
+        file for out in outs for file in ([project / out] if (project / out).is_file() else (project / out).rglob("*"))
+    ]
+    return {str(file): hashlib.md5(file.read_bytes()).hexdigest() for file in files if file.is_file()}
+
+
+def refuse(project: Path, *command: str, **environment: str) -> str:
+    """Run a command that is refused; returns the line that says why."""
+    before = hash_outs(project)
+    assert len(before) > 15
+    done = run(*command, cwd=project, check=False, **environment)
+    assert done.returncode != 0
+    assert ran_stages(done) == {"check"}, done.stdout + done.stderr
+    assert hash_outs(project) == before
+    (line,) = re.findall(r"^error: (.*)$", done.stderr, re.MULTILINE)
+    assert "Traceback" not in done.stderr
+    return str(line)
+
+
+def test_every_stage_comes_after_the_check() -> None:
+    """So `dvc repro` and `dvc exp run` begin with it, whatever their target is."""
+    stages = {
+        name: stage.get("do", stage)
+        for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+    }
+    makers = {out: name for name, stage in stages.items() for out in list_outs(stage)}
+    before = {
+        name: {
+            maker
+            for out, maker in makers.items()
+            for dep in stage["deps"]
+            if Path(out).is_relative_to(dep) or dep == out
+        }
+        for name, stage in stages.items()
+    }
+    for name in stages.keys() - {"check"}:
+        reached, todo = set(), [name]
+        while todo:
+            todo += before[current := todo.pop()] - reached
+            reached.add(current)
+        assert "check" in reached, name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["augment.rotation_degrees=500", "evaluate@augmented"], "params: augment.rotation_degrees is 500.*180"),
+        (["compare.n_bootstrap=1", "--name", "few"], "params: compare.n_bootstrap is 1"),
+        (["data.path=nowhere"], "data.path is 'nowhere': there is no such file or folder"),
+        (["data.source=directory", "split"], "data.path is 'data/README.md', a file, not a folder"),
+        (["gradcam.photos=/nowhere", "gradcam"], "gradcam.photos is '/nowhere': there is no such file"),
+        (["split.train=900"], "split asks for 1400 images of each class, but data.drawn.n_per_class is 800"),
+        (["variants.baseline.input=shards"], "gives baseline `reads: data/images`.*needs `reads: data/shards`"),
+    ],
+)
+def test_experiment_is_refused_before_anything_runs(project: Path, words: list[str], said: str) -> None:
+    assert re.search(said, refuse(project, "dvc", "exp", "run", "-S", *words))
+
+
+def test_unknown_layer_is_refused_and_a_known_one_changes_nothing_else(project: Path) -> None:
+    line = refuse(project, "dvc", "exp", "run", "-S", "filters.layers=[conv9]", "-S", "activations.layers=[conv1]")
+    assert re.fullmatch(
+        "activations.layers does not fit transfer: layer 'conv1' is not in model .*did you mean Conv1.*", line
+    )
+
+
+def test_wrong_line_of_the_graph_is_refused(project: Path) -> None:
+    text = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(text.replace("base: augmented", "base: baseline"))
+    assert "gives augmented `base: baseline`" in refuse(project, "dvc", "repro")
+
+
+def test_relative_path_is_refused_in_a_copy_and_an_absolute_one_is_not(project: Path) -> None:
+    (project / ".git/info/exclude").write_text("/mine\n")
+    (project / "mine").mkdir()
+    line = refuse(project, "dvc", "exp", "run", "--temp", "-S", "gradcam.photos=mine")
+    assert line.startswith(
+        "gradcam.photos is 'mine': the copy of the project in which queued and --temp experiments run"
+    )
+    assert line.endswith(f"give an absolute path, such as {project}/mine")
+    done = run("dvc", "exp", "run", "--temp", "-S", f"gradcam.photos={project}/mine", "check", cwd=project)
+    assert ran_stages(done) == {"check"}
+
+
+def test_dvc_of_an_environment_that_is_not_activated_says_so(project: Path, tmp_path: Path) -> None:
+    dvc = str(Path(sys.executable).parent / "dvc")
+    with (project / "params.yaml").open("a") as file:
+        file.write("# to be read again\n")
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # without the packages
+    bare.chmod(0o755)
+    advice = "source .venv/bin/activate, or make repro"
+    line = refuse(project, dvc, "repro", PATH=str(tmp_path), SHELL="/bin/sh")
+    assert re.fullmatch(f"`python` is .*, which lacks this project's packages: {advice}", line)
+    bare.unlink()
+    done = run(dvc, "repro", cwd=project, check=False, PATH=str(tmp_path), SHELL="/bin/sh")
+    assert done.returncode != 0
+    assert f"No python on the PATH: {advice}" in done.stderr.splitlines()
