@@ -25,7 +25,7 @@ check: venv ## the linters and the quick tests, in under a minute: before each c
 	@ruff check . && ruff format --check . && mypy && pytest -n 2 --dist loadfile $(QUICK)
 
 test: venv ## run the tests, a file on each core
-	@pytest -n auto --maxprocesses=4 --dist loadfile
+	@pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 story: venv ## test that the default run tells its story from three seeds; ten minutes or more
 	@pytest -m story

@@ -319,6 +319,23 @@ def test_without_models_it_says_what_to_do(
     assert "run `dvc repro`" in err
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["add small", "remove small", "predict PHOTO", "explain PHOTO", "serve", "compare", "compare --seeds",
+     "worker baseline", "sync", "runs", "runs --page"],
+)  # fmt: skip
+def test_outside_of_a_project_nothing_is_read_or_written(
+    command: str, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 1}}))
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *command.replace("PHOTO", str(project / "photos/a.jpg")).split())
+    assert (code, out) == (2, "")
+    assert err == f"error: {tmp_path} is in no project (no .dvc here or above): run this in the project's folder\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_explain_draws_a_sheet_for_each_photo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "explain", "photos/a.jpg", "--variant", "good", "--layer", "conv1", "--out", tmp_path)
     assert code == 0

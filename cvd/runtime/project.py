@@ -23,7 +23,7 @@ def find_root() -> Path:
     for folder in (here, *here.parents):
         if (folder / ".dvc").is_dir():
             return folder
-    raise InputError(f"{here} is in no project, since neither it nor a folder above has .dvc: run this in the project")
+    raise InputError(f"{here} is in no project (no .dvc here or above): run this in the project's folder")
 
 
 def store_uri() -> str:

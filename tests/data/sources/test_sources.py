@@ -156,7 +156,8 @@ SPLIT = ["--archive", "data/raw.zip", *(part for name, path in OUTPUTS.items() f
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with params for a small archive."""
+    """A project with params for a small archive."""
+    (tmp_path / ".dvc").mkdir()
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["data"]["source"] = "archive"
     params["split"].update(train=None, validation=2, test=3)

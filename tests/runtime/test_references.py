@@ -1,0 +1,105 @@
+"""What params.yaml names outside of itself is there, or is refused in one line."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cvd.runtime.errors import InputError
+from cvd.runtime.params.graph import place_variant
+from cvd.runtime.params.loading import Params, load_params, parse_params
+from cvd.runtime.params.references import check_counts, check_graph, check_paths, name_layers, read_entries
+
+ROOT = Path(__file__).parents[2]
+RAW: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+PARAMS = load_params(ROOT / "params.yaml")
+
+
+def change(**sections: dict[str, Any]) -> Params:
+    raw = copy.deepcopy(RAW)
+    for section, values in sections.items():
+        raw[section] |= values
+    return parse_params(raw)
+
+
+def test_shipped_ones_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    check_paths(PARAMS, ROOT)
+    check_counts(PARAMS)
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["vars"][0]["graph"]
+    entries = read_entries(
+        [word for name, line in graph.items() for key, value in line.items() for word in (f"--{name}.{key}", value)]
+    )
+    assert {name: entry.__dict__ for name, entry in entries.items()} == graph
+    check_graph(PARAMS, entries)
+    assert name_layers(PARAMS, graph) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "said"),
+    [
+        ("directory", "photos", ""),
+        ("archive", "data/README.md", ""),
+        ("drawn", "data/README.md", ""),
+        ("drawn", "photos", ""),
+        ("directory", "data/README.md", "is 'data/README.md', a file, not a folder"),
+        ("archive", "photos", "is 'photos', a folder, not a zip or tar: use data.source=directory"),
+        ("drawn", "nowhere", "is 'nowhere': there is no such file or folder"),
+    ],
+)
+def test_data_fit_their_source(monkeypatch: pytest.MonkeyPatch, source: str, path: str, said: str) -> None:
+    monkeypatch.chdir(ROOT)
+    params = change(data={"source": source, "path": path})
+    if not said:
+        check_paths(params, ROOT)
+        return
+    with pytest.raises(InputError, match=f"data.path {said}"):
+        check_paths(params, ROOT)
+
+
+def test_copy_of_the_project_asks_for_an_absolute_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for folder in ("copy/data", "copy/photos", "project"):
+        (tmp_path / folder).mkdir(parents=True)
+    for place in ("copy/data/README.md", "project/weights.h5"):
+        (tmp_path / place).touch()
+    monkeypatch.chdir(tmp_path / "copy")
+    check_paths(PARAMS, tmp_path / "project")
+    with pytest.raises(InputError, match=f"weights is 'weights.h5': the copy .*such as {tmp_path}/project/weights.h5"):
+        check_paths(change(backbone={"weights": "weights.h5"}), tmp_path / "project")
+    check_paths(change(backbone={"weights": str(tmp_path / "project/weights.h5")}), tmp_path / "project")
+
+
+def test_drawn_images_suffice_for_the_splits() -> None:
+    sizes = {"train": None, "validation": 200, "test": 599}
+    check_counts(change(split=sizes))
+    with pytest.raises(InputError, match=r"801 images of each class, but data.drawn.n_per_class is 800"):
+        check_counts(change(split=sizes | {"test": 600}))
+    check_counts(change(split=sizes | {"test": 600}, data={"source": "filtered"}))
+
+
+def test_line_without_a_key_or_without_what_it_starts_from_is_refused() -> None:
+    with pytest.raises(InputError, match=r"graph gives small reads: write reads, network, .*or run `cvd add small`"):
+        read_entries(["--small.reads", "data/images"])
+    entries = {name: place_variant(PARAMS, name) for name in ("transfer", "fine_tuned")}
+    check_graph(PARAMS, entries)
+    del entries["transfer"]
+    with pytest.raises(InputError, match=r"'fine_tuned' starts from 'transfer', which is not in .*`cvd add transfer`"):
+        check_graph(PARAMS, entries)
+    with pytest.raises(InputError, match=r"'nobody' is not in params.yaml"):
+        check_graph(PARAMS, {"nobody": place_variant(PARAMS, "small")})
+
+
+def test_layers_are_those_of_all_that_are_drawn_or_of_the_variants_named() -> None:
+    params = change(
+        filters={"layers": ["conv1"]},
+        gradcam={"layers": ["conv2"], "variants": ["small"], "method": "hirescam"},
+        explanations={"layers": ["conv3"], "methods": ["gradcam", "gradcam++"]},
+    )
+    drawn = ["baseline", "transfer"]
+    assert name_layers(params, drawn) == [
+        ("filters.layers", ["conv1"], drawn, ["gradcam"]),
+        ("gradcam.layers", ["conv2"], ["small"], ["hirescam"]),
+        ("explanations.layers", ["conv3"], drawn, ["gradcam", "gradcam++"]),
+    ]
