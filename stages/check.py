@@ -1,12 +1,13 @@
 """Check: refuse what cannot work, in params.yaml and in the graph, before any other stage runs and deletes outputs."""
 
 import argparse
+from collections.abc import Sequence
 from itertools import product
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
-from cvd.runtime.params.loading import Params, load_params, parse_yaml, read_text
-from cvd.runtime.params.references import check_counts, check_graph, check_paths, name_layers, read_entries
+from cvd.runtime.params.loading import Params, load_params
+from cvd.runtime.params.references import check_counts, check_graph, check_paths, name_layers, read_graph
 from cvd.runtime.project import find_root
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
@@ -16,27 +17,28 @@ TEXT = "params.yaml and the graph in dvc.yaml were checked before any other stag
 
 
 def main() -> None:
-    args = read_arguments(__doc__, paths=("out",), rest="graph")
+    args = read_arguments(__doc__, paths=("params", "pipeline", "out"))
     run_stage(lambda: work(args), "check")
 
 
 def work(args: argparse.Namespace) -> None:
-    params = load_params()
-    check_graph(params, read_entries(args.graph))
+    params = load_params(args.params)
+    entries, networks = read_graph(args.pipeline)
+    check_graph(params, entries)
     check_paths(params, find_root())
     check_counts(params)
-    check_layers(params)
+    check_layers(params, networks)
     with replace_file(args.out) as partial:
         partial.write_text(TEXT, encoding="utf-8")
 
 
-def check_layers(params: Params) -> None:
+def check_layers(params: Params, networks: Sequence[str]) -> None:
     """Build the networks that are drawn, which takes seconds, and only where params.yaml names layers.
 
     Raises:
         InputError: a network has no such layer, or the method takes no layers.
     """
-    named = name_layers(params, parse_yaml(read_text("dvc.yaml"), "dvc.yaml")["vars"][0]["networks"])
+    named = name_layers(params, networks)
     if not named:
         return
     start_tensorflow()

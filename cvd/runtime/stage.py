@@ -18,16 +18,14 @@ class TerminatedError(KeyboardInterrupt):
 
 
 def read_arguments(
-    description: str | None, *, names: Sequence[str] = (), paths: Sequence[str] = (), rest: str | None = None
+    description: str | None, *, names: Sequence[str] = (), paths: Sequence[str] = ()
 ) -> argparse.Namespace:
-    """Parse a stage's options, all required: `names` stay text, `paths` become Path, `rest` takes all that follows."""
+    """Parse a stage's options, all of them required: `names` stay text, `paths` become Path."""
     parser = argparse.ArgumentParser(description=description)
     for name in names:
         parser.add_argument(f"--{name}", required=True)
     for path in paths:
         parser.add_argument(f"--{path}", type=Path, required=True)
-    if rest is not None:
-        parser.add_argument(f"--{rest}", nargs=argparse.REMAINDER, required=True)
     return parser.parse_args()
 
 

@@ -10,7 +10,7 @@ import yaml
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.graph import place_variant
 from cvd.runtime.params.loading import Params, load_params, parse_params
-from cvd.runtime.params.references import check_counts, check_graph, check_paths, name_layers, read_entries
+from cvd.runtime.params.references import check_counts, check_graph, check_paths, name_layers, read_graph
 
 ROOT = Path(__file__).parents[2]
 RAW: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -28,13 +28,12 @@ def test_shipped_ones_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     check_paths(PARAMS, ROOT)
     check_counts(PARAMS)
-    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["vars"][0]["graph"]
-    entries = read_entries(
-        [word for name, line in graph.items() for key, value in line.items() for word in (f"--{name}.{key}", value)]
-    )
-    assert {name: entry.__dict__ for name, entry in entries.items()} == graph
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["vars"][0]
+    entries, networks = read_graph(Path("dvc.yaml"))
+    assert {name: entry.__dict__ for name, entry in entries.items()} == graph["graph"]
+    assert networks == list(graph["networks"])
     check_graph(PARAMS, entries)
-    assert name_layers(PARAMS, graph) == []
+    assert name_layers(PARAMS, networks) == []
 
 
 @pytest.mark.parametrize(
@@ -79,9 +78,23 @@ def test_drawn_images_suffice_for_the_splits() -> None:
     check_counts(change(split=sizes | {"test": 600}, data={"source": "filtered"}))
 
 
-def test_line_without_a_key_or_without_what_it_starts_from_is_refused() -> None:
-    with pytest.raises(InputError, match=r"graph gives small reads: write reads, network, .*or run `cvd add small`"):
-        read_entries(["--small.reads", "data/images"])
+@pytest.mark.parametrize(
+    "line", ["", "{reads: data/images}", "{reads: a, network: b, pixels: c, section: d, base: e, x: f}"]
+)
+def test_line_without_a_key_is_refused(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "dvc.yaml"
+    path.write_text(f"vars:\n- networks: {{}}\n  graph:\n    small: {line}\n")
+    with pytest.raises(InputError, match=r"graph gives small .*: it needs reads, network, .*`cvd add small` mends it"):
+        read_graph(path)
+
+
+def test_file_without_a_graph_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("vars: []\n")
+    with pytest.raises(InputError, match=r"dvc\.yaml has no `vars` with `graph` and `networks`"):
+        read_graph(tmp_path / "dvc.yaml")
+
+
+def test_what_a_variant_starts_from_is_in_the_graph() -> None:
     entries = {name: place_variant(PARAMS, name) for name in ("transfer", "fine_tuned")}
     check_graph(PARAMS, entries)
     del entries["transfer"]

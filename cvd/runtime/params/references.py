@@ -1,13 +1,13 @@
 """What params.yaml names outside of itself: files, folders, and the variants' lines in dvc.yaml's graph."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.graph import Entry, check_entry
-from cvd.runtime.params.loading import Params
+from cvd.runtime.params.loading import Params, parse_yaml, read_text
 
 
 class NamedLayers(NamedTuple):
@@ -63,22 +63,24 @@ def check_counts(params: Params) -> None:
         raise InputError(f"{asked}: raise the one, or lower split.train, split.validation or split.test")
 
 
-def read_entries(words: Sequence[str]) -> dict[str, Entry]:
-    """Read the graph as DVC writes `${graph}` into a command: --VARIANT.KEY VALUE ...
+def read_graph(path: Path) -> tuple[dict[str, Entry], list[str]]:
+    """Read the variants' lines in a dvc.yaml, and the names of those whose networks are drawn.
 
     Raises:
-        InputError: a line lacks a key, or has another one.
+        InputError: there is no graph, or a line lacks a key or has another one.
     """
-    lines: dict[str, dict[str, str]] = {}
-    for option, value in zip(words[::2], words[1::2], strict=True):
-        name, _, key = option.removeprefix("--").rpartition(".")
-        lines.setdefault(name, {})[key] = value
+    pipeline = parse_yaml(read_text(path), path)
+    try:
+        lines, networks = (dict(pipeline["vars"][0][name]) for name in ("graph", "networks"))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{path} has no `vars` with `graph` and `networks`: `git checkout {path}`") from error
     keys = [field.name for field in fields(Entry)]
     for name, line in lines.items():
-        if set(line) != set(keys):
-            advice = f"write {', '.join(keys)} there, or run `cvd add {name}`"
-            raise InputError(f"dvc.yaml's graph gives {name} {', '.join(line)}: {advice}")
-    return {name: Entry(**line) for name, line in lines.items()}
+        if set(line or ()) != set(keys):
+            raise InputError(
+                f"{path}'s graph gives {name} {line}: it needs {', '.join(keys)}; `cvd add {name}` mends it"
+            )
+    return {name: Entry(**line) for name, line in lines.items()}, list(networks)
 
 
 def check_graph(params: Params, entries: Mapping[str, Entry]) -> None:
