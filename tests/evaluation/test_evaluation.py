@@ -13,7 +13,7 @@ from sklearn import metrics as metrics_of_scikit_learn
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from cvd.evaluation import measures
+from cvd.evaluation import measures, statistics
 from cvd.evaluation.overfitting import (
     find_best_epoch,
     find_onset,
@@ -200,6 +200,17 @@ def test_everything_is_recomputable_from_the_file(tmp_path: Path) -> None:
     # The text of a logit is the shortest that gives the network's float32.
     texts = [line.split(",")[3] for line in (tmp_path / "v.csv").read_text().splitlines()[1:]]
     assert all(str(np.float32(each)) == each for each in texts)
+
+
+@pytest.mark.parametrize("n_scores", [1, 2, 3, 7, 1000])
+def test_roc_and_average_precision_with_equal_scores_agree_with_scikit_learn(n_scores: int) -> None:
+    rng = np.random.default_rng(n_scores)
+    labels, scores = np.append(rng.integers(0, 2, 98), [0, 1]), rng.integers(0, n_scores, 100) / 8
+    curve = statistics.find_roc(labels, scores)
+    for ours, peers in zip(curve, metrics_of_scikit_learn.roc_curve(labels, scores), strict=True):
+        np.testing.assert_array_equal(ours, peers)
+    peer = metrics_of_scikit_learn.average_precision_score(labels, scores)
+    assert statistics.find_average_precision(labels, scores) == pytest.approx(peer, abs=1e-15)
 
 
 def test_threshold_is_chosen_on_validation_alone() -> None:
