@@ -5,7 +5,6 @@ import argparse
 import numpy as np
 from tqdm import tqdm
 
-from cvd import tracking
 from cvd.data.images.manifest import choose_images, read_manifest
 from cvd.data.images.pixels import load_image
 from cvd.runtime.errors import InputError
@@ -48,8 +47,6 @@ def work(args: argparse.Namespace) -> None:
                 folder, images[i], values, variant=args.variant, path=path, probability=p_dog[i], channels=channels
             )
     print(f"{args.variant}: {len(layers)} layers, {sum(sizes):,} channels, {len(paths)} images")
-    files = sorted(args.out.glob("*.png"))
-    tracking.add_to_run(variant=args.variant, model_path=args.model, files=files, folder="activations")
 
 
 if __name__ == "__main__":

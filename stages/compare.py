@@ -2,7 +2,6 @@
 
 import argparse
 
-from cvd import tracking
 from cvd.evaluation.comparison import compare_variants, summarise_timing
 from cvd.evaluation.measures import evaluate_variant, read_predictions
 from cvd.evaluation.overfitting import read_history, tabulate_curves
@@ -16,8 +15,6 @@ from cvd.vis.charts.curves import draw_curves
 from cvd.vis.charts.forests import draw_differences, draw_overfitting
 from cvd.vis.charts.sizes import draw_sizes
 from cvd.vis.charts.themes import save_figure
-
-LOGGED = ("curves.png", "differences.png", "sizes.png")  # in MLflow, as far as they are there
 
 
 def main() -> None:
@@ -60,10 +57,6 @@ def work(args: argparse.Namespace) -> None:
     write_json(comparison, args.comparison)
     write_json(timings, args.timings)
     print(*comparison["verdict"], *sentences, sep="\n")
-    files = [path for name in LOGGED if (path := args.plots / name).is_file()]
-    for name in names:
-        if (model := args.models / f"{name}.keras").is_file():  # figures can be compared without the models
-            tracking.add_to_run(variant=name, model_path=model, files=files, folder="comparison", only_own=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from cvd import tracking
 from cvd.data.images.manifest import choose_images, read_manifest
 from cvd.data.images.pixels import decode_image, resize_image
 from cvd.runtime.files import write_json
@@ -53,9 +52,6 @@ def work(args: argparse.Namespace) -> None:
         )
         print(f"{variant}: {describe(figures[variant])}", flush=True)
     write_json(figures, args.metrics, indent=1)
-    for variant, methods in figures.items():
-        path, metrics = args.models / f"{variant}.keras", tracking.arrange_explanations(methods)
-        tracking.add_to_run(variant=variant, model_path=path, metrics=metrics, folder="explanations")
 
 
 def describe(figures: "Figures") -> str:

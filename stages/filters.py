@@ -4,7 +4,6 @@ import argparse
 
 from tqdm import tqdm
 
-from cvd import tracking
 from cvd.runtime.files import replace_folder, write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
@@ -56,8 +55,6 @@ def work(args: argparse.Namespace) -> None:
     n_dead = sum(figure["n_dead"] for figure in figures.values())
     n_shown = sum(len(figure["filters"]) for figure in figures.values())
     print(f"{args.variant}: {n_shown} filters of {len(layers)} layers, {n_dead} dead")
-    files = sorted(args.out.iterdir())
-    tracking.add_to_run(variant=args.variant, model_path=args.model, files=files, folder="filters")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import argparse
 import numpy as np
 from tqdm import tqdm
 
-from cvd import tracking
 from cvd.data.images.manifest import choose_images, read_manifest
 from cvd.data.images.pixels import decode_image, resize_image
 from cvd.data.intake.photos import read_own_photos
@@ -54,10 +53,6 @@ def work(args: argparse.Namespace) -> None:
             print(f"{len(photos)} photos, top {settings.top} classes of {backbone.name}")
         else:
             print(f"{backbone.name} from {backbone.weights} has no ImageNet classes: no photos are explained")
-    for variant in variants:
-        files = sorted((args.out / variant).glob("*.png"))
-        path = args.models / f"{variant}.keras"
-        tracking.add_to_run(variant=variant, model_path=path, files=files, folder="gradcam")
 
 
 if __name__ == "__main__":

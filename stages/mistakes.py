@@ -4,7 +4,6 @@ import argparse
 
 import numpy as np
 
-from cvd import tracking
 from cvd.data.images.pixels import decode_image, resize_image
 from cvd.evaluation.measures import read_predictions, select_test
 from cvd.evaluation.mistakes import KINDS, choose_disagreements, choose_telling
@@ -52,9 +51,6 @@ def work(args: argparse.Namespace) -> None:
     disagreements = [[shown[path] for shown in exhibits.values()] for path in divided]
     with replace_folder(args.out) as folder:
         write_galleries(folder, sections, disagreements, heat=METHODS[method].describe("the last convolution"))
-    for name in variants:
-        files = [args.out / f"{name}.png"]
-        tracking.add_to_run(variant=name, model_path=args.models / f"{name}.keras", files=files, folder="mistakes")
     print(f"{len(variants)} variants, {n} images of each kind; they disagree on {len(divided)} shown")
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from cvd import tracking
 from cvd.data.images.manifest import read_manifest
 from cvd.report.page import render_report
 from cvd.report.provenance import describe_code, describe_machine, list_versions
@@ -32,6 +33,7 @@ def work(args: argparse.Namespace) -> None:
     with replace_file(args.report) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"{args.report}: {len(page.encode()) / 1e6:.1f} MB, open it in a browser")
+    tracking.complete_results(params.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ class LockedModel:
 
     md5: str
     params: dict[str, Any] = field(default_factory=dict)
+    is_current: bool = True  # trained on the data that the same dvc.lock names
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,12 @@ def list_experiments(root: Path | None = None) -> list[Experiment]:
 
 
 def find_experiment(variant: str, md5: str) -> Experiment:
-    """The experiment that made a model: this process' own, else by dvc.lock HEAD (the workspace) or the newest."""
-    if os.environ.get("DVC_EXP_NAME"):
-        return Experiment(name_experiment(), "")
-    for experiment in (Experiment(WORKSPACE, "HEAD"), *list_experiments()):
+    """The experiment that made a model: by dvc.lock HEAD (the workspace), this process' own, or the newest."""
+    others = [] if os.environ.get("DVC_EXP_NAME") else list_experiments()
+    for experiment in (Experiment(WORKSPACE, "HEAD"), *others):
         if (model := read_lock(experiment.ref).get(variant)) and model.md5 == md5:
             return experiment
-    return Experiment(WORKSPACE, "")
+    return Experiment(name_experiment(), "")
 
 
 def name_applied() -> str:
@@ -98,12 +98,14 @@ def name_applied() -> str:
 
 def read_lock(ref: str = "") -> dict[str, LockedModel]:
     """The models that a dvc.lock names, by variant: that of the working folder, or of a commit."""
-    models = {}
-    for stage in _read_stages(ref).values():
+    models, stages = {}, _read_stages(ref).values()
+    digests = {path: md5 for stage in stages for path, md5 in list_digests(stage, "outs").items()}
+    for stage in stages:
+        is_current = all(digests.get(path, md5) == md5 for path, md5 in list_digests(stage, "deps").items())
         for path, md5 in list_digests(stage, "outs").items():
             variant = Path(path).stem
             if Path(path).suffix == ".keras" and md5:
-                models[variant] = LockedModel(md5, _read_params(stage, variant))
+                models[variant] = LockedModel(md5, _read_params(stage, variant), is_current)
     return models
 
 

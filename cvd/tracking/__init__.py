@@ -1,7 +1,6 @@
 """MLflow, never in a stage's way: what cannot be sent waits in `.cvd/unsent/` for `cvd sync`, and one line says so."""
 
-from cvd.tracking.records import arrange_explanations
-from cvd.tracking.sync import list_runs, sync_workspace
+from cvd.tracking.sync import complete_results, list_runs, sync_workspace
 from cvd.tracking.training import TrainingRun, add_to_run, track_training
 
-__all__ = ["TrainingRun", "add_to_run", "arrange_explanations", "list_runs", "sync_workspace", "track_training"]
+__all__ = ["TrainingRun", "add_to_run", "complete_results", "list_runs", "sync_workspace", "track_training"]

@@ -25,7 +25,7 @@ RESULTS = {
     "gradcam": ("plots/gradcam/{}/*.png",),
     "mistakes": ("plots/mistakes/{}.png",),
     "explanations": ("metrics/explanations.json",),  # of all variants: only the figures of one go to its run
-    "comparison": ("plots/comparison/curves.png", "plots/comparison/differences.png"),
+    "comparison": ("plots/comparison/curves.png", "plots/comparison/differences.png", "plots/comparison/sizes.png"),
 }
 
 

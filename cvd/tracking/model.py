@@ -33,7 +33,7 @@ def describe_interface(shape: tuple[int, ...]) -> dict[str, str]:
 
 
 def log_model(store: Store, run_id: str, model_path: Path) -> None:
-    """Log a `.keras` file, byte by byte, as runs:/RUN_ID/model, with grey pixels as an example of its input.
+    """Log a `.keras` file, byte by byte, as runs:/RUN_ID/VARIANT, with grey pixels as an example of its input.
 
     The file maps pixels or features to (n, 1) logits. It is copied, not loaded, in a fraction of a second.
     """
@@ -48,7 +48,7 @@ def log_model(store: Store, run_id: str, model_path: Path) -> None:
     notes = describe_interface(example.shape[1:])
     tags = {"variant": model_path.stem, MODEL_HASH: hash_file(model_path)} | notes
     logged = store.client.create_logged_model(
-        store.experiment_id, name="model", source_run_id=run_id, model_type="keras", tags=tags
+        store.experiment_id, name=model_path.stem, source_run_id=run_id, model_type="keras", tags=tags
     )
     identity = {"run_id": run_id, "model_id": logged.model_id, "model_uuid": logged.model_id}
     with tempfile.TemporaryDirectory() as folder:

@@ -40,7 +40,6 @@ class RunRecord:
     model: Path | None = None  # the `.keras` file
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # final figures, by the stage's folder
     files: dict[str, list[Path]] = field(default_factory=dict)  # by their folder in the run's artifacts
-    only_own: bool = False  # skip it when the model has no run in this experiment
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from cvd.tracking import folders
 from cvd.tracking.model import log_model
 from cvd.tracking.records import FIGURES, FILES, MODEL_HASH, RunRecord, arrange_files, complete_epoch, is_dead, now_ms
 from cvd.tracking.store import Store, lock_store
-from cvd.tracking.view import choose_colour
+from cvd.tracking.view import COLOUR, choose_colour
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -65,7 +65,8 @@ def _describe_run(record: RunRecord) -> str:
 def start_run(store: Store, record: RunRecord) -> str:
     """Make the record's run, with its tags, parameters and data set; return its id and keep it in the record."""
     tags = record.tags | {"variant": record.variant, "kind": record.kind, GROUPS: _format_groups([record.experiment])}
-    tags |= {"mlflow.note.content": _describe_run(record)} | choose_colour(record.variant, record.experiment)
+    taken = [other.data.tags.get(COLOUR, "") for other in find_runs(store, {"variant": record.variant})]
+    tags |= {"mlflow.note.content": _describe_run(record)} | choose_colour(record.variant, taken)
     run = store.client.create_run(store.experiment_id, start_time=record.start_ms, tags=tags, run_name=record.name)
     record.run_id = run.info.run_id
     _log_inputs(store, record)
@@ -164,13 +165,22 @@ def _find_home(store: Store, record: RunRecord) -> None:
     home = next((run for run in runs if run.data.tags.get("dvc.exp_name") == record.experiment), None)
     if home is not None:
         record.run_id = home.info.run_id
-    elif source is not None and (record.only_own or record.digest_results().items() <= source.data.tags.items()):
+    elif source is not None and record.digest_results().items() <= source.data.tags.items():
         join_group(store, source, record.experiment)
-    elif not record.only_own:
-        if source is not None:  # its parameters too, so that tables compare
-            record.tags["source_run_id"] = source.info.run_id
-            record.params = dict(source.data.params)
+    else:
+        if source is not None:
+            _copy_source(record, source)
         end_run(store, start_run(store, record), "FINISHED")
+
+
+def _copy_source(record: RunRecord, source: "Run") -> None:
+    """Give a record what its run shares with the training's, so that tables compare: parameters and final figures."""
+    record.tags["source_run_id"] = source.info.run_id
+    record.params = dict(source.data.params)
+    if FIGURES.format("evaluation") in source.data.tags:
+        final = {name: value for name, value in source.data.metrics.items() if "/" in name}
+        figures = {name: value for name, value in final.items() if not name.startswith("explanations/")}
+        record.metrics = {"evaluation": figures} | record.metrics
 
 
 def fill_run(store: Store, record: RunRecord) -> list[str]:

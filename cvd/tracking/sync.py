@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvd.runtime.experiments import list_experiments, list_stale, name_applied, read_lock
+from cvd.runtime.experiments import WORKSPACE, list_experiments, list_stale, name_applied, name_experiment, read_lock
 from cvd.runtime.files import hash_file
 from cvd.runtime.locks import hold_lock
 from cvd.runtime.project import state_folder
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SHARED = "comparison"  # made of all variants: another one's training changes it
+RESULTS_S = 30.0  # what a server may cost the report, which sends what ten stages made
 HEADINGS = ("run", "what", "test", "gap", "status", "run id")
 
 
@@ -38,9 +39,40 @@ def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
         return GATE.attempt(lambda store: list(_sync(store, params)), patient=True)
 
 
+def complete_results(params: Mapping[str, Any]) -> None:
+    """Bring into MLflow what the stages made of each model that is here: what the report's stage does at the end.
+
+    Training and evaluation have told MLflow themselves. The exports do not, since mlflow's import would cost each of
+    them more than its drawing. In an experiment, the runs whose models it left untouched join its group.
+    """
+    GATE.budget_s = RESULTS_S
+    GATE.attempt(lambda store: _complete_results(store, params))
+
+
+def _complete_results(store: Store, params: Mapping[str, Any]) -> bool:
+    experiment, locked = name_experiment(), read_lock()
+    list(_send_kept(store))
+    for model_path in sorted(Path("models").glob("*.keras")):
+        variant = model_path.stem
+        if variant not in locked or not locked[variant].is_current:
+            continue  # the graph has lost it, or it was trained on other data
+        list(_sync_variant(store, model_path, params))
+        runs = find_runs(store, {"variant": variant, MODEL_HASH: hash_file(model_path)})
+        if experiment not in {name for run in runs for name in run.data.tags.get(GROUPS, "").split()}:
+            join_group(store, runs[0], experiment)
+    return True
+
+
 def _sync(store: Store, params: Mapping[str, Any]) -> Iterator[str]:
     for name in mark_dead_runs(store):
         yield f"{name}: its process is gone, marked KILLED"
+    yield from _send_kept(store)
+    for model_path in sorted(Path("models").glob("*.keras")):
+        yield from _sync_variant(store, model_path, params)
+    yield from _sync_groups(store)
+
+
+def _send_kept(store: Store) -> Iterator[str]:
     for folder, record in folders.list_kept():
         if record is None:
             yield f"{folder} cannot be read and is not sent: it is damaged, or another version's; delete it by hand"
@@ -48,9 +80,6 @@ def _sync(store: Store, params: Mapping[str, Any]) -> Iterator[str]:
         complete_run(store, record)
         shutil.rmtree(folder)
         yield f"{record.name}: sent what was kept of {record.title}"
-    for model_path in sorted(Path("models").glob("*.keras")):
-        yield from _sync_variant(store, model_path, params)
-    yield from _sync_groups(store)
 
 
 def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any]) -> Iterator[str]:
@@ -71,14 +100,16 @@ def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any]) -> 
         yield from (f"{run.info.run_name}: {what}" for what in fill_run(store, record))
         if MODEL_MD5 not in run.data.tags:
             store.client.set_tag(run.info.run_id, MODEL_MD5, hash_file(model_path, "md5"))
-    yield from _sync_results(store, run, runs)
+    applied = name_experiment()
+    yield from _sync_results(store, run, runs, name_applied() if applied == WORKSPACE else applied)
 
 
-def _sync_results(store: Store, run: "Run", runs: "list[Run]") -> Iterator[str]:
+def _sync_results(store: Store, run: "Run", runs: "list[Run]", applied: str) -> Iterator[str]:
     """Send figures and files that no run of the model has; those that differ go to a run of their experiment."""
-    tags, applied = run.data.tags, name_applied()
+    tags = run.data.tags
     for folder, files, metrics in folders.read_results(tags["variant"], list_stale(tags["variant"])):
-        if folder == SHARED and (tags.get("restored") != "true" or FILES.format(SHARED) in tags):
+        is_new = tags.get("restored") == "true" and FILES.format(SHARED) not in tags
+        if folder == SHARED and tags.get("dvc.exp_name") != applied and not is_new:
             continue  # not this run's: its own experiment's comparison may be another
         record = RunRecord(tags["variant"], tags.get("dvc.exp_name", applied), "evaluation", now_ms())
         record.files, record.metrics = {folder: files} if files else {}, {folder: metrics} if metrics else {}
@@ -103,7 +134,8 @@ def _sync_groups(store: Store) -> Iterator[str]:
         for variant, model in read_lock(experiment.ref).items():
             run = by_model.get((variant, model.md5))  # the newest of a model
             groups = run.data.tags.get(GROUPS, "").split() if run else []
-            if run is not None and (variant, experiment.name) not in trained and experiment.name not in groups:
+            is_new = (variant, experiment.name) not in trained and experiment.name not in groups
+            if run is not None and model.is_current and is_new:
                 join_group(store, run, experiment.name)
                 joining.append(str(run.info.run_name))
         if joining:
@@ -149,6 +181,8 @@ def _choose(runs: "Sequence[Run]", experiment: str) -> "list[Run]":
     variants = {run.data.tags.get("variant") for run in members}
     ref = next((other.ref for other in list_experiments() if other.name == experiment), None)
     for variant, model in (read_lock(ref) if ref else {}).items():
+        if not model.is_current:  # of other data than the experiment's
+            continue
         alike = {"variant": variant, MODEL_MD5: model.md5}.items()
         members += [run for run in runs if alike <= run.data.tags.items()][:1] if variant not in variants else []
     return members

@@ -34,15 +34,13 @@ def add_to_run(
     metrics: Mapping[str, Any] | None = None,
     files: Sequence[str | Path] = (),
     folder: str = "",
-    only_own: bool = False,
 ) -> None:
     """Add figures and files to the newest run that trained this very model, as `complete_run` says.
 
     Final `metrics` are nested or flat: `{"test": {"accuracy": 0.7}}` becomes `test/accuracy`. `files` go to `folder` of
     the run's artifacts, usually the stage's name; their names there are relative to their common parent.
-    `only_own` skips a model without a run in this experiment: for what changes with other variants.
     """
-    record = RunRecord(variant, name_experiment(), "evaluation", now_ms(), only_own=only_own)
+    record = RunRecord(variant, name_experiment(), "evaluation", now_ms())
     record.tags = describe_origin() | {"dvc.stage": os.environ.get("DVC_STAGE", "evaluate")}
     record.tags[MODEL_HASH] = hash_file(model_path)
     if figures := records.name_metrics(metrics or {}):

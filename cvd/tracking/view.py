@@ -5,9 +5,9 @@ import colorsys
 import json
 import re
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
-from cvd.runtime.experiments import WORKSPACE
 from cvd.runtime.vocabulary import HUES, SHADES
 
 DESCRIPTION = """\
@@ -55,7 +55,7 @@ LINES = {  # how the UI draws curves
 }
 COLOUR = "mlflow.runColor"  # a run's tag; the UI's own choice gives two variants the same colour now and then
 COLOURS = {name: SHADES[HUES[name]] for name in ("baseline", "augmented", "tfrecord", "transfer")}
-N_SHADES = 8
+LIGHTNESSES = (0.2, 0.35, 0.5, 0.65, 0.8)  # of shades, the nearest to a variant's own left out
 
 
 def describe_experiment() -> dict[str, str]:
@@ -64,15 +64,19 @@ def describe_experiment() -> dict[str, str]:
     return {"mlflow.note.content": DESCRIPTION, "mlflow.experimentKind": kind, TAG: describe_view()}
 
 
-def choose_colour(variant: str, experiment: str) -> dict[str, str]:
-    """The tag with a run's colour: as in the figures, shaded by experiment; the UI's own but for the four variants."""
-    base = COLOURS.get(variant)
-    if base is None or experiment == WORKSPACE:
-        return {COLOUR: base} if base else {}
-    hue, _, saturation = colorsys.rgb_to_hls(*(int(base[place : place + 2], 16) / 255 for place in (1, 3, 5)))
-    lightness = 0.2 + 0.55 * (zlib.crc32(experiment.encode()) % N_SHADES) / (N_SHADES - 1)
-    shade = colorsys.hls_to_rgb(hue, lightness, saturation)
-    return {COLOUR: "#" + "".join(f"{round(255 * channel):02x}" for channel in shade)}
+def choose_colour(variant: str, taken: Sequence[str]) -> dict[str, str]:
+    """The tag with a run's colour: as in the figures, or a shade of it that none of the variant's newest runs has.
+
+    `taken` are the colours of the variant's runs, newest first. Other variants get the UI's own colours.
+    """
+    if (base := COLOURS.get(variant)) is None:
+        return {}
+    hue, own, saturation = colorsys.rgb_to_hls(*(int(base[place : place + 2], 16) / 255 for place in (1, 3, 5)))
+    far = sorted(LIGHTNESSES, key=lambda lightness: -abs(lightness - own))[:-1]  # the nearest looks like the colour
+    shades = [colorsys.hls_to_rgb(hue, lightness, saturation) for lightness in far]
+    colours = [base, *("#" + "".join(f"{round(255 * channel):02x}" for channel in shade) for shade in shades)]
+    free = [colour for colour in colours if colour not in taken]
+    return {COLOUR: free[0] if free else max(colours, key=list(taken).index)}
 
 
 def name_view(experiment: str) -> tuple[str, str]:

@@ -266,19 +266,6 @@ def test_stage_refuses_damaged_figures_in_one_line() -> None:
         path.write_text(text)
 
 
-def test_figures_go_to_own_runs_of_the_models_that_are_here(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody answers: what is told is kept
-    write_results(make_results({"baseline": 0.5, "augmented": 1.0})[0])
-    Path("models/baseline.keras").touch()
-    done = run_compare()
-    assert done.returncode == 0, done.stderr
-    (folder,) = (project / ".cvd/unsent").iterdir()
-    fields = json.loads((folder / "fields.json").read_text())
-    assert (fields["variant"], fields["only_own"]) == ("baseline", True)
-    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
-    assert files == {"files/comparison/curves.png", "files/comparison/differences.png"}
-
-
 @pytest.mark.usefixtures("project")
 def test_stage_without_predictions_says_what_to_run() -> None:
     done = run_compare()

@@ -47,29 +47,3 @@ def test_evaluation_in_another_experiment_points_to_its_source(
     assert own.data.metrics["test/accuracy"] == 0.9
     assert own.data.params == opened.client.get_run(source).data.params
     assert own.info.status == "FINISHED"
-
-
-def test_what_follows_from_all_variants_goes_only_to_own_runs(
-    place: Path, opened: store.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    model = save_model(place / "models/baseline.keras", seed=8)
-    trained = train(model=model)
-    picture = tmp_path / "curves.png"
-
-    def compare(text: str) -> None:
-        picture.write_text(text)
-        records.describe_origin.cache_clear()
-        tracking.add_to_run(variant="baseline", model_path=model, files=[picture], folder="comparison", only_own=True)
-
-    def read() -> str:
-        return (place / f"mlartifacts/{trained}/artifacts/comparison/curves.png").read_text()
-
-    compare("first")
-    assert read() == "first"
-    monkeypatch.setenv("DVC_EXP_NAME", "shy-hare")
-    compare("of another experiment")
-    assert not runs.find_runs(opened, {"dvc.exp_name": "shy-hare"})
-    assert read() == "first"
-    monkeypatch.delenv("DVC_EXP_NAME")
-    compare("second")
-    assert read() == "second"

@@ -119,7 +119,7 @@ def test_slow_calls_end_with_the_budget(
     gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr(gates, "BUDGET_S", 0.5)
+    monkeypatch.setattr(gate, "budget_s", 0.5)
     gate._store = SimpleNamespace()  # type: ignore[assignment]
     over = threading.Event()
     begin = time.perf_counter()
@@ -194,7 +194,7 @@ def test_server_that_refuses_costs_little(
 def test_slow_server_is_left_after_its_budget(
     opened: store.Store, gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
-    monkeypatch.setattr(gates, "BUDGET_S", 1.0)
+    monkeypatch.setattr(gate, "budget_s", 1.0)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
         server.status, server.pause_s = 200, 0.7  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()

@@ -105,15 +105,14 @@ def test_group_has_the_variants_that_an_experiment_left_untouched(
     records.describe_origin.cache_clear()
     own = train("augmented", model=augmented)
     tracking.add_to_run(variant="augmented", model_path=augmented, metrics={"test": {"accuracy": 0.625}})
-    for variant, model in (("baseline", baseline), ("augmented", augmented)):  # as the stage `compare` does
-        tracking.add_to_run(variant=variant, model_path=model, files=[model], folder="comparison", only_own=True)
+    write_lock(project, "baseline", "augmented")
+    tracking.complete_results(PARAMS)  # as the stage `report` does
     monkeypatch.delenv("DVC_EXP_NAME")
     group = 'tags.groups LIKE "% icy-ibis %"'
     found = opened.client.search_runs([opened.experiment_id], group)
     assert {run.info.run_id for run in found} == {own, untouched}
     assert not opened.client.search_runs([opened.experiment_id], 'tags.groups LIKE "% icy %"')
 
-    write_lock(project, "baseline", "augmented")
     add_experiment("icy-ibis")
     add_experiment("odd-orca")  # DVC restored the same from its cache: no code ran
     listing = tracking.list_runs("odd-orca")

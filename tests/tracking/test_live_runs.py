@@ -38,7 +38,6 @@ def test_run_is_complete_and_linked(place: Path, opened: store.Store, monkeypatc
         "precision": "float32",
         "processor": "abacus",
         "model.sha256": hash_file(model),
-        **view.choose_colour("augmented", "tiny-mice"),
     }
     assert {name: run.data.tags.get(name) for name in expected} == expected
     assert "`dvc exp apply tiny-mice`" in run.data.tags["mlflow.note.content"]
@@ -103,14 +102,17 @@ def test_run_of_a_dead_process_is_marked_at_the_next_start(opened: store.Store) 
     runs.end_run(opened, alive, "FINISHED")
 
 
-def test_runs_have_their_variants_colours_and_experiments_shades() -> None:
+def test_runs_have_their_variants_colours_and_new_ones_another_shade() -> None:
     assert choose_colours(view.COLOURS) == view.COLOURS
     for variant, colour in view.COLOURS.items():
-        assert view.choose_colour(variant, "workspace") == {"mlflow.runColor": colour}
-    shades = {view.choose_colour("augmented", name)["mlflow.runColor"] for name in ("odd-owl", "shy-hare", "tiny-mice")}
-    assert len(shades) == 3
-    assert all(re.fullmatch("#[0-9a-f]{6}", shade) for shade in shades)
-    assert view.choose_colour("residual", "odd-owl") == {}
+        taken: list[str] = []  # newest first
+        for _ in range(5):
+            taken.insert(0, view.choose_colour(variant, taken)["mlflow.runColor"])
+        assert taken[-1] == colour
+        assert len(set(taken)) == 5
+        assert all(re.fullmatch("#[0-9a-f]{6}", shade) for shade in taken)
+        assert view.choose_colour(variant, taken) == {"mlflow.runColor": colour}, "the one used longest ago"
+    assert view.choose_colour("residual", ["#123456"]) == {}
 
 
 def test_import_loads_no_mlflow() -> None:

@@ -23,7 +23,7 @@ def test_logged_model_is_the_file_and_loads(place: Path, opened: store.Store) ->
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
     expected = keras.models.load_model(model).predict(pixels, verbose=0)
     mlflow.set_tracking_uri(store_uri())
-    uri = f"runs:/{run_id}/model"
+    uri = f"runs:/{run_id}/baseline"
     assert np.array_equal(mlflow.keras.load_model(uri).predict(pixels, verbose=0), expected)
     loaded = mlflow.pyfunc.load_model(uri)
     assert np.array_equal(loaded.predict(pixels), expected)

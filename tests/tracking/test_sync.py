@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tracking_samples import EPOCH, EXPLANATIONS, PARAMS, write_workspace
+from tracking_samples import EPOCH, PARAMS, write_workspace
 
 from cvd import tracking
 from cvd.runtime.errors import InputError
+from cvd.runtime.experiments import read_lock
 from cvd.runtime.files import hash_file
-from cvd.tracking import runs, store
+from cvd.tracking import records, runs, store
 
 
 @pytest.fixture
@@ -19,6 +20,16 @@ def workspace(opened: store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(opened.root))
     return tmp_path
+
+
+def write_lock(folder: Path, variant: str, *, manifest: str = "drawn") -> None:
+    """A dvc.lock whose model was trained on the drawn images."""
+    model = {"path": f"models/{variant}.keras", "md5": hash_file(folder / f"models/{variant}.keras", "md5")}
+    stages = {
+        "split": {"outs": [{"path": "data/manifest.csv", "md5": manifest}]},
+        f"train@{variant}": {"deps": [{"path": "data/manifest.csv", "md5": "drawn"}], "outs": [model]},
+    }
+    (folder / "dvc.lock").write_text(json.dumps({"stages": stages}))
 
 
 def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(opened: store.Store, workspace: Path) -> None:
@@ -54,7 +65,7 @@ def test_sync_brings_in_what_dvc_restored_and_twice_is_as_once(opened: store.Sto
     assert tracking.sync_workspace(PARAMS) == []
     assert len(runs.find_runs(opened, {"model.sha256": hash_file(model)})) == 1
     (workspace / "plots/comparison/curves.png").write_text("another variant was trained since")
-    assert tracking.sync_workspace(PARAMS) == []
+    assert tracking.sync_workspace(PARAMS) == ["workspace/augmented: 1 files of comparison"]
 
 
 def test_sync_has_nothing_to_do_after_the_stages(opened: store.Store, workspace: Path) -> None:
@@ -69,11 +80,50 @@ def test_sync_has_nothing_to_do_after_the_stages(opened: store.Store, workspace:
     metrics = json.loads(Path("metrics/baseline.json").read_text())
     files = [Path("metrics/baseline.json"), Path("predictions/baseline.csv")]
     tracking.add_to_run(variant="baseline", model_path=model, metrics=metrics, files=files, folder="evaluation")
-    for folder, file in (("filters", "plots/filters/baseline/conv1.png"), ("gradcam", "plots/gradcam/baseline/a.png")):
-        tracking.add_to_run(variant="baseline", model_path=model, files=[Path(file)], folder=folder)
-    figures = tracking.arrange_explanations(EXPLANATIONS)
-    tracking.add_to_run(variant="baseline", model_path=model, metrics=figures, folder="explanations")
+    write_lock(workspace, "baseline")
+    tracking.complete_results(PARAMS)  # as the report's stage does, for the exports
     assert tracking.sync_workspace(PARAMS) == []
+    (done,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
+    assert done.data.metrics["explanations/hirescam/conv4/animal_pointing"] == 0.8
+    folders = {entry.path for entry in opened.client.list_artifacts(done.info.run_id)}
+    assert folders == {"training", "evaluation", "filters", "gradcam", "comparison"}
+
+
+def test_an_experiment_that_changes_pictures_of_another_s_model_has_no_blank_run(
+    opened: store.Store, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_workspace(workspace, "baseline", seed=6)
+    tracking.sync_workspace(PARAMS)
+    write_lock(workspace, "baseline")
+    monkeypatch.setenv("DVC_EXP_NAME", "old-oak")
+    records.describe_origin.cache_clear()
+    tracking.complete_results(PARAMS)
+    (source,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
+    assert source.data.tags["groups"].split() == ["old-oak", "workspace"], "nothing differs: the run joins the group"
+
+    monkeypatch.setenv("DVC_EXP_NAME", "new-oak")
+    records.describe_origin.cache_clear()
+    Path("plots/filters/baseline/conv1.png").write_text("more steps")
+    tracking.complete_results(PARAMS)
+    (own,) = runs.find_runs(opened, {"dvc.exp_name": "new-oak"})
+    assert own.data.tags["kind"] == "evaluation"
+    assert own.data.metrics["test/accuracy"] == 0.75
+    assert own.data.params == source.data.params
+    assert [entry.path for entry in opened.client.list_artifacts(own.info.run_id)] == ["filters"]
+    assert opened.client.get_run(source.info.run_id).data.tags["groups"].split() == ["old-oak", "workspace"]
+
+
+def test_a_model_of_other_data_than_the_lock_names_is_left_out(
+    opened: store.Store, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_workspace(workspace, "baseline", seed=13)
+    tracking.sync_workspace(PARAMS)
+    write_lock(workspace, "baseline", manifest="photos")
+    assert not read_lock()["baseline"].is_current
+    monkeypatch.setenv("DVC_EXP_NAME", "photo-ox")
+    tracking.complete_results(PARAMS)
+    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
+    assert run.data.tags["groups"].split() == ["workspace"]
 
 
 def test_sync_brings_explanations_to_a_run_that_has_all_else(opened: store.Store, workspace: Path) -> None:
