@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cvd import tracking
 from cvd.data.images.manifest import read_manifest
+from cvd.report.illustrations import start_charts
 from cvd.report.page import render_report
 from cvd.report.provenance import describe_code, describe_machine, list_versions
 from cvd.report.results import read_results
@@ -22,8 +23,12 @@ def main() -> None:
 def work(args: argparse.Namespace) -> None:
     params = load_params()
     code = describe_code(ask_git("rev-parse", "HEAD"), ask_git("show", "-s", "--format=%cs", "HEAD"), ask_changes())
+    results = read_results(args.metrics, args.plots, args.quarantine)
+    charts = start_charts(results)
+    tracking.complete_results(params.model_dump(mode="json"))  # while they are drawn
     page = render_report(
-        read_results(args.metrics, args.plots, args.quarantine),
+        results,
+        charts=charts,
         manifest=read_manifest(args.manifest),
         plots=args.plots,
         provenance={"code": code, "versions": list_versions(), "machine": describe_machine()},
@@ -33,7 +38,6 @@ def work(args: argparse.Namespace) -> None:
     with replace_file(args.report) as partial:
         partial.write_text(page, encoding="utf-8")
     print(f"{args.report}: {len(page.encode()) / 1e6:.1f} MB, open it in a browser")
-    tracking.complete_results(params.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

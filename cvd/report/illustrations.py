@@ -1,6 +1,8 @@
 """The charts of the report, and what they show in words."""
 
 from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -9,41 +11,53 @@ from cvd.evaluation.sizes import describe_sizes
 from cvd.evaluation.verdict import describe_overfitting
 from cvd.report.pictures import encode_figure
 from cvd.report.results import Results
+from cvd.runtime.threads import count_cores
 from cvd.vis.charts.curves import draw_curves
 from cvd.vis.charts.diagnostics import draw_confusion, draw_reliability, draw_roc
 from cvd.vis.charts.forests import draw_differences, draw_overfitting
 from cvd.vis.charts.sizes import draw_sizes
-from cvd.vis.charts.themes import DARK, LIGHT
+from cvd.vis.charts.themes import DARK, LIGHT, share_layout
+
+MOST_AT_ONCE = 4  # processes, of some 100 MB each
+
+Sources = list[dict[str, Any]]
+"""A chart as a page offers it: `media` queries and a `picture` each, in the order in which a browser tries them."""
 
 
-def draw_charts(results: Results) -> dict[str, list[dict[str, Any]]]:
-    """Draw each chart for narrow and wide screens, dark and light, in the order in which a browser tries them."""
+def start_charts(results: Results) -> dict[str, Future[Sources]]:
+    """Start drawing each chart for narrow and wide screens, dark and light, in processes beside this one."""
     test = {name: figures["test"] for name, figures in results.metrics.items()}
     aucs = {name: figures["auc"] for name, figures in test.items()}
     eces = {name: figures["ece"] for name, figures in test.items()}
     counts = {name: figures["confusion"] for name, figures in test.items()}
     pairs = results.comparison["pairs"]
     makers: dict[str, Callable[..., Figure]] = {
-        "curves": lambda **how: draw_curves(results.curves, **how),
-        "overfitting": lambda **how: draw_overfitting(results.comparison["overfitting"], **how),
-        "reliability": lambda **how: draw_reliability(results.reliability, eces=eces, **how),
-        "confusion": lambda **how: draw_confusion(counts, **how),
-        "roc": lambda theme, tall: draw_roc(results.roc, aucs=aucs, theme=theme),
+        "curves": partial(draw_curves, results.curves),
+        "overfitting": partial(draw_overfitting, results.comparison["overfitting"]),
+        "reliability": partial(draw_reliability, results.reliability, eces=eces),
+        "confusion": partial(draw_confusion, counts),
+        "roc": partial(draw_roc, results.roc, aucs=aucs),
     }
     if pairs:
-        makers["differences"] = lambda **how: draw_differences(pairs, **how)
-    if (sizes := results.sizes) is not None:
-        makers["sizes"] = lambda **how: draw_sizes(sizes, **how)
-    return {name: _draw_sources(make, tall_too=name != "roc") for name, make in makers.items()}
+        makers["differences"] = partial(draw_differences, pairs)
+    if results.sizes is not None:
+        makers["sizes"] = partial(draw_sizes, results.sizes)
+    pool = ProcessPoolExecutor(min(count_cores(), MOST_AT_ONCE))
+    charts = {name: pool.submit(_draw_sources, make, tall_too=name != "roc") for name, make in makers.items()}
+    pool.shutdown(wait=False)
+    return charts
 
 
-def _draw_sources(make: Callable[..., Figure], *, tall_too: bool) -> list[dict[str, Any]]:
+def _draw_sources(make: Callable[..., Figure], *, tall_too: bool) -> Sources:
     sources = []
-    for tall in (True, False) if tall_too else (False,):
-        for theme in (DARK, LIGHT):
-            queries = ("(max-width: 640px)" if tall else "", "(prefers-color-scheme: dark)" if theme is DARK else "")
-            media = " and ".join(filter(None, queries))
-            sources.append({"media": media, "picture": encode_figure(make(theme=theme, tall=tall))})
+    for form in ({"tall": True}, {"tall": False}) if tall_too else ({},):
+        dark, light = make(theme=DARK, **form), make(theme=LIGHT, **form)
+        pictures = {"(prefers-color-scheme: dark)": encode_figure(dark)}
+        share_layout(light, dark)
+        pictures[""] = encode_figure(light)
+        for scheme, picture in pictures.items():
+            queries = ("(max-width: 640px)" if form.get("tall") else "", scheme)
+            sources.append({"media": " and ".join(filter(None, queries)), "picture": picture})
     return sources
 
 

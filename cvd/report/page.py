@@ -1,7 +1,8 @@
 """plots/report.html: one page that stands by itself, from the files of the other stages. No TensorFlow, no network."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cvd.evaluation.verdict import (
     list_distinct_pairs,
 )
 from cvd.report.exports import collect_exports, collect_sheets
-from cvd.report.illustrations import describe_charts, draw_charts
+from cvd.report.illustrations import Sources, describe_charts
 from cvd.report.results import Results
 from cvd.runtime.vocabulary import SPLITS
 from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
@@ -72,6 +73,7 @@ def mark_variants(text: str, variants: Sequence[str]) -> Markup:
 def render_report(
     results: Results,
     *,
+    charts: Mapping[str, Future[Sources]],
     manifest: pd.DataFrame,
     plots: Path,
     provenance: dict[str, dict[str, str]],
@@ -80,14 +82,18 @@ def render_report(
 ) -> str:
     """Render the whole page as HTML that needs no other file; exports that `plots` lacks are left out.
 
-    `provenance` has `code`, `versions`, `machine`. The text names values of `params`, and quotes `params_text`.
+    `charts` are as of `start_charts`, `provenance` has `code`, `versions`, `machine`. The text names values of
+    `params`, and quotes `params_text`.
     """
+    with ThreadPoolExecutor() as pool:  # Pillow keeps no other thread from running
+        exports = pool.submit(collect_exports, plots, results.variants)
+        sheets = pool.submit(collect_sheets, plots / "data")
     return _open_template(results.variants).render(
         **_list_results(results),
-        charts=draw_charts(results),
+        charts={name: chart.result() for name, chart in charts.items()},
         **describe_charts(results),
-        exports=collect_exports(plots, results.variants),
-        sheets=collect_sheets(plots / "data"),
+        exports=exports.result(),
+        sheets=sheets.result(),
         counts=count_images(manifest),
         params=params,
         params_text=params_text,

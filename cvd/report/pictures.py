@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cvd.vis.charts.themes import save_figure
+from cvd.vis.charts.themes import render_figure
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 # Tried in turn until a picture is small enough: longest side in pixels, and WebP's quality.
@@ -33,13 +33,9 @@ def _make_uri(data: bytes, kind: str) -> str:
 
 def encode_figure(figure: Figure, *, dpi: int = 144) -> Picture:
     """Encode a chart as a PNG of 256 colours, a third of the size of a full one and as crisp."""
-    buffer = io.BytesIO()
-    save_figure(figure, buffer, dpi=dpi)
-    buffer.seek(0)
-    with Image.open(buffer) as image:
-        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small = Image.fromarray(render_figure(figure, dpi=dpi)).quantize(256, dither=Image.Dither.NONE)
     packed = io.BytesIO()
-    small.save(packed, "PNG", optimize=True)
+    small.save(packed, "PNG")
     return Picture(_make_uri(packed.getvalue(), "png"), small.width, small.height)
 
 
@@ -52,7 +48,7 @@ def encode_picture(path: str | Path, *, most_bytes: int, name: str = "", variant
         small = full.copy()
         small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
         buffer = io.BytesIO()
-        small.save(buffer, "WEBP", quality=quality, method=4)
+        small.save(buffer, "WEBP", quality=quality, method=2)
         if 4 * buffer.tell() // 3 + 40 <= most_bytes:
             break
     return Picture(_make_uri(buffer.getvalue(), "webp"), small.width, small.height, name, variant)

@@ -1,6 +1,7 @@
 """What every stage does around its work: read its options, hold one lock, end in one line."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -53,6 +54,7 @@ def run_stage(work: Callable[[], None], name: str, *, holds_lock: bool = True) -
     """
     lock = lock_stage(os.environ.get("DVC_STAGE", name)) if holds_lock else nullcontext()
     after_stop = "nothing half-written is left" if holds_lock else "the other processes end as well"
+    gc.freeze()  # what imports made stays: the collector need not look at it
     try:
         with _unwind_when_terminated(), lock:
             work()

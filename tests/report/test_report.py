@@ -19,8 +19,8 @@ from cvd.evaluation import measures
 from cvd.evaluation.comparison import compare_variants, summarise_timing
 from cvd.evaluation.sizes import COLUMNS
 from cvd.evaluation.tables import tabulate_charts, write_table
+from cvd.report import illustrations, pictures, results
 from cvd.report import page as report_page
-from cvd.report import pictures, results
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import render_json
 
@@ -103,8 +103,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(workspace: Path) -> str:
     text = PARAMS.read_text(encoding="utf-8")
+    found = results.read_results(workspace / "metrics", workspace / "plots", workspace / "quarantine.csv")
     return report_page.render_report(
-        results.read_results(workspace / "metrics", workspace / "plots", workspace / "quarantine.csv"),
+        found,
+        charts=illustrations.start_charts(found),
         manifest=pd.read_csv(workspace / "manifest.csv"),
         plots=workspace / "plots",
         provenance=PROVENANCE,
@@ -249,8 +251,10 @@ def test_page_does_without_what_is_absent(workspace: Path, tmp_path: Path) -> No
     shutil.copytree(workspace / "plots/comparison", tmp_path / "plots/comparison")
     (tmp_path / "plots/comparison/sizes.csv").unlink()
     text = PARAMS.read_text(encoding="utf-8")
+    found = results.read_results(tmp_path / "metrics", tmp_path / "plots", tmp_path / "quarantine.csv")
     page = report_page.render_report(
-        results.read_results(tmp_path / "metrics", tmp_path / "plots", tmp_path / "quarantine.csv"),
+        found,
+        charts=illustrations.start_charts(found),
         manifest=pd.read_csv(workspace / "manifest.csv"),
         plots=tmp_path / "plots",
         provenance=PROVENANCE,

@@ -113,6 +113,21 @@ def measure_contrast(colour: ColorType, other: ColorType) -> float:
     return float((bright + 0.05) / (dark + 0.05))
 
 
+def share_layout(figure: Figure, laid_out: Figure) -> None:
+    """Give a figure the places of the axes of the same figure in another theme, rendered already: half of the time."""
+    for axes, others in zip(figure.axes, laid_out.axes, strict=True):
+        axes.set_position(others.get_position(original=True))
+    figure.set_layout_engine("none")
+
+
+def render_figure(figure: Figure, *, dpi: int) -> np.ndarray:
+    """Render a figure as pixels, (h, w, 3), uint8."""
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(dpi)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
 def save_figure(figure: Figure, path: str | Path | BinaryIO, *, dpi: int = 150) -> None:
     """Write a PNG; the same figure gives the same bytes."""
     figure.savefig(path, dpi=dpi, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})
