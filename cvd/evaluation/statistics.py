@@ -57,7 +57,7 @@ def find_mcnemar_p(n_only_first: int, n_only_second: int) -> float:
     # If neither is better, each of these images is a fair coin: Binomial(n, 1/2).
     # Twice the weight of the shorter tail, in whole numbers, which Python divides without rounding errors.
     n, fewer = n_only_first + n_only_second, min(n_only_first, n_only_second)
-    return min(1.0, 2 * sum(comb(n, k) for k in range(fewer + 1)) / 2**n)
+    return float(min(1.0, 2 * sum(comb(n, k) for k in range(fewer + 1)) / 2**n))
 
 
 def adjust_holm(p_values: ArrayLike) -> Array:

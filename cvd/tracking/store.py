@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cvd.runtime.files import replace_file
 from cvd.runtime.locks import hold_lock
 from cvd.runtime.project import SQLITE, default_uri, experiment_name, find_root, is_local, state_folder, store_uri
-from cvd.tracking.view import describe_experiment
+from cvd.tracking.view import TAG, describe_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,7 +102,8 @@ def _open_experiment(uri: str, root: Path) -> Store:
             if experiment is None:
                 raise
     for name, value in describe_experiment().items():
-        if name not in experiment.tags:  # somebody made it in another way
+        # Somebody made it in another way, or an older version of the project did.
+        if name not in experiment.tags or (name == TAG and experiment.tags[name] != value):
             client.set_experiment_tag(experiment.experiment_id, name, value)
     return Store(client, experiment.experiment_id, root)
 

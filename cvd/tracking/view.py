@@ -15,8 +15,9 @@ DESCRIPTION = """\
 
 * A run is one training, `EXPERIMENT/VARIANT`; EXPERIMENT is DVC's name (`dvc exp show`), or `workspace` for a plain
   `dvc repro`. `dvc exp apply EXPERIMENT` brings its files back; `cvd runs EXPERIMENT` lists its runs.
-* `accuracy` against `val_accuracy` shows the over-fitting; `gap_accuracy` and `gap_loss` are its size (train minus
-  validation accuracy, validation minus train loss), by epoch, the same names in every variant.
+* `accuracy` (dashed) against `val_accuracy` (solid) shows the over-fitting; `gap_accuracy` and `gap_loss` are its size
+  (train minus validation accuracy, validation minus train loss), by epoch, the same names in every variant.
+* Runs of one variant have shades of one colour: a new run another one than those before it.
 * **The variants of an experiment side by side**, with those that it left untouched: filter
   `tags.groups LIKE "% EXPERIMENT %"`, or `cvd runs EXPERIMENT`, which makes a view of it.
 * **One variant over experiments**: filter `tags.variant = "augmented"`, add the columns `augment.*` and
@@ -37,7 +38,8 @@ COLUMNS = (
     "params.`variant.epochs`",
     "tags.`variant`",
 )
-CURVES = (("accuracy", "val_accuracy"), ("loss", "val_loss"), ("gap_accuracy",), ("gap_loss",))
+# The UI draws the first solid and the second dashed, as the project's own figures do.
+CURVES = (("val_accuracy", "accuracy"), ("val_loss", "loss"), ("gap_accuracy",), ("gap_loss",))
 FIGURES = ("test/accuracy", "overfitting/accuracy_gap", "validation/accuracy", "train/accuracy")
 OTHERS = ("learning_rate", "images_per_second")
 LINES = {  # how the UI draws curves
@@ -49,6 +51,7 @@ LINES = {  # how the UI draws curves
     "scaleType": "linear",
     "range": {},
     "lineSmoothness": 0,
+    "displayPoints": False,  # marks at each epoch hide what is dashed
     "ignoreOutliers": False,
     "useGlobalXaxisKey": True,
     "useGlobalLineSmoothing": True,
