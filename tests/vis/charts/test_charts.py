@@ -229,3 +229,18 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         themes.save_figure(forests.draw_overfitting([make_row("baseline", 0.99)]), tmp_path / name, dpi=50)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("tall", [False, True])
+def test_a_shared_layout_gives_the_same_pixels(tall: bool) -> None:
+    curves = {name: make_curves(6) for name in ("baseline", "augmented")}
+    draw = {
+        "curves": lambda theme: charts.draw_curves(curves, theme=theme, tall=tall),
+        "confusion": lambda theme: diagnostics.draw_confusion({"a": [[3, 1], [2, 4]]}, theme=theme, tall=tall),
+    }
+    for name, make in draw.items():
+        expected = themes.render_figure(make(LIGHT), dpi=80)
+        dark, light = make(DARK), make(LIGHT)
+        assert np.ptp(themes.render_figure(dark, dpi=80)) > 0
+        themes.share_layout(light, dark)
+        np.testing.assert_array_equal(themes.render_figure(light, dpi=80), expected, err_msg=name)
