@@ -1,17 +1,37 @@
 """All variants on the same test images: differences with intervals and tests. No TensorFlow."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import combinations
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cvd.evaluation.figures import Comparison, Metrics, OverfittingRow, Pair, Rank, Timing, TimingSummary
-from cvd.evaluation.measures import is_right, select_test
-from cvd.evaluation.statistics import adjust_holm, bootstrap_accuracies, find_interval, find_mcnemar_p
-from cvd.evaluation.verdict import LEVEL, describe_pair, state_verdict
+from cvd.evaluation.figures import (
+    Change,
+    Comparison,
+    Measured,
+    Metrics,
+    OverfittingRow,
+    Pair,
+    Rank,
+    Timing,
+    TimingSummary,
+    read_table,
+)
+from cvd.evaluation.measures import is_right, read_predictions, select_test
+from cvd.evaluation.statistics import (
+    adjust_holm,
+    bootstrap_accuracies,
+    find_interval,
+    find_mcnemar_p,
+    tango_interval,
+    wilson_interval,
+)
+from cvd.evaluation.verdict import LEVEL, describe_change, describe_pair, describe_unpaired, state_verdict
 from cvd.runtime.errors import InputError
 from cvd.runtime.vocabulary import SPLITS
 
@@ -158,3 +178,73 @@ def summarise_timing(timing: Timing, *, best_epoch: int) -> TimingSummary:
         "device": timing["device"],
         "threads": timing["threads"],
     }
+
+
+def measure_accuracy(predictions: pd.DataFrame) -> Measured:
+    """Measure one variant's accuracies from its predictions, with Wilson's 95% interval for the test images."""
+    right = {split: is_right(rows) for split, rows in predictions.groupby("split", sort=False)}
+    test, shares = right["test"], {split: float(values.mean()) for split, values in right.items()}
+    low, high = wilson_interval(test.sum(), len(test))
+    return {
+        "accuracy": shares["test"],
+        "accuracy_low": float(low),
+        "accuracy_high": float(high),
+        "validation_accuracy": shares["validation"],
+        "gap": shares["train"] - shares["validation"],
+    }
+
+
+def measure_change(before: pd.DataFrame, after: pd.DataFrame) -> Change:
+    """Measure what became of one variant, from its predictions in two revisions, on the same test images.
+
+    Raises:
+        ValueError: the test images have other names or labels.
+    """
+    tests = [select_test(frame).set_index("path").sort_index() for frame in (before, after)]
+    if not tests[0]["label"].equals(tests[1]["label"]):
+        raise ValueError("the test images are not the same")
+    right = [is_right(test) for test in tests]  # (images,) bool each
+    # The surest turns first: by how far the logit went.
+    ranked = (tests[1]["logit"] - tests[0]["logit"]).abs().sort_values(ascending=False, kind="stable").index
+    only, n = [set(tests[0].index[right[i] & ~right[1 - i]]) for i in (0, 1)], len(ranked)
+    low, high = tango_interval(len(only[0]), len(only[1]), n)
+    return {
+        "n_images": n,
+        "before": measure_accuracy(before),
+        "after": measure_accuracy(after),
+        "difference": (len(only[1]) - len(only[0])) / n,
+        "difference_low": float(low),
+        "difference_high": float(high),
+        "p": find_mcnemar_p(len(only[0]), len(only[1])),
+        "only_before_right": [str(path) for path in ranked if path in only[0]],
+        "only_after_right": [str(path) for path in ranked if path in only[1]],
+    }
+
+
+def read_test_images(manifest: Path) -> pd.DataFrame:
+    """Read which images a manifest puts into the test split: `path`, `label` and `sha256`, by path."""
+    rows = read_table(manifest, "split", dtype=str, keep_default_na=False)
+    return rows.loc[rows["split"] == "test", ["path", "label", "sha256"]].sort_values("path", ignore_index=True)
+
+
+def tell_changes(predictions: Iterable[Path], manifest: Path, former: Mapping[Path, Path]) -> list[str]:
+    """Tell in a line each how variants changed, predictions/VARIANT.csv against `former`, which may lack any file.
+
+    Nothing is said of what is the same, cannot be read, or has no former.
+    """
+    with suppress(InputError, OSError, ValueError, KeyError):
+        return list(_tell_changes(predictions, manifest, former))
+    return []
+
+
+def _tell_changes(predictions: Iterable[Path], manifest: Path, former: Mapping[Path, Path]) -> Iterator[str]:
+    changed = [path for path in predictions if former.get(path, path) != path]
+    if not changed or manifest not in former:
+        return
+    is_paired = former[manifest] == manifest or read_test_images(former[manifest]).equals(read_test_images(manifest))
+    for path in changed:
+        before, after = read_predictions(former[path]), read_predictions(path)
+        if is_paired:
+            yield describe_change(path.stem, measure_change(before, after))
+        else:
+            yield describe_unpaired(path.stem, measure_accuracy(before), measure_accuracy(after))

@@ -165,6 +165,33 @@ class Pair(TypedDict):
     sentence: str
 
 
+class Measured(TypedDict):
+    """One variant in one revision; `gap` is train minus validation accuracy."""
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    validation_accuracy: float
+    gap: float
+
+
+class Change(TypedDict):
+    """One variant in two revisions on the same test images; differences are after minus before.
+
+    The images that only one of them got right are by path, the surest turns first.
+    """
+
+    n_images: int
+    before: Measured
+    after: Measured
+    difference: float
+    difference_low: float
+    difference_high: float
+    p: float
+    only_before_right: list[str]
+    only_after_right: list[str]
+
+
 class OverfittingRow(TypedDict):
     """One variant's over-fitting: of the saved network on clean images, then of its history as the epochs saw it."""
 

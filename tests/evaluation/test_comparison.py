@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.optimize import minimize_scalar
+from scipy.stats import binom, binomtest
 
 from cvd.evaluation import comparison, statistics, tables, verdict
 from cvd.evaluation.figures import Metrics
@@ -85,6 +86,61 @@ def test_interval_of_a_difference_covers_the_truth() -> None:
         low, high = statistics.find_interval(draws[:, 1] - draws[:, 0])
         hits += low <= 0.07 <= high
     assert 0.915 <= hits / n_runs <= 0.98
+
+
+def cover_exactly(n: int, p_first: float, p_second: float) -> float:
+    """How often the interval holds the true difference, over all outcomes (only first, only second) of n images."""
+    covered = 0.0
+    for m in range(n + 1):
+        share = binom.pmf(m, n, p_first + p_second)
+        if share > 1e-7:
+            k = np.arange(m + 1)
+            low, high = statistics.tango_interval(m - k, k, n)
+            holds = (low <= p_second - p_first + 1e-12) & (p_second - p_first - 1e-12 <= high)
+            covered += share * float(binom.pmf(k, m, p_second / (p_first + p_second))[holds].sum())
+    return covered
+
+
+@pytest.mark.parametrize("n", [300, 600])
+@pytest.mark.parametrize(("p_first", "p_second"), [(0.025, 0.025), (0.0025, 0.0475), (0.05, 0.15), (0.1, 0.3)])
+def test_interval_of_a_change_covers_the_truth(n: int, p_first: float, p_second: float) -> None:
+    """No luck of a simulation is in it: 94.5% at least, half a point below what is promised."""
+    assert 0.945 <= cover_exactly(n, p_first, p_second) <= 0.96
+
+
+def test_interval_of_a_change_covers_it_in_simulated_test_sets() -> None:
+    """From answers to interval: 2,000 test sets, so three standard errors are 1.5 points."""
+    # Right: both, only first, only second, neither.
+    outcomes = np.random.default_rng(8).multinomial(450, [0.62, 0.08, 0.15, 0.15], size=2000)
+    low, high = statistics.tango_interval(outcomes[:, 1], outcomes[:, 2], 450)
+    assert ((low <= 0.07) & (high >= 0.07)).mean() >= 0.95 - 0.015
+
+
+def test_interval_of_a_change_solves_tangos_equation() -> None:
+    """Against likelihoods maximised by SciPy, McNemar's statistic at no difference, and closed forms."""
+
+    def score(delta: float, c: int, b: int, n: int) -> float:
+        def loss(q: float) -> float:
+            return -(b * np.log(q + delta) + c * np.log(q) + (n - b - c) * np.log(1 - 2 * q - delta))
+
+        bounds = (max(0, -delta) + 1e-12, (1 - delta) / 2 - 1e-12)
+        q = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-12}).x
+        return (b - c - n * delta) / np.sqrt(n * (2 * q + delta * (1 - delta)))
+
+    for c, b, n in ((20, 29, 600), (3, 17, 300), (60, 12, 300)):
+        low, high = statistics.tango_interval(c, b, n)
+        assert score(float(low), c, b, n) == pytest.approx(1.959964, abs=1e-4)
+        assert score(float(high), c, b, n) == pytest.approx(-1.959964, abs=1e-4)
+        mirrored = statistics.tango_interval(b, c, n)
+        np.testing.assert_allclose(mirrored, (-high, -low), atol=1e-12)
+    low, high = statistics.tango_interval(0, 0, 100)
+    z = 1.959964
+    assert (low, high) == pytest.approx((-(z**2) / (100 + z**2), z**2 / (100 + z**2)), abs=1e-6)
+    # It leaves out no difference exactly where (b - c)^2 / (b + c) exceeds z^2.
+    for b in range(20, 60):
+        low, _ = statistics.tango_interval(20, b, 600)
+        assert (low > 0) == ((b - 20) ** 2 / (b + 20) > z**2)
+    assert statistics.tango_interval(0, 50, 50) == pytest.approx(((50 - z**2) / (50 + z**2), 1), abs=1e-6)
 
 
 def test_mcnemar_keeps_its_level() -> None:
@@ -322,3 +378,73 @@ def test_timing_summary() -> None:
         "images_per_second": 190.0, "seconds": 9.5, "seconds_after_best": 3.0, "median_seconds_per_epoch": 2.0,
         "device": "cpu", "threads": 2,
     }  # fmt: skip
+
+
+def test_change_of_one_variant() -> None:
+    predictions, metrics = make_results({"old": 0.6, "new": 1.0})
+    turned = predictions["new"].sample(frac=1, random_state=1)  # another order of rows changes nothing
+    change = comparison.measure_change(predictions["old"], turned)
+    pair = comparison.compare_variants(predictions, metrics, n_bootstrap=100, seed=1)["pairs"][0]
+    assert (len(change["only_before_right"]), len(change["only_after_right"])) == (
+        pair["only_first_right"],
+        pair["only_second_right"],
+    )
+    assert (change["difference"], change["p"]) == (pair["difference"], pair["p"])
+    for when, name in (("before", "old"), ("after", "new")):
+        assert change[when]["accuracy"] == metrics[name]["test"]["accuracy"]
+        assert change[when]["accuracy_high"] == metrics[name]["test"]["accuracy_high"]
+        assert change[when]["gap"] == pytest.approx(metrics[name]["overfitting"]["accuracy_gap"])
+    logits = {name: frame.set_index("path")["logit"] for name, frame in predictions.items()}
+    turns = [abs(logits["new"][path] - logits["old"][path]) for path in change["only_after_right"]]
+    assert turns == sorted(turns, reverse=True)
+    with pytest.raises(ValueError, match="test images are not the same"):
+        comparison.measure_change(predictions["old"], turned.assign(path=turned["path"] + "x"))
+
+
+def test_change_in_one_line() -> None:
+    side = {"accuracy": 0.81, "accuracy_low": 0.777, "accuracy_high": 0.839}
+    change: dict[str, Any] = {"before": side, "after": side | {"accuracy": 0.825}, "p": 0.25, "difference": 0.015}
+    change |= {
+        "difference_low": -0.009,
+        "difference_high": 0.039,
+        "only_before_right": ["a"],
+        "only_after_right": ["b"],
+    }
+
+    def tell(**changes: Any) -> str:
+        return verdict.describe_change("augmented", change | changes)
+
+    lead = "augmented: 82.5% (was 81.0%): +1.5 points, 95% "
+    assert tell() == f"{lead}\N{MINUS SIGN}0.9 to +3.9: cannot be told from luck"
+    assert tell(difference_low=0.001, p=0.055) == f"{lead}+0.1 to +3.9: a hint, not beyond luck"
+    assert tell(difference_low=0.003, p=0.02) == f"{lead}+0.3 to +3.9: more than luck with the test images"
+    same = "augmented: 82.5%, right and wrong on the very same test images as before"
+    assert tell(only_before_right=[], only_after_right=[]) == same
+    assert verdict.describe_unpaired("augmented", change["before"], change["after"]) == (
+        "augmented: 82.5%, 95% 77.7% to 83.9% (was 81.0%, 95% 77.7% to 83.9%): on other test images, so nothing can be "
+        "paired"
+    )
+
+
+def test_stage_tells_what_changed_and_nothing_else(tmp_path: Path) -> None:
+    predictions, _ = make_results({"old": 0.6, "new": 1.0})
+    paths = {name: tmp_path / f"{name}.csv" for name in predictions}
+    for name, frame in predictions.items():
+        frame.to_csv(paths[name], index=False)
+    manifest, other = tmp_path / "manifest.csv", tmp_path / "other.csv"
+    rows = predictions["old"][["path", "split", "label"]].assign(sha256="a", group="")
+    rows.to_csv(manifest, index=False)
+    rows.assign(sha256=np.where(rows["split"] == "test", "b", "a")).to_csv(other, index=False)
+    former = {manifest: manifest, paths["new"]: paths["old"]}
+    (line,) = comparison.tell_changes([paths["new"]], manifest, former)
+    assert line == verdict.describe_change("new", comparison.measure_change(predictions["old"], predictions["new"]))
+    assert comparison.tell_changes([paths["new"]], manifest, {manifest: manifest, paths["new"]: paths["new"]}) == []
+    assert comparison.tell_changes([paths["new"]], manifest, {}) == []
+    assert comparison.tell_changes([paths["new"]], manifest, {manifest: manifest}) == []
+    (line,) = comparison.tell_changes([paths["new"]], manifest, former | {manifest: other})
+    assert "nothing can be paired" in line
+    # The same test images in another order, and other training images, are no obstacle.
+    rows[rows["split"] == "test"].iloc[::-1].to_csv(other, index=False)
+    assert comparison.tell_changes([paths["new"]], manifest, former | {manifest: other})[0].startswith("new: ")
+    paths["old"].write_text("damaged")
+    assert comparison.tell_changes([paths["new"]], manifest, former) == []
