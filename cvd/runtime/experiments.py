@@ -39,10 +39,14 @@ class Experiment:
         commit = ask_git("rev-parse", self.ref) if self.ref else ""
         if not commit:
             return {}
-        parts = _REF.fullmatch(self.ref)
-        baseline = parts["two"] + parts["rest"] if parts else commit
         tags = {"git.commit": commit, "mlflow.source.git.commit": commit, "git.dirty": "false"}
-        return tags | {"dvc.baseline_rev": baseline}
+        return tags | {"dvc.baseline_rev": self.baseline or commit}
+
+    @property
+    def baseline(self) -> str:
+        """The commit that DVC started the experiment from; "" for what is no experiment of DVC's."""
+        parts = _REF.fullmatch(self.ref)
+        return parts["two"] + parts["rest"] if parts else ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def read_lock(ref: str = "") -> dict[str, LockedModel]:
         for path, md5 in list_digests(stage, "outs").items():
             variant = Path(path).stem
             if Path(path).suffix == ".keras" and md5:
-                models[variant] = LockedModel(md5, _read_params(stage, variant), is_current)
+                models[variant] = LockedModel(md5, read_params(stage, variant), is_current)
     return models
 
 
@@ -130,7 +134,7 @@ def _hash_folder(folder: Path) -> str:
     """A folder's digest as DVC computes it, without the hidden files that .dvcignore names."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("[!.]*") if path.is_file()}
     entries = [{"md5": hash_file(files[name], "md5"), "relpath": name} for name in sorted(files)]
-    return f"{_hash(json.dumps(entries).encode())}.dir"
+    return f"{digest_text(json.dumps(entries).encode())}.dir"
 
 
 def read_outcomes(root: Path) -> list[Outcome]:
@@ -140,7 +144,7 @@ def read_outcomes(root: Path) -> list[Outcome]:
     they were. So metrics count only where their digest and their model's match dvc.lock, with the parameters there.
     """
     experiments = [Experiment(WORKSPACE, ""), Experiment("HEAD", "HEAD"), *list_experiments(root)]
-    texts = _read_files(root, [(experiment.ref, LOCK) for experiment in experiments])
+    texts = read_files(root, [(experiment.ref, LOCK) for experiment in experiments])
     locks = {experiment: parse_lock(texts.get((experiment.ref, LOCK))) for experiment in experiments}
     evaluated = [
         (experiment, stage.partition("@")[2])
@@ -148,7 +152,7 @@ def read_outcomes(root: Path) -> list[Outcome]:
         for stage in stages
         if stage.startswith("evaluate@")
     ]
-    contents = _read_files(root, [(experiment.ref, f"metrics/{variant}.json") for experiment, variant in evaluated])
+    contents = read_files(root, [(experiment.ref, f"metrics/{variant}.json") for experiment, variant in evaluated])
     outcomes = (
         _join(experiment.name, variant, locks[experiment], contents.get((experiment.ref, f"metrics/{variant}.json")))
         for experiment, variant in evaluated
@@ -162,22 +166,23 @@ def _join(experiment: str, variant: str, stages: Stages, content: bytes | None) 
     if content is None or training is None:
         return None
     model = f"models/{variant}.keras"
-    if list_digests(evaluation, "outs").get(f"metrics/{variant}.json") != _hash(content):
+    if list_digests(evaluation, "outs").get(f"metrics/{variant}.json") != digest_text(content):
         return None
     if list_digests(evaluation, "deps").get(model) != list_digests(training, "outs").get(model, ""):
         return None
-    settings, deps = _read_params(training, variant), list_digests(training, "deps")
+    settings, deps = read_params(training, variant), list_digests(training, "deps")
     data = {path: md5 for path, md5 in deps.items() if not path.startswith(CODE)}
     code = {path: md5 for path, md5 in deps.items() if path.startswith(CODE)}
-    code_digest = _hash(json.dumps(code, sort_keys=True).encode())
+    code_digest = digest_text(json.dumps(code, sort_keys=True).encode())
     return Outcome(experiment, variant, settings.pop("seed"), settings, data, code_digest, json.loads(content))
 
 
-def _hash(content: bytes) -> str:
+def digest_text(content: bytes) -> str:
+    """The md5 of a file's content, as dvc.lock names it."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _read_files(root: Path, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+def read_files(root: Path, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
     """Read files by (revision, path) in one call of git; the revision "" is the folder; missing files are left out."""
     present = [place for place in places if not place[0] and (root / place[1]).is_file()]
     contents = {place: (root / place[1]).read_bytes() for place in present}
@@ -193,17 +198,24 @@ def _read_files(root: Path, places: Sequence[tuple[str, str]]) -> dict[tuple[str
 
 
 def _read_stages(ref: str) -> Stages:
-    return parse_lock(_read_files(Path(), [(ref, LOCK)]).get((ref, LOCK)))
+    return parse_lock(read_files(Path(), [(ref, LOCK)]).get((ref, LOCK)))
 
 
 def parse_lock(content: str | bytes | None) -> Stages:
     """Parse the stages of a dvc.lock; {} where there is none, or a half-merged one."""
-    with contextlib.suppress(yaml.YAMLError, AttributeError):
-        return dict((yaml.load(content or b"", _Loader) or {}).get("stages") or {})
+    with contextlib.suppress(AttributeError):
+        return dict(load_yaml(content).get("stages") or {})
     return {}
 
 
-def _read_params(stage: Mapping[str, Any], variant: str) -> dict[str, Any]:
+def load_yaml(content: str | bytes | None) -> dict[str, Any]:
+    """Load a mapping from YAML; {} where there is none, or it cannot be read."""
+    with contextlib.suppress(yaml.YAMLError):
+        return yaml.load(content or b"", _Loader) or {}
+    return {}
+
+
+def read_params(stage: Mapping[str, Any], variant: str) -> dict[str, Any]:
     """Read a stage's parameters by dotted name; the only block of `variants` is the variant's, with `like` resolved."""
     params = dict(stage.get("params", {}).get("params.yaml", {}))
     blocks = {name.removeprefix(_BLOCK): params.pop(name) for name in list(params) if name.startswith(_BLOCK)}
