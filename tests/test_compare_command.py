@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from cvd import cli
-from cvd.commands import seeds
+from cvd.commands.evidence import seeds
 from cvd.evaluation.measures import evaluate_variant, tabulate_predictions
 from cvd.runtime import experiments
 from cvd.runtime.files import render_json
@@ -96,7 +96,7 @@ def test_named_variants_as_csv_and_json(project: Path, capsys: pytest.CaptureFix
 def test_what_is_missing_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "compare", "nobody")
     assert (code, err.count("\n")) == (2, 1)
-    assert "variant 'nobody' is unknown: there are baseline, transfer, own" in err
+    assert "'nobody' is no revision: there are workspace, HEAD, and what git knows; variants are baseline, trans" in err
     code, _, err = run(capsys, "compare", "augmented")
     assert (code, err.count("\n")) == (2, 1)
     assert "metrics/augmented.json is not there: run `dvc repro` or `dvc pull`" in err

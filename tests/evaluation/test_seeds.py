@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_rel
 
-from cvd.commands import seeds
+from cvd.commands.evidence import seeds
 from cvd.runtime import experiments
 
 

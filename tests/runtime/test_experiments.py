@@ -13,7 +13,7 @@ from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
 from dvc_objects.fs import localfs
 
-from cvd.commands import seeds
+from cvd.commands.evidence import seeds
 from cvd.runtime import experiments, project
 from cvd.runtime.files import hash_file
 

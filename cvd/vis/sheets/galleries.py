@@ -89,7 +89,13 @@ def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: 
     return sheet.pixels
 
 
-def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[str], caption: str) -> np.ndarray:
+def draw_disagreements(
+    rows: Sequence[Sequence[Exhibit]],
+    *,
+    variants: Sequence[str],
+    caption: str,
+    title: str = "Where the networks disagree",
+) -> np.ndarray:
     """Draw images on which networks disagree, a row for each, with each network's heat: (H, W, 3), uint8.
 
     A row has one exhibit for each network, in the order of `variants`.
@@ -97,7 +103,7 @@ def draw_disagreements(rows: Sequence[Sequence[Exhibit]], *, variants: Sequence[
     pitch, top, left = TILE + 56, 126, MARGIN + TILE + SPACE
     width = max(760, left + len(variants) * (TILE + SPACE) - SPACE + MARGIN)
     sheet = Sheet(top + max(1, len(rows)) * pitch + BAR + MARGIN - 12, width)
-    sheet.write_header("Where the networks disagree", caption)
+    sheet.write_header(title, caption)
     for column, variant in enumerate(variants):
         x = left + column * (TILE + SPACE)
         sheet.write(variant, x, top - 26, bold=True, ink=find_ink(variant), room=TILE)

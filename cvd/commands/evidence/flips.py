@@ -1,0 +1,88 @@
+"""A sheet of the images whose answer turned between two revisions, with both networks' heat maps."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import replace_file
+from cvd.runtime.revisions.contents import Revision
+from cvd.runtime.startup import start_tensorflow
+
+if TYPE_CHECKING:
+    from cvd.vis.sheets.galleries import Exhibit
+
+IMAGES = "data/images"
+MOST = 12  # images each way
+
+
+def draw_flips(pair: dict[str, Any], before: Revision, after: Revision, path: Path, *, method: str) -> None:
+    """Draw for each changed variant the images that only one revision's network got right, the surest turns first.
+
+    `pair` is of `compare_pair`. Say on stderr where the sheet is, or that there is nothing to draw.
+
+    Raises:
+        InputError: a model or an image is neither in DVC's cache nor in the working folder.
+    """
+    sides = {"before": before, "after": after}
+    turned = [
+        (row["variant"], when, row[key])
+        for row in pair["changed"]
+        for when in sides
+        if row.get(key := f"only_{when}_right")
+    ]
+    if not turned:
+        print(f"{path} is not written: no answer turned", file=sys.stderr)
+        return
+    start_tensorflow()
+    from cvd.vis.explaining.methods import METHODS
+    from cvd.vis.sheets.drawing import write_png
+    from cvd.vis.sheets.galleries import draw_disagreements
+
+    heat = METHODS[method].describe("the last convolution")
+    sheets, caption = [], f"{heat}, for what that network says; number: P(dog)"
+    for variant in dict.fromkeys(name for name, _, _ in turned):
+        chosen = [(when, paths) for name, when, paths in turned if name == variant]
+        shown = list(dict.fromkeys(image for _, paths in chosen for image in paths[:MOST]))
+        exhibits = [_exhibit(revision, variant, shown, method) for revision in sides.values()]
+        for when, paths in chosen:
+            rows = [[side[image] for side in exhibits] for image in paths[:MOST]]
+            title = f"{variant}: only {sides[when].name} is right, {len(rows)} of {len(paths)} images"
+            names = [revision.name for revision in sides.values()]
+            sheets.append(draw_disagreements(rows, variants=names, caption=caption, title=title))
+    with replace_file(path) as partial:
+        write_png(np.vstack(sheets), partial)
+    print(f"{path}: {len(sheets)} lists of images whose answer turned", file=sys.stderr)
+
+
+def _exhibit(revision: Revision, variant: str, paths: Sequence[str], method: str) -> "dict[str, Exhibit]":
+    """What a revision's network says of images, by path, with the heat for it."""
+    from cvd.commands.evidence.revisions import read_output
+    from cvd.data.images.pixels import decode_image, resize_image
+    from cvd.models.networks.saving import load_network
+    from cvd.vis.explaining.views import Viewer
+    from cvd.vis.sheets.galleries import make_exhibits
+    from cvd.vis.sheets.overlays import limit_size
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / f"{variant}.keras"  # Keras reads no file of another name
+        shutil.copyfile(_need(revision.find_output(f"models/{variant}.keras"), f"models/{variant}.keras"), model)
+        viewer = Viewer(variant, load_network(model), method=method, only_last=True)
+    images = {
+        path: limit_size(decode_image(_need(revision.find_member(IMAGES, path), f"{IMAGES}/{path}"))) for path in paths
+    }
+    rows = read_output(revision, variant).set_index("path").loc[list(paths)]
+    signs = np.where(rows["logit"] > 0, 1, -1)  # each map explains the class that the network names
+    pictures = np.stack([resize_image(image, viewer.size_px) for image in images.values()])
+    return make_exhibits(rows, images, viewer.explain(pictures, [signs]))
+
+
+def _need(found: Path | None, path: str) -> Path:
+    if found is None:
+        raise InputError(f"{path} is neither in the working folder nor in DVC's cache: `dvc fetch -A {path}` brings it")
+    return found
