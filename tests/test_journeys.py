@@ -62,6 +62,14 @@ def test_vary_a_number_compare_repeat_apply_and_branch(copy_project: Callable[[]
     project = copy_project()
     done = run("dvc", "exp", "run", "-S", "augment.rotation_degrees=15", "--name", "gentle", STAGE, cwd=project)
     assert ran_stages(done) == {"check", "train@augmented", STAGE}
+    verdict = next(line for line in reversed(done.stdout.splitlines()) if line.startswith("augmented: "))
+    assert "(was " in verdict or verdict.endswith("as before")
+    text = run("cvd", "compare", "gentle", "--sheet", "explained/turns.png", cwd=project).stdout
+    assert f"- {verdict}\n  - differs: augment.rotation_degrees 40 → 15\n" in text
+    unchanged = next(line for line in text.splitlines() if line.startswith("- unchanged: "))
+    assert set(unchanged.removeprefix("- unchanged: ").split(", ")) == set(VARIANTS) - {"augmented"}
+    table = run("cvd", "exps", cwd=project).stdout
+    assert table.splitlines()[-4].split()[:3] == ["gentle", "rotation_degrees=15", "augmented"]
 
     table = pd.read_csv(save(project, run("dvc", "exp", "show", "--csv", cwd=project).stdout))
     shown = table.set_index("Experiment").loc["gentle"]

@@ -1,0 +1,210 @@
+"""`cvd exps`: the experiments on one screen: what was varied, what it did, and whether that is luck."""
+
+import argparse
+import json
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pandas as pd
+
+from cvd.commands.evidence.revisions import find_obstacle, read_output
+from cvd.evaluation.comparison import measure_change
+from cvd.evaluation.figures import Metrics
+from cvd.evaluation.verdict import LEVEL, format_points
+from cvd.runtime.errors import InputError
+from cvd.runtime.experiments import WORKSPACE, Experiment, digest_text, list_experiments, name_applied, read_files
+from cvd.runtime.files import read_json
+from cvd.runtime.project import ask_git, find_root
+from cvd.runtime.revisions.contents import HEAD, Revision, open_experiments, shorten_commit
+from cvd.runtime.revisions.differences import find_differences, list_params
+
+SORTS = {
+    "name": "experiment", "validation": "validation_accuracy", "test": "test_accuracy", "gap": "gap",
+    "seconds": "seconds", "difference": "difference",
+}  # fmt: skip
+HEADS = ("experiment", "varied", "variant", "valid.", "test (95%)", "gap", "s", "to baseline (95%)")
+N_WORDS = 3  # columns that are words
+NOTE = (
+    "valid., test in percent, gap and differences in points; *: more than luck with the test images (McNemar's exact\n"
+    "test, 5%); unpaired: other test images, or predictions that DVC's cache lacks, as `cvd compare NAME` says"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant in an experiment; figures are None where they are not there. `variant` is "" where none changed."""
+
+    baseline: str
+    experiment: str
+    varied: str
+    variant: str = ""
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+    test_low: float | None = None
+    test_high: float | None = None
+    gap: float | None = None
+    seconds: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p: float | None = None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what may be typed after `cvd exps`."""
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="experiments, or patterns such as 'rot*'; default: all"
+    )
+    parser.add_argument("--variant", action="append", help="this variant only; may be repeated")
+    parser.add_argument("--sort", choices=SORTS, help="default: newest first; figures: the highest first")
+    parser.add_argument("--csv", action="store_true", help="all figures, in full precision")
+
+
+def print_experiments(args: argparse.Namespace) -> int:
+    """Print the workspace, HEAD and DVC's experiments under the commits that they started from.
+
+    Raises:
+        InputError: there is nothing to show.
+    """
+    root = find_root()
+    groups = [list_rows(root, baseline, members) for baseline, members in gather_groups(root, args.names)]
+    groups = [[row for row in rows if not args.variant or row.variant in args.variant] for rows in groups]
+    if args.sort:
+        groups = [sort_rows(rows, SORTS[args.sort]) for rows in groups]
+    rows = [row for group in groups for row in group]
+    if not rows:
+        wanted = " ".join([*args.names, *(args.variant or ())])
+        advice = "`dvc exp run` makes experiments, `dvc repro` and a commit the first results"
+        raise InputError(f"there are no results{f' of {wanted!r}' if wanted else ''}: {advice}")
+    if args.csv:
+        table = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Row)])
+        print(table.to_csv(index=False, lineterminator="\n"), end="")
+    else:
+        print(render_rows(groups, width=shutil.get_terminal_size((100, 24)).columns))
+    return 0
+
+
+def gather_groups(root: Path, patterns: Sequence[str]) -> Iterator[tuple[Revision, list[Revision]]]:
+    """Gather each baseline with its experiments, newest first; HEAD, which the workspace starts from, comes first."""
+    head, applied = ask_git("rev-parse", HEAD, root=root), name_applied()
+    groups: dict[str, list[Experiment]] = {head: [Experiment(WORKSPACE, "")] if applied == WORKSPACE else []}
+    for experiment in list_experiments(root):
+        groups.setdefault(experiment.baseline, []).append(experiment)
+    for commit, experiments in groups.items():
+        chosen = [one for one in experiments if not patterns or any(fnmatch(one.name, each) for each in patterns)]
+        if chosen or (commit == head and not patterns):
+            name = f"{HEAD} {commit[:7]}".strip() if commit == head else shorten_commit(commit)
+            baseline, *members = open_experiments([Experiment(name, commit or HEAD), *chosen], root)
+            yield baseline, members
+
+
+def list_rows(root: Path, baseline: Revision, members: Iterable[Revision]) -> list[Row]:
+    """List the rows of a baseline, then of each experiment those of the variants that answer otherwise."""
+    revisions = [baseline, *members]
+    places = [(revision.ref, f"metrics/{name}.json") for revision in revisions for name in revision.variants]
+    texts = read_files(root, places)
+    rows = []
+    for revision in revisions:
+        varied = "" if revision is baseline else _describe_varied(baseline, revision)
+        names = [name for name in revision.variants if revision is baseline or _is_changed(name, baseline, revision)]
+        for name in names:
+            path = f"metrics/{name}.json"
+            text = texts.get((revision.ref, path))
+            if text is None or digest_text(text) != revision.digests.get(path):
+                continue  # of another training than the lock describes
+            figures = _read_figures(json.loads(text), revision, name)
+            if revision is not baseline and name in baseline.variants:
+                figures |= _measure_difference(name, baseline, revision)
+            rows.append(Row(baseline.name, revision.name, varied, name, **figures))
+        if not names and revision.stages and revision is not baseline:
+            rows.append(Row(baseline.name, revision.name, varied))
+    return rows
+
+
+def _describe_varied(baseline: Revision, revision: Revision) -> str:
+    differences = find_differences(baseline.stages, revision.stages, revision.stages)
+    return " ".join(differences.summarise(list_params(revision.stages)))
+
+
+def _is_changed(variant: str, baseline: Revision, revision: Revision) -> bool:
+    path = f"predictions/{variant}.csv"
+    return baseline.digests.get(path) != revision.digests.get(path)
+
+
+def _read_figures(metrics: Metrics, revision: Revision, variant: str) -> dict[str, float | None]:
+    test, timing = metrics["test"], revision.find_output(f"models/{variant}.timing.json")
+    return {
+        "validation_accuracy": metrics["validation"]["accuracy"],
+        "test_accuracy": test["accuracy"],
+        "test_low": test["accuracy_low"],
+        "test_high": test["accuracy_high"],
+        "gap": metrics["overfitting"]["accuracy_gap"],
+        "seconds": read_json(timing)["seconds"] if timing else None,
+    }
+
+
+def _measure_difference(variant: str, baseline: Revision, revision: Revision) -> dict[str, float | None]:
+    is_there = all(side.find_output(f"predictions/{variant}.csv") for side in (baseline, revision))
+    if not is_there or find_obstacle(baseline, revision, variant):
+        return {}
+    change = measure_change(read_output(baseline, variant), read_output(revision, variant))
+    return {
+        "difference": change["difference"],
+        "difference_low": change["difference_low"],
+        "difference_high": change["difference_high"],
+        "p": change["p"],
+    }
+
+
+def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:
+    """Sort rows by a figure, the highest first and what has none last, or by name."""
+    if key == "experiment":
+        return sorted(rows, key=lambda row: row.experiment)
+    return sorted(rows, key=lambda row: (getattr(row, key) is None, -(getattr(row, key) or 0)))
+
+
+def render_rows(groups: Sequence[Sequence[Row]], *, width: int) -> str:
+    """Render groups as a table, which `varied` is wrapped to fit into `width` characters, where that is enough."""
+    cells = [[_write_cells(row) for row in group] for group in groups if group]
+    widths = [max(len(line[i]) for line in [HEADS, *(line for group in cells for line in group)]) for i in range(8)]
+    space = 2 if sum(widths) + 2 * 7 <= width else 1
+    longest = max((len(word) for group in groups for row in group for word in row.varied.split()), default=0)
+    widths[1] = max(longest, len(HEADS[1]), widths[1] - max(0, sum(widths) + space * 7 - width))
+    parts = [_lay_out(HEADS, widths, space)]
+    for group in cells:
+        shown = ""
+        lines = []
+        for line in group:
+            is_repeated, shown = line[0] == shown, line[0]
+            lines.append(_lay_out(("", "", *line[2:]) if is_repeated else line, widths, space))
+        parts.append("\n".join(lines))
+    return "\n".join(parts[:2]) + "".join(f"\n\n{part}" for part in parts[2:]) + f"\n\n{NOTE}"
+
+
+def _write_cells(row: Row) -> list[str]:
+    shares = ["" if share is None else f"{100 * share:.1f}" for share in (row.validation_accuracy, row.test_accuracy)]
+    if row.test_accuracy is not None:
+        shares[1] += f" ({100 * (row.test_low or 0):.1f} to {100 * (row.test_high or 0):.1f})"
+    gap = "" if row.gap is None else format_points(row.gap)
+    seconds = "" if row.seconds is None else f"{row.seconds:,.0f}"
+    difference = "" if row.experiment == row.baseline or row.test_accuracy is None else "unpaired "
+    if row.difference is not None:
+        bounds = f"{format_points(row.difference_low or 0)} to {format_points(row.difference_high or 0)}"
+        mark = "*" if row.p is not None and row.p < LEVEL else " "
+        difference = f"{format_points(row.difference)} ({bounds}){mark}"
+    variant = row.variant or "unchanged"
+    return [row.experiment, row.varied, variant, *shares, gap, seconds, difference]
+
+
+def _lay_out(line: Sequence[str], widths: Sequence[int], space: int) -> str:
+    wrapped = textwrap.wrap(line[1], widths[1], break_long_words=False, break_on_hyphens=False) or [""]
+    cells = [line[0], wrapped[0], *line[2:]]
+    first = (
+        cell.ljust(n) if i < N_WORDS else cell.rjust(n) for i, (cell, n) in enumerate(zip(cells, widths, strict=True))
+    )
+    indent = " " * (widths[0] + space)
+    return "\n".join([(" " * space).join(first).rstrip(), *(f"{indent}{rest}" for rest in wrapped[1:])])
