@@ -4,6 +4,7 @@ import argparse
 
 from cvd import tracking
 from cvd.data.images.manifest import read_manifest
+from cvd.evaluation.comparison import tell_changes
 from cvd.evaluation.measures import evaluate_variant, read_predictions, tabulate_predictions, tabulate_test
 from cvd.evaluation.overfitting import read_history, tabulate_curves
 from cvd.evaluation.tables import write_table
@@ -11,6 +12,7 @@ from cvd.evaluation.verdict import describe_metrics
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json, replace_file, write_json
 from cvd.runtime.params.loading import load_params
+from cvd.runtime.revisions.contents import find_former
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
 from cvd.vis.charts.diagnostics import draw_variant
@@ -53,6 +55,8 @@ def work(args: argparse.Namespace) -> None:
     print(describe_metrics(args.variant, metrics))
     files = [args.metrics, args.predictions, args.figure]
     tracking.add_to_run(variant=args.variant, model_path=args.model, metrics=metrics, files=files, folder="evaluation")
+    for line in tell_changes([args.predictions], args.manifest, find_former([args.manifest, args.predictions])):
+        print(line)
 
 
 if __name__ == "__main__":

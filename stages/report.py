@@ -5,18 +5,21 @@ from pathlib import Path
 
 from cvd import tracking
 from cvd.data.images.manifest import read_manifest
+from cvd.evaluation.comparison import tell_changes
 from cvd.report.illustrations import start_charts
 from cvd.report.page import render_report
-from cvd.report.provenance import describe_code, describe_machine, list_versions
+from cvd.report.provenance import Trial, describe_code, describe_machine, list_versions
 from cvd.report.results import read_results
 from cvd.runtime.files import replace_file
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.project import ask_changes, ask_git
+from cvd.runtime.revisions.contents import find_former
+from cvd.runtime.revisions.reproduction import describe_origin
 from cvd.runtime.stage import read_arguments, run_stage
 
 
 def main() -> None:
-    args = read_arguments(__doc__, paths=("metrics", "plots", "manifest", "quarantine", "report"))
+    args = read_arguments(__doc__, paths=("metrics", "predictions", "plots", "manifest", "quarantine", "report"))
     run_stage(lambda: work(args), "report")
 
 
@@ -26,18 +29,22 @@ def work(args: argparse.Namespace) -> None:
     results = read_results(args.metrics, args.plots, args.quarantine)
     charts = start_charts(results)
     tracking.complete_results(params.model_dump(mode="json"))  # while they are drawn
+    origin, predictions = describe_origin(), [args.predictions / f"{name}.csv" for name in results.variants]
+    verdict = tell_changes(predictions, args.manifest, find_former([args.manifest, *predictions]))
+    trial = Trial(origin.name, origin.baseline, origin.differences.describe(), verdict, origin.commands)
     page = render_report(
         results,
         charts=charts,
         manifest=read_manifest(args.manifest),
         plots=args.plots,
         provenance={"code": code, "versions": list_versions(), "machine": describe_machine()},
+        trial=trial,
         params=params.model_dump(),
         params_text=Path("params.yaml").read_text(encoding="utf-8"),
     )
     with replace_file(args.report) as partial:
         partial.write_text(page, encoding="utf-8")
-    print(f"{args.report}: {len(page.encode()) / 1e6:.1f} MB, open it in a browser")
+    print(f"{args.report}: {len(page.encode()) / 1e6:.1f} MB, open it in a browser", *verdict, sep="\n")
 
 
 if __name__ == "__main__":

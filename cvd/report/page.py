@@ -23,6 +23,7 @@ from cvd.evaluation.verdict import (
 )
 from cvd.report.exports import collect_exports, collect_sheets
 from cvd.report.illustrations import Sources, describe_charts
+from cvd.report.provenance import Trial
 from cvd.report.results import Results
 from cvd.runtime.vocabulary import SPLITS
 from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
@@ -77,6 +78,7 @@ def render_report(
     manifest: pd.DataFrame,
     plots: Path,
     provenance: dict[str, dict[str, str]],
+    trial: Trial,
     params: dict[str, Any],
     params_text: str,
 ) -> str:
@@ -95,6 +97,7 @@ def render_report(
         exports=exports.result(),
         sheets=sheets.result(),
         counts=count_images(manifest),
+        trial=trial,
         params=params,
         params_text=params_text,
         **provenance,

@@ -2,6 +2,8 @@
 
 import os
 import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from cvd.machine.hardware import read_processor_name
@@ -11,6 +13,17 @@ PACKAGES = (
     "tensorflow", "keras", "numpy", "opencv-python-headless", "scikit-learn", "scipy", "pandas", "matplotlib", "dvc",
     "mlflow",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The experiment that the page is about, against the commit that it started from, "" without one."""
+
+    name: str
+    baseline: str
+    differences: Sequence[str]  # in parameters, data and code, a phrase each
+    verdict: Sequence[str]  # what became of each variant that changed
+    commands: Sequence[tuple[str, str]]  # that make it again, and what each does, where it says
 
 
 def describe_code(commit: str, date: str, status: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from cvd.evaluation.sizes import COLUMNS
 from cvd.evaluation.tables import tabulate_charts, write_table
 from cvd.report import illustrations, pictures, results
 from cvd.report import page as report_page
+from cvd.report.provenance import Trial
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import render_json
 
@@ -44,6 +45,17 @@ PROVENANCE = {
     "versions": {"python": "3.11"},
     "machine": {"processor": "CPU <of> sorts", "cores": "2", "system": "Linux"},
 }
+TRIAL = Trial(
+    name="lilac-kite",
+    baseline="fedcba9876",
+    differences=["augment.rotation_degrees 40 → 15", "code: cvd/training"],
+    verdict=["augmented: 82.5% (was 81.0%): +1.5 points, 95% −0.9 to +3.9: cannot be told from luck"],
+    commands=[
+        ("dvc exp apply lilac-kite", "its code"),
+        ("git checkout fedcba9876", "or"),
+        ("dvc exp run -S 'a=[0,7]'", ""),
+    ],
+)
 
 
 def write_picture(path: Path, width: int = 300, height: int = 200) -> None:
@@ -110,6 +122,7 @@ def page(workspace: Path) -> str:
         manifest=pd.read_csv(workspace / "manifest.csv"),
         plots=workspace / "plots",
         provenance=PROVENANCE,
+        trial=TRIAL,
         params=yaml.safe_load(text),
         params_text=text + "# <script>alert(1)</script>\n",
     )
@@ -160,7 +173,7 @@ def test_page_tells_the_story(page: str, workspace: Path) -> None:
         "3,453,121",
         "tfrecord",
         "190",
-        "make repro",
+        "make ui",
         "train 60 60 120",
     ):
         assert wanted in text, wanted
@@ -169,6 +182,33 @@ def test_page_tells_the_story(page: str, workspace: Path) -> None:
     assert "deep" not in text
     assert "left-from-earlier" not in text, "it is not compared any more"
     assert "1 of 1 in plots/activations/" in text
+
+
+def test_page_knows_its_experiment(page: str) -> None:
+    text = " ".join(html.unescape(re.sub(r"<style>.*?</style>|<[^>]+>", "", page, flags=re.DOTALL)).split())
+    top, _, rest = text.partition("Learning curves: ")
+    assert "<title>Dogs vs. Cats, lilac-kite: " in page
+    lead = "Experiment lilac-kite, against commit fedcba9876. What differs: augment.rotation_degrees 40 → 15 code: "
+    assert lead in top
+    assert TRIAL.verdict[0] in top
+    commands = "# its code dvc exp apply lilac-kite # or git checkout fedcba9876 dvc exp run -S 'a=[0,7]' Then"
+    assert commands in rest.partition("How to reproduce")[2]
+
+
+@pytest.mark.parametrize(
+    ("trial", "said"),
+    [
+        (Trial("workspace", "fedcba9876", [], [], []), "Workspace, against commit fedcba9876. Nothing differs."),
+        (Trial("workspace", "fedcba9876", ["seed 1 → 2"], [], []), "No answer differs from the commit's, or"),
+        (Trial("workspace", "", [], [], []), ""),
+    ],
+)
+def test_page_says_when_nothing_differs(workspace: Path, trial: Trial, said: str) -> None:
+    template = report_page._open_template([])
+    module = template.environment.from_string("{% from 'trial.html.j2' import tell %}{{ tell(trial) }}")
+    text = " ".join(re.sub("<[^>]+>", "", module.render(trial=trial)).split())
+    assert text.startswith(said) if said.startswith("W") else said in text
+    assert bool(text) == bool(said)
 
 
 def test_names_are_marked_as_whole_words() -> None:
@@ -258,6 +298,7 @@ def test_page_does_without_what_is_absent(workspace: Path, tmp_path: Path) -> No
         manifest=pd.read_csv(workspace / "manifest.csv"),
         plots=tmp_path / "plots",
         provenance=PROVENANCE,
+        trial=TRIAL,
         params=yaml.safe_load(text),
         params_text=text,
     )
