@@ -9,11 +9,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
+from cvd.runtime.vocabulary import LABELS, SPLITS
 from cvd.vis.charts.themes import render_figure
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 # Tried in turn until a picture is small enough: longest side in pixels, and WebP's quality.
 STEPS = ((1600, 84), (1300, 80), (1000, 76), (800, 70), (600, 62), (420, 55), (280, 45))
+IMAGE = re.compile(f"(?P<split>{'|'.join(SPLITS)})_(?P<label>{'|'.join(LABELS)})_(?P<name>.+)")
+NAMES = {"disagreements": "images on which the networks disagree", "augmentations": "an image in each row"}
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,21 @@ def order_naturally(path: Path) -> list[tuple[int, str]]:
 
 
 def name_picture(path: Path, variant: str) -> str:
-    """Name a picture for its caption: its path in the export's folder, without the variant, which stands beside it."""
+    """Name a picture for its caption, in words: its path in the export's folder, without the variant beside it.
+
+    "" where that says nothing else.
+    """
     parts = [part for part in path.with_suffix("").parts if part != variant]
-    return ", ".join(part.removeprefix(f"{variant}-") for part in parts) or path.stem
+    words = [_name_part(part.removeprefix(f"{variant}-")) for part in parts]
+    is_layer = bool(variant) and words == parts and len(words) == 1
+    return f"layer {words[0]}" if is_layer else ", ".join(words)
+
+
+def _name_part(part: str) -> str:
+    """Name an image of a split, such as test_cat_cat.4, or what a file's name says itself."""
+    if found := IMAGE.fullmatch(part):
+        return f"{found['name']}, a {found['label']} of the {found['split']} images"
+    return NAMES.get(part, part)
 
 
 def choose_pictures(folder: Path, pattern: str, *, n: int) -> list[Path]:

@@ -234,6 +234,10 @@ def test_pictures_are_chosen_by_name_and_kept_small(tmp_path: Path) -> None:
     assert pictures.choose_pictures(tmp_path, "nothing/*", n=3) == []
     assert pictures.count_pictures(tmp_path) == 4
     assert pictures.name_picture(Path("v/a/conv1.png"), "v") == "a, conv1"
+    assert pictures.name_picture(Path("v/conv1.png"), "v") == "layer conv1"
+    assert pictures.name_picture(Path("v/test_cat_cat.4.png"), "v") == "cat.4, a cat of the test images"
+    assert pictures.name_picture(Path("v.png"), "v") == ""
+    assert pictures.name_picture(Path("disagreements.png"), "") == "images on which the networks disagree"
     small = pictures.encode_picture(chosen[0], most_bytes=40_000)
     assert len(small.uri) <= 40_000
     assert small.width < 900
