@@ -1,57 +1,66 @@
-"""Explanations: whether heat maps mean something, in numbers: randomisation, deletion, insertion, pointing game."""
+"""Explanations: a network's heat maps, for pictures too, and in numbers whether they mean something."""
 
 import argparse
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cvd.data.images.manifest import choose_images, read_manifest
-from cvd.data.images.pixels import decode_image, resize_image
+from cvd.data.images.pixels import load_image
+from cvd.evaluation.measures import read_predictions, select_test
+from cvd.evaluation.mistakes import choose_telling
 from cvd.runtime.files import write_json
-from cvd.runtime.params.graph import choose_networks
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
 
 if TYPE_CHECKING:
-    from cvd.vis.explaining.figures import Figures
+    from cvd.vis.examining.figures import Figures
 
 
 def main() -> None:
-    args = read_arguments(__doc__, paths=("images", "manifest", "masks", "models", "metrics"))
-    run_stage(lambda: work(args), "explanations")
+    paths = ("model", "images", "manifest", "masks", "predictions", "metrics", "heatmaps")
+    args = read_arguments(__doc__, names=("variant",), paths=paths)
+    run_stage(lambda: work(args), f"explanations@{args.variant}")
 
 
 def work(args: argparse.Namespace) -> None:
     params = load_params()
-    settings = params.explanations
-    variants = choose_networks(params, settings.variants, args.models)
+    settings, pictures = params.explanations, params.gradcam
     start_tensorflow()
 
     import tensorflow as tf
 
     from cvd.machine.threads import set_threads
     from cvd.models.networks.saving import load_network
-    from cvd.vis.explaining.figures import check_explanations, read_masks
-    from cvd.vis.explaining.graphs import input_side
+    from cvd.vis.examining.figures import examine, read_masks
+    from cvd.vis.explaining.heatmaps import write_heatmaps
+    from cvd.vis.explaining.views import Viewer
 
     set_threads(params.train.threads)
     tf.config.experimental.enable_op_determinism()
-    paths = choose_images(read_manifest(args.manifest), settings.images)
-    images = [decode_image(args.images / path) for path in paths]
-    masks = read_masks(args.masks, paths)
-    figures: dict[str, Figures] = {}
-    for variant in variants:
-        model = load_network(args.models / f"{variant}.keras")
-        figures[variant] = check_explanations(
-            model,
-            [resize_image(image, input_side(model)) for image in images],
-            masks,
-            methods=settings.methods,
-            layers=settings.layers,
-            n_perturbed=settings.perturbed,
-            seed=params.seed,
-        )
-        print(f"{variant}: {describe(figures[variant])}", flush=True)
-    write_json(figures, args.metrics, indent=1)
+    manifest, model = read_manifest(args.manifest), load_network(args.model)
+    shown, checked = (choose_images(manifest, images) for images in (pictures.images, settings.images))
+    telling = choose_telling(select_test(read_predictions(args.predictions)), pictures.mistakes).values()
+    named = list(dict.fromkeys([*checked, *(path for rows in telling for path in rows["path"])]))
+    pair = Viewer(args.variant, model, pictures.layers, method=pictures.method)
+    single = Viewer(args.variant, model, method=pictures.method, only_last=True)
+    images = {path: load_image(args.images / path, pair.size_px) for path in dict.fromkeys([*named, *shown])}
+    pixels = np.stack([images[path] for path in named])  # (n, s, s, 3)
+    found = examine(
+        model,
+        pixels,
+        read_masks(args.masks, checked),
+        methods=settings.methods,
+        layers=settings.layers,
+        n_perturbed=settings.perturbed,
+        seed=params.seed,
+    )
+    write_json(found.figures, args.metrics, indent=1)
+    pairs = pair.explain(np.stack([images[path] for path in shown]), shown, (-1, 1))
+    known = found.logits, found.maps.get(pictures.method, {})
+    write_heatmaps(args.heatmaps, shown=pairs, named=single.explain_named(pixels, named, known))
+    print(f"{args.variant}: {describe(found.figures)}", flush=True)
 
 
 def describe(figures: "Figures") -> str:

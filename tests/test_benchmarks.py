@@ -20,7 +20,7 @@ SIZES = {
     "transfer": "--images 20 --epochs 1",
     "scale": "--counts 32 64",
     "repro": "--images 30 --repeats 1",
-    "gradcam": "--images 2 --side 64 --repeats 1",
+    "gradcam": "--images 2 --checked 4 --side 64 --repeats 1",
     "filters": "--filters 2 --side 40 --steps 2 --repeats 1",
 }
 

@@ -24,7 +24,7 @@ VARS = DVC["vars"][0]
 FRAME = ("cvd/runtime", "cvd/tracking")
 DOORS = ("cvd/commands", "cvd/web", "cvd/cli.py")  # for people: no stage depends on them
 LENT = {f"cvd/runtime/{name}.py" for name in ("errors", "files", "locks", "threads", "vocabulary")}  # to work folders
-NUMERIC = ("cvd/vis/explaining", "cvd/vis/filters", "cvd/evaluation")
+NUMERIC = ("cvd/vis/examining", "cvd/vis/explaining", "cvd/vis/filters", "cvd/evaluation")
 DRAWING = ("cvd/vis/sheets", "cvd/vis/charts")
 LIGHT = ("cvd/runtime", "cvd/tracking", "cvd/evaluation", "cvd/report", "cvd/data/intake", "cvd/data/archives",
          "cvd/data/images", "cvd/data/drawn", "cvd/data/sources", "cvd/vis/charts", "cvd/vis/sheets",

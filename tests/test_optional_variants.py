@@ -36,14 +36,16 @@ def test_default_run_knows_nothing_of_it(project: Path) -> None:
 
 def test_added_variant_is_compared_drawn_reported_varied_and_removed(project: Path) -> None:
     run("cvd", "add", "small", cwd=project)
-    followers = {"check", "train@small", "evaluate@small", "activations@small", "filters@small"}
+    drawn = ("activations", "filters", "explanations", "gradcam", "mistakes")
+    followers = {f"{stage}@small" for stage in ("train", "evaluate", *drawn)} | {"check"}
     done = run("dvc", "exp", "run", "--name", "tiny", "-S", "variants.small.width=2", cwd=project)
-    assert ran_stages(done) == followers | {"compare", "gradcam", "mistakes", "explanations", "report"}
+    assert ran_stages(done) == followers | {"compare", "side_by_side", "report"}
     assert json.loads((project / "metrics/small.json").read_text())["training"]["parameters"] < 20_000
     compared = pd.read_csv(project / "plots/comparison/curves.csv")["variant"].unique().tolist()
     assert sorted(compared) == sorted([*VARIANTS, "small"])
     assert "small" in (project / "plots/report.html").read_text()
-    assert list((project / "plots/gradcam").rglob("*small*"))
+    assert list((project / "plots/gradcam/small").glob("*.png"))
+    assert (project / "plots/mistakes/small.png").is_file()
     assert "tiny" in run("dvc", "exp", "show", "--csv", cwd=project).stdout
     assert "small" in run("cvd", "compare", "baseline", "small", cwd=project).stdout
 
@@ -51,6 +53,7 @@ def test_added_variant_is_compared_drawn_reported_varied_and_removed(project: Pa
     assert ran_stages(done) == {"check", "train@small", "evaluate@small"}, "it is like baseline"
     run("cvd", "remove", "small", cwd=project)
     assert not list(project.glob("*/small*"))
+    assert not list(project.glob("*/explanations/small*"))
     assert not (project / "plots/filters/small").exists()
     go_back(project)
 
@@ -60,7 +63,7 @@ def test_shares_of_the_images_are_a_learning_curve_in_the_report(project: Path) 
     run("cvd", "add", *parts, cwd=project)
     done = run("dvc", "repro", "report", cwd=project)
     trained = {f"{stage}@{name}" for name in parts for stage in ("train", "evaluate")}
-    assert ran_stages(done) == trained | {"compare", "gradcam", "mistakes", "explanations", "report"}
+    assert ran_stages(done) == trained | {"compare", "side_by_side", "report"}
     table = pd.read_csv(project / "plots/comparison/sizes.csv")
     assert table["n_images"].tolist() == [2, 4, 8, 14]  # 7 of each class; a half of 7 is 3.5, rounded to even
     assert table["epochs"].tolist() == [8, 8, 4, 2]  # 2 of 4 steps each: 1 step an epoch, 1, 2 and 4
@@ -72,7 +75,8 @@ def test_shares_of_the_images_are_a_learning_curve_in_the_report(project: Path) 
     measured = json.loads((project / "metrics/baseline.json").read_text())
     assert table["test"].iloc[-1] == measured["test"]["accuracy"]
     assert re.search(r"baseline</span>: 7 times the images \(2 to 14\)", (project / "plots/report.html").read_text())
-    assert not (project / "plots/filters/baseline_half").exists(), "no pictures"
+    for stage in ("filters", "gradcam"):
+        assert not (project / "plots" / stage / "baseline_half").exists(), "no pictures"
     run("cvd", "remove", *parts, cwd=project)
     go_back(project)
 

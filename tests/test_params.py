@@ -82,7 +82,6 @@ def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
         ("variants.extra", 3, ["variants.extra is 3: should be a section with input, network, "]),
         ("backbone.name", "VGG16", ["torchvision", "VGG16", "imagenet"]),
         ("backbone.weights", "torch", ["weights is 'torch'", "'random' or the path of a .h5 or .pth file"]),
-        ("gradcam.variants", ["nobody"], ["gradcam.variants", "'nobody'", "baseline"]),
         ("variants.small.like", "nobody", ["variants.small.like is 'nobody'", "must name one of baseline, augmented"]),
         ("variants.small.like", "small", ["variants.small.like is 'small'", "must name one of"]),
         ("variants.small.like", ["baseline"], ["variants.small.like is ['baseline']", "must name one of"]),

@@ -12,7 +12,12 @@ pytestmark = pytest.mark.pipeline
 
 LOOKING = {"activations@baseline", "activations@augmented", "activations@transfer"}
 CLIMBING = {"filters@baseline", "filters@augmented", "filters@transfer"}
-DRAWN = {"gradcam", "mistakes", "explanations", *LOOKING, *CLIMBING}
+EXPLAINED = {name.replace("activations", "explanations") for name in LOOKING}
+HEATED = {name.replace("activations", stage) for name in LOOKING for stage in ("gradcam", "mistakes")} | {
+    "side_by_side"
+}
+MISTAKEN = {name for name in HEATED if name.startswith("mistakes")} | {"side_by_side"}
+DRAWN = {"photos", *HEATED, *LOOKING, *CLIMBING}
 TRAININGS = {f"train@{name}" for name in ("baseline", "augmented", "tfrecord", "transfer")}
 SCRATCH = TRAININGS - {"train@transfer"}
 EVALUATIONS = {name.replace("train", "evaluate") for name in TRAININGS}
@@ -36,22 +41,26 @@ def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ("cvd/web/app.py", set()),
         ("cvd/commands/predict.py", set()),
         ("cvd/cli.py", set()),
-        ("stages/mistakes.py", {"mistakes"}),
+        ("stages/side_by_side.py", {"side_by_side"}),
         ("cvd/data/sources/fetch.py", {"download"}),
         ("cvd/data/drawn/coat.py", {"download"}),
-        ("cvd/data/intake/jpeg.py", {"split", "gradcam"}),
-        ("cvd/data/archives/formats.py", {"download", "split", "gradcam"}),
-        ("cvd/data/images/pixels.py", {"split", "gradcam", "mistakes", "explanations", "report", *LOOKING, *EXAMPLES}),
+        ("cvd/data/intake/jpeg.py", {"split", "photos"}),
+        ("cvd/data/archives/formats.py", {"download", "split", "photos"}),
+        ("cvd/data/images/pixels.py", {"split", "report", "photos", *EXPLAINED, *HEATED, *LOOKING, *EXAMPLES}),
         ("cvd/data/examples/pipeline.py", EXAMPLES),
-        ("cvd/machine/hardware.py", {"features", "explanations", "report", *CLIMBING, *TRAININGS, *EVALUATIONS}),
-        ("cvd/models/networks/head.py", {"check", "backbone", "features", *DRAWN, *TRAININGS, *EVALUATIONS}),
+        ("cvd/machine/hardware.py", {"features", "report", *EXPLAINED, *CLIMBING, *TRAININGS, *EVALUATIONS}),
+        (
+            "cvd/models/networks/head.py",
+            {"check", "backbone", "features", "photos", *EXPLAINED, *LOOKING, *CLIMBING, *TRAININGS, *EVALUATIONS},
+        ),
         ("cvd/models/scratch/plain.py", {"check", *SCRATCH}),
         ("cvd/models/pretrained/conversion.py", {"check", "backbone"}),
         ("cvd/training/distributed/loop.py", TRAININGS),
-        ("cvd/evaluation/verdict.py", {"compare", "mistakes", "report", *EVALUATIONS}),
+        ("cvd/evaluation/verdict.py", {"compare", "report", *EXPLAINED, *MISTAKEN, *EVALUATIONS}),
         ("cvd/vis/charts/themes.py", {"augmentations", "compare", "report", *EVALUATIONS}),
-        ("cvd/vis/explaining/geometry.py", {"check", *DRAWN}),
-        ("cvd/vis/sheets/grids.py", DRAWN - {"explanations"}),
+        ("cvd/vis/explaining/geometry.py", {"check", *DRAWN, *EXPLAINED}),
+        ("cvd/vis/examining/checks.py", EXPLAINED),
+        ("cvd/vis/sheets/grids.py", DRAWN),
         ("cvd/vis/filters/pixels.py", CLIMBING),
         ("cvd/report/report.html.j2", {"report"}),
     ],

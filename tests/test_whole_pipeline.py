@@ -119,7 +119,16 @@ def test_models_load_plainly_and_predict_what_was_written(project: Path) -> None
 def test_pictures_are_there_and_hold_something(project: Path) -> None:
     import cv2
 
-    for stage in ("augmentations", "activations", "filters", "gradcam", "comparison", "data"):
+    for stage in (
+        "augmentations",
+        "activations",
+        "filters",
+        "gradcam",
+        "mistakes",
+        "side_by_side",
+        "comparison",
+        "data",
+    ):
         pictures = sorted((project / "plots" / stage).rglob("*.png"))
         assert pictures, stage
         for picture in pictures[:20]:
@@ -155,9 +164,10 @@ def test_an_experiment_reruns_what_depends_on_it_and_is_tracked(project: Path) -
         "compare",
         "activations@augmented",
         "filters@augmented",
-        "gradcam",
-        "mistakes",
-        "explanations",
+        "explanations@augmented",
+        "gradcam@augmented",
+        "mistakes@augmented",
+        "side_by_side",
         "report",
     }
     assert ran_stages(done) == {"check", "train@augmented", "augmentations", *followers}
@@ -189,11 +199,11 @@ def test_an_experiment_in_a_temporary_copy_lands_in_the_same_store(project: Path
         ({"data": {"source": "directory", "path": "README.md"}}, "download", ["README.md", "folder"]),
         ({"augment": {"rotation": 3}}, "split", ["augment.rotation", "unknown"]),
         ({"split": {"train": 500}}, "split", ["split", "500", "14"]),
-        ({"gradcam": {"layers": ["conv9"]}}, "gradcam", ["conv9"]),
+        ({"gradcam": {"layers": ["conv9"]}}, "explanations@baseline", ["conv9"]),
         ({"activations": {"layers": ["conv9"]}}, "activations@baseline", ["conv9"]),
         ({"filters": {"layers": ["conv9"]}}, "filters@baseline", ["conv9"]),
         ({"activations": {"images": ["test/cat/nobody.jpg"]}}, "activations@baseline", ["test/cat/nobody.jpg"]),
-        ({"gradcam": {"photos": "nowhere"}}, "gradcam", ["nowhere"]),
+        ({"gradcam": {"photos": "nowhere"}}, "photos", ["nowhere"]),
     ],
 )
 def test_wrong_input_is_one_line(project: Path, change: dict[str, Any], stage: str, words: list[str]) -> None:

@@ -13,17 +13,19 @@ SHEETS = {
     **{f"train_{label}": f"{label}s to learn from" for label in LABELS},
     "near_duplicates": "near-copies, a group in each row",
 }
-# Folder below plots/, heading, what it shows, and which pictures: patterns (each for each variant, where it names one)
+# Name, heading, what it shows, and which pictures: patterns below plots/ (each for each variant, where it names one)
 # with how many.
 EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
-    ("gradcam", "Where it looks", "Grad-CAM: what in the image speaks for an answer.", {"*": 4, "photos/*": 2}),
-    ("mistakes", "What it gets wrong", "Test images that were taken for the other animal.", {"*": 4, "*/*": 4}),
+    ("gradcam", "Where it looks", "Grad-CAM: what in the image speaks for an answer.",
+     {"side_by_side/images/*": 4, "photos/*": 2}),
+    ("mistakes", "What it gets wrong", "Test images that were taken for the other animal.",
+     {"side_by_side/*": 1, "mistakes/{variant}.*": 1}),
     ("activations", "What its layers answer", "Activations: channels of convolution and pooling layers for one image.",
-     {"{variant}/*": 1}),
+     {"activations/{variant}/*": 1}),
     ("filters", "What its filters look for", "Filters: inputs that excite a filter most, found by gradient ascent.",
-     {"{variant}/*": 3}),
+     {"filters/{variant}/*": 3}),
     ("augmentations", "What augmentation makes of an image", "The same images, augmented afresh as in training.",
-     {"*": 1}),
+     {"augmentations/*": 1}),
 )  # fmt: skip
 
 
@@ -32,34 +34,34 @@ def collect_exports(plots: Path, variants: Sequence[str]) -> list[dict[str, Any]
 
     Folders of other variants may lie there: DVC leaves the outputs of a stage that is gone.
     """
-    chosen = {name: _choose_pictures(plots / name, patterns, variants) for name, _, _, patterns in EXPORTS}
+    chosen = {name: _choose_pictures(plots, patterns, variants) for name, _, _, patterns in EXPORTS}
     most_bytes = min(LARGEST_BYTES, MOST_BYTES // max(1, sum(map(len, chosen.values()))))
     return [
         {
             "name": name,
             "heading": heading,
             "text": text,
-            "pictures": [_encode(path, plots / name, most_bytes, variant) for path, variant in chosen[name]],
-            "n_all": sum(map(count_pictures, _list_folders(plots / name, patterns, variants))),
+            "pictures": [_encode(path, most_bytes, variant) for path, variant in chosen[name]],
+            "folders": list(dict.fromkeys(pattern.partition("/")[0] for pattern in patterns)),
+            "n_all": sum(map(count_pictures, _list_folders(plots, patterns, variants))),
         }
         for name, heading, text, patterns in EXPORTS
         if chosen[name]
     ]
 
 
-def _choose_pictures(folder: Path, patterns: dict[str, int], variants: Sequence[str]) -> list[tuple[Path, str]]:
+def _choose_pictures(plots: Path, patterns: dict[str, int], variants: Sequence[str]) -> list[tuple[Path, str]]:
     """(picture, its variant or "")."""
     return [
         (path, name)
         for pattern, n in patterns.items()
         for name in (variants if "{variant}" in pattern else ("",))
-        for path in choose_pictures(folder, pattern.format(variant=name), n=n)
+        for path in choose_pictures(plots, pattern.format(variant=name), n=n)
     ]
 
 
-def _list_folders(folder: Path, patterns: Iterable[str], variants: Sequence[str]) -> list[Path]:
-    is_by_variant = any("{variant}" in pattern for pattern in patterns)
-    return [folder / name for name in variants] if is_by_variant else [folder]
+def _list_folders(plots: Path, patterns: Iterable[str], variants: Sequence[str]) -> set[Path]:
+    return {(plots / pattern.format(variant=name)).parent for pattern in patterns for name in variants}
 
 
 def collect_sheets(folder: Path) -> list[Picture]:
@@ -68,6 +70,6 @@ def collect_sheets(folder: Path) -> list[Picture]:
     return [encode_picture(path, most_bytes=LARGEST_BYTES, name=SHEETS[path.stem]) for path in paths if path.is_file()]
 
 
-def _encode(path: Path, folder: Path, most_bytes: int, variant: str) -> Picture:
-    name = name_picture(path.relative_to(folder), variant)
+def _encode(path: Path, most_bytes: int, variant: str) -> Picture:
+    name = name_picture(Path(path.name), variant)
     return encode_picture(path, most_bytes=most_bytes, name=name, variant=variant)

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 import pandas as pd
 
 N_NAMED = 8  # rows of the quarantine that are written out
-# Figures of metrics/explanations.json: name, heading, what it says.
+# Figures of metrics/explanations/: name, heading, what it says.
 FIGURES = (
     ("animal_pointing", "hottest spot on the animal", "Share of images whose hottest spot lies on the animal."),
     ("animal_share", "heat on the animal", "Share of all heat that lies on the animal."),
@@ -44,7 +44,7 @@ class MapTable(TypedDict):
 
 
 Explanations = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
-"""metrics/explanations.json: {variant: {method: {layer: {figure: value}}}}; the method `chance` is noise."""
+"""metrics/explanations/: {variant: {method: {layer: {figure: value}}}}; the method `chance` is noise."""
 
 
 def summarise_intake(summary: DataSummary | None, quarantine: pd.DataFrame | None) -> Intake | None:
@@ -55,7 +55,7 @@ def summarise_intake(summary: DataSummary | None, quarantine: pd.DataFrame | Non
     return {**summary, "named": named, "n_unnamed": summary["quarantined"] - len(named)}
 
 
-def list_explanations(explanations: Explanations | None) -> MapTable | None:
+def list_explanations(explanations: Explanations) -> MapTable | None:
     """List the maps' figures: the columns that any map has, and a row for each variant, method and layer."""
     if not explanations:
         return None

@@ -42,9 +42,8 @@ def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:
     comparison: Comparison = read_json(metrics / "comparison.json")
     names = [row["variant"] for row in comparison["overfitting"]]
     charts = {kind: _read_charts(plots / f"comparison/{kind}.csv", names) for kind in ("curves", "roc", "reliability")}
-    intake, explanations = (
-        read_json(path) if (path := metrics / f"{name}.json").is_file() else None for name in ("data", "explanations")
-    )
+    intake = read_json(path) if (path := metrics / "data.json").is_file() else None
+    explained = {name: path for name in names if (path := metrics / f"explanations/{name}.json").is_file()}
     set_apart = read_table(quarantine, "split", keep_default_na=False) if quarantine.is_file() else None
     return Results(
         comparison=comparison,
@@ -52,7 +51,7 @@ def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:
         metrics={name: read_json(metrics / f"{name}.json") for name in names},
         sizes=_read_sizes(plots / "comparison/sizes.csv"),
         intake=summarise_intake(intake, set_apart),
-        explanations=list_explanations(explanations),
+        explanations=list_explanations({name: read_json(path) for name, path in explained.items()}),
         **charts,
     )
 

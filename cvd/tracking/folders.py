@@ -24,7 +24,7 @@ RESULTS = {
     "filters": ("plots/filters/{}/*",),
     "gradcam": ("plots/gradcam/{}/*.png",),
     "mistakes": ("plots/mistakes/{}.png",),
-    "explanations": ("metrics/explanations.json",),  # of all variants: only the figures of one go to its run
+    "explanations": ("metrics/explanations/{}.json",),
     "comparison": ("plots/comparison/curves.png", "plots/comparison/differences.png", "plots/comparison/sizes.png"),
 }
 
@@ -82,7 +82,7 @@ def read_results(variant: str, stale: Collection[Path]) -> Iterator[tuple[str, l
         if folder == "evaluation" and (path := Path("metrics", f"{variant}.json")) in fresh:
             figures = read_json(path)
         if folder == "explanations" and fresh:
-            figures, fresh = records.arrange_explanations(read_json(fresh[0]).get(variant, {})), []
+            figures, fresh = records.arrange_explanations(read_json(fresh[0])), []
         if fresh or name_metrics(figures):
             yield folder, fresh, name_metrics(figures)
 

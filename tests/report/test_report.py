@@ -93,7 +93,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     summary = summarise_timing(timing, best_epoch=1)
     (root / "metrics/timings.json").write_text(json.dumps(dict.fromkeys(VARIANTS, summary)))
     (root / "metrics/data.json").write_text(json.dumps(INTAKE))
-    (root / "metrics/explanations.json").write_text(json.dumps(EXPLANATIONS))
+    (root / "metrics/explanations").mkdir()
+    for name, figures in EXPLANATIONS.items():
+        (root / f"metrics/explanations/{name}.json").write_text(json.dumps(figures))
     (root / "quarantine.csv").write_text("source_name,reason,detail\nCat/666.jpg,truncated,<0 bytes>\n")
     sizes = {"variant": "baseline", "n_images": [15, 60, 120], "epochs": [64, 16, 8]}
     sizes |= {"train": 1.0, "validation": [0.6, 0.65, 0.7], "test": [0.55, 0.6, 0.72], "gap": [0.4, 0.35, 0.3]}
@@ -101,8 +103,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = table.assign(difference=[0.17, 0.12, 0], difference_low=[0.05, -0.02, 0], difference_high=[0.3, 0.25, 0])
     write_table(table[list(COLUMNS)], charts / "sizes.csv")
     for name in (
-        "mistakes/baseline-cats-taken-for-dogs.png",
-        "gradcam/test-cat-1.png",
+        "mistakes/baseline.png",
+        "side_by_side/images/test-cat-1.png",
         "gradcam/baseline/deep.png",
         "activations/baseline/cat.png",
         "activations/small/left-from-earlier.png",
@@ -280,7 +282,6 @@ def test_page_shows_what_else_there_is(page: str, workspace: Path) -> None:
         "Cat/666.jpg : truncated &lt;0 bytes&gt; and 3 more",
         "5 images are near-copies of one another, in 2 groups; none of them stands in two splits, and 1 were left out",
         "baseline : 8 times the images (15 to 120) take test accuracy from 55.0% to 72.0%, by +17.0 points",
-        "baseline-cats-taken-for-dogs",
         "baseline gradcam conv4 0.61 0.50 −0.12",
         "baseline chance 0.30 0.40",
     ):
@@ -290,8 +291,8 @@ def test_page_shows_what_else_there_is(page: str, workspace: Path) -> None:
 
 def test_page_does_without_what_is_absent(workspace: Path, tmp_path: Path) -> None:
     shutil.copytree(workspace / "metrics", tmp_path / "metrics")
-    for name in ("data", "explanations"):
-        (tmp_path / f"metrics/{name}.json").unlink()
+    (tmp_path / "metrics/data.json").unlink()
+    shutil.rmtree(tmp_path / "metrics/explanations")
     shutil.copytree(workspace / "plots/comparison", tmp_path / "plots/comparison")
     (tmp_path / "plots/comparison/sizes.csv").unlink()
     text = PARAMS.read_text(encoding="utf-8")

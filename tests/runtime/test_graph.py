@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.params.graph import Entry, check_entry, choose_networks, describe_configuration, place_variant
+from cvd.runtime.params.graph import Entry, check_entry, describe_configuration, place_variant
 from cvd.runtime.params.loading import load_params
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
@@ -43,13 +43,3 @@ def test_configuration_holds_what_a_training_reads_and_no_more() -> None:
     assert set(augmented) == {"seed", "train", "image", "augment", "variants"}
     assert set(transfer) == {"seed", "train", "backbone", "variants"}
     assert augmented["variants"] == {"augmented": PARAMS.variants["augmented"].model_dump()}
-
-
-def test_networks_to_draw_are_those_that_are_there_each_once(tmp_path: Path) -> None:
-    for name, content in {"tfrecord": b"one", "transfer": b"two", "baseline": b"one", "baseline_half": b"half",
-                          "nobody": b"three"}.items():  # fmt: skip
-        (tmp_path / f"{name}.keras").write_bytes(content)
-    assert choose_networks(PARAMS, None, tmp_path) == ["baseline", "transfer"]
-    assert choose_networks(PARAMS, ["tfrecord"], tmp_path) == ["tfrecord"]
-    with pytest.raises(InputError, match=r"'small' has no network .*small\.keras: `cvd add small`"):
-        choose_networks(PARAMS, ["small"], tmp_path)

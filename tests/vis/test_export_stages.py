@@ -1,4 +1,4 @@
-"""What the exports are made of: which photos, which networks, which errors."""
+"""What the exports are made of: which photos, which errors."""
 
 from pathlib import Path
 
@@ -8,10 +8,6 @@ from PIL import Image
 
 from cvd.data.intake.photos import read_own_photos
 from cvd.runtime.errors import InputError
-from cvd.runtime.params.graph import choose_networks
-from cvd.runtime.params.loading import load_params
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_photos_of_a_folder_or_one_of_any_kind(tmp_path: Path) -> None:
@@ -35,29 +31,3 @@ def test_photos_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"broken\.jpg cannot be used"):
         read_own_photos(tmp_path)
-
-
-def test_networks_are_those_that_are_there_each_once(tmp_path: Path) -> None:
-    params = load_params(ROOT / "params.yaml")
-    # tfrecord is baseline once more, baseline_half saw half of the images, no block describes others.
-    contents = {
-        "transfer": b"t",
-        "tfrecord": b"b",
-        "baseline": b"b",
-        "baseline_half": b"h",
-        "others": b"o",
-        "small": b"s",
-    }
-    for name, content in contents.items():
-        (tmp_path / f"{name}.keras").write_bytes(content)
-    assert choose_networks(params, None, tmp_path) == ["baseline", "transfer", "small"]
-    named = ["tfrecord", "baseline_half", "baseline"]
-    assert choose_networks(params, named, tmp_path) == named
-
-
-def test_networks_that_are_not_there_are_named(tmp_path: Path) -> None:
-    params = load_params(ROOT / "params.yaml")
-    with pytest.raises(InputError, match=r"holds no network of params\.yaml's variants: run `dvc repro`"):
-        choose_networks(params, None, tmp_path)
-    with pytest.raises(InputError, match=r"variant 'small' has no network .*small\.keras: `cvd add small`"):
-        choose_networks(params, ["small"], tmp_path)

@@ -45,7 +45,7 @@ def draw_flips(pair: dict[str, Any], before: Revision, after: Revision, path: Pa
     from cvd.vis.sheets.galleries import draw_disagreements
 
     heat = METHODS[method].describe("the last convolution")
-    sheets, caption = [], f"{heat}, for what that network says; number: P(dog)"
+    sheets = []
     for variant in dict.fromkeys(name for name, _, _ in turned):
         chosen = [(when, paths) for name, when, paths in turned if name == variant]
         shown = list(dict.fromkeys(image for _, paths in chosen for image in paths[:MOST]))
@@ -54,7 +54,7 @@ def draw_flips(pair: dict[str, Any], before: Revision, after: Revision, path: Pa
             rows = [[side[image] for side in exhibits] for image in paths[:MOST]]
             title = f"{variant}: only {sides[when].name} is right, {len(rows)} of {len(paths)} images"
             names = [revision.name for revision in sides.values()]
-            sheets.append(draw_disagreements(rows, variants=names, caption=caption, title=title))
+            sheets.append(draw_disagreements(rows, variants=names, heat=heat, title=title))
     with replace_file(path) as partial:
         write_png(np.vstack(sheets), partial)
     print(f"{path}: {len(sheets)} lists of images whose answer turned", file=sys.stderr)
@@ -66,7 +66,7 @@ def _exhibit(revision: Revision, variant: str, paths: Sequence[str], method: str
     from cvd.data.images.pixels import decode_image, resize_image
     from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.views import Viewer
-    from cvd.vis.sheets.galleries import make_exhibits
+    from cvd.vis.sheets.galleries import make_exhibit
     from cvd.vis.sheets.overlays import limit_size
 
     with tempfile.TemporaryDirectory() as folder:
@@ -76,10 +76,10 @@ def _exhibit(revision: Revision, variant: str, paths: Sequence[str], method: str
     images = {
         path: limit_size(decode_image(_need(revision.find_member(IMAGES, path), f"{IMAGES}/{path}"))) for path in paths
     }
-    rows = read_output(revision, variant).set_index("path").loc[list(paths)]
-    signs = np.where(rows["logit"] > 0, 1, -1)  # each map explains the class that the network names
     pictures = np.stack([resize_image(image, viewer.size_px) for image in images.values()])
-    return make_exhibits(rows, images, viewer.explain(pictures, [signs]))
+    maps = viewer.explain_named(pictures, paths)
+    rows = {row.path: row for row in read_output(revision, variant).itertuples()}
+    return {path: make_exhibit(rows[path], image, maps.view(path)) for path, image in images.items()}
 
 
 def _need(found: Path | None, path: str) -> Path:

@@ -1,11 +1,8 @@
 """What a variant's training follows from, as dvc.yaml's `graph` has to say it: one line for each variant."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.files import hash_file
 from cvd.runtime.params.loading import Params
 from cvd.runtime.params.variants import BackboneVariant
 
@@ -65,25 +62,3 @@ def describe_configuration(params: Params, name: str) -> dict[str, object]:
     entry = place_variant(params, name)
     chosen = {section: getattr(params, section).model_dump() for section in ("train", entry.pixels, entry.section)}
     return {"seed": params.seed, "variants": {name: params.variants[name].model_dump()}, **chosen}
-
-
-def choose_networks(params: Params, names: Sequence[str] | None, models: Path) -> list[str]:
-    """Choose the trained networks, `models`/VARIANT.keras, to set side by side.
-
-    Without `names`: all of params.yaml that are trained on all images, in its order, of equal networks the first.
-
-    Raises:
-        InputError: a named one is not there, or there is none.
-    """
-    for name in names or ():
-        if not (path := models / f"{name}.keras").is_file():
-            raise InputError(f"variant {name!r} has no network {path}: `cvd add {name}`, then `dvc repro` trains it")
-    if names is not None:
-        return list(names)
-    firsts: dict[str, str] = {}  # by content: `tfrecord` is `baseline` once more
-    for name, variant in params.variants.items():
-        if variant.share == 1 and (path := models / f"{name}.keras").is_file():
-            firsts.setdefault(hash_file(path), name)
-    if not firsts:
-        raise InputError(f"{models} holds no network of params.yaml's variants: run `dvc repro` or `dvc pull`")
-    return list(firsts.values())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KINDS = Variant.__subclasses__()
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # YAML reads them as something else than text
-_TAKEN = ("comparison", "data", "explanations", "timings")  # files in metrics/ that are no variant's
+_TAKEN = ("comparison", "data", "timings")  # files in metrics/ that are no variant's
 
 
 class Params(Section):
@@ -58,17 +58,13 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _check_variants(self) -> Self:
-        named = {f"{name}.variants": getattr(self, name).variants or () for name in ("gradcam", "explanations")}
         for name, variant in self.variants.items():
             if isinstance(variant, BackboneVariant) and (start := variant.starts_from) is not None:
-                named[f"variants.{name}.starts_from"] = [start]
-                if start == name or (start in self.variants and self.variants[start].network != "backbone"):
-                    rule = "it must name another of the backbone's"
-                    raise ValueError(f"variants.{name}.starts_from is {start!r}: {rule}")
-        for key, names in named.items():
-            for name in names:
-                if name not in self.variants:
-                    raise ValueError(f"{key} names {name!r}, which is not one of {', '.join(self.variants)}")
+                key = f"variants.{name}.starts_from"
+                if start not in self.variants:
+                    raise ValueError(f"{key} names {start!r}, which is not one of {', '.join(self.variants)}")
+                if start == name or self.variants[start].network != "backbone":
+                    raise ValueError(f"{key} is {start!r}: it must name another of the backbone's")
         return self
 
 

@@ -158,7 +158,6 @@ class Filters(Section):
 class GradCam(Section):
     """The exports of heat maps."""
 
-    variants: Names
     images: Images
     layers: Names
     method: Method
@@ -170,7 +169,6 @@ class GradCam(Section):
 class Explanations(Section):
     """The checks of heat maps."""
 
-    variants: Names
     methods: Annotated[list[Method], Field(min_length=1)]
     layers: Names
     images: Images

@@ -6,7 +6,7 @@ The network runs once for all layers and all signs, and leaves its logits and tw
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import keras
@@ -19,6 +19,8 @@ from cvd.vis.explaining.layers import PIXELS, find_output
 
 # What a map is made of, and what that is worth to the class: activations and gradients, for instance.
 Evidence = tuple[np.ndarray, np.ndarray]
+# Which class a map explains: +1 or -1, for all images or (n,); None: of each image the one that its logit names.
+Sign = int | np.ndarray | None
 
 
 class Explainer(ABC):
@@ -38,10 +40,10 @@ class Explainer(ABC):
 
     @abstractmethod
     def gather(self, pixels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, Mapping[str, Evidence]]:
-        """Run the network on (n, h, w, 3), float32, for classes (n,): logits (n, c), and the evidence of each layer."""
+        """Run the network on a batch (b, h, w, 3), float32, for classes (b,): logits (b, c), each layer's evidence."""
 
     def weigh(self, evidence: Evidence, signs: np.ndarray) -> np.ndarray:
-        """Weigh evidence for one sign, or (n,) signs, into maps (n, h', w'), >= 0."""
+        """Weigh evidence for the signs (b,) into maps (b, h', w'), >= 0."""
         features, gradients = evidence
         # Of a single logit, the other class has the opposite gradients.
         return self.combine(features, gradients * signs.reshape(-1, 1, 1, 1))
@@ -49,16 +51,16 @@ class Explainer(ABC):
     @staticmethod
     @abstractmethod
     def combine(features: np.ndarray, worth: np.ndarray, /) -> np.ndarray:
-        """Combine the two arrays of a layer into maps (n, h', w'), >= 0: the method's formula, of `weighing`."""
+        """Combine the two arrays of a layer into maps (b, h', w'), >= 0: the method's formula, of `weighing`."""
 
     def __call__(
-        self, images: np.ndarray, signs: Sequence[int | np.ndarray] = (1,), class_index: int | np.ndarray = 0
+        self, images: np.ndarray, signs: Sequence[Sign] = (1,), class_index: int | np.ndarray = 0
     ) -> list[dict[str, np.ndarray]]:
         """Explain images as `explain` does, without the logits."""
         return self.explain(images, signs, class_index)[1]
 
     def explain(
-        self, images: np.ndarray, signs: Sequence[int | np.ndarray], class_index: int | np.ndarray = 0
+        self, images: np.ndarray, signs: Sequence[Sign], class_index: int | np.ndarray = 0
     ) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
         """Explain images by all layers, for several signs at the cost of one; arguments as for `explain_images`.
 
@@ -68,13 +70,37 @@ class Explainer(ABC):
         Raises:
             InputError: images, signs or class do not fit.
         """
-        checked = [_check_signs(sign) for sign in signs]
+        logits, (maps,) = self.explain_alike([self], images, signs, class_index)
+        return logits, maps
+
+    def explain_alike(
+        self,
+        explainers: Sequence[Explainer],
+        images: np.ndarray,
+        signs: Sequence[Sign],
+        class_index: int | np.ndarray = 0,
+    ) -> tuple[np.ndarray, list[list[dict[str, np.ndarray]]]]:
+        """Explain images as `explain` does, by each explainer: all have this one's layers and weigh its evidence."""
         pixels = graphs.check_images(self.model, images)
-        logits, evidence = self.gather(pixels, graphs.check_classes(self.model, class_index, len(pixels)))
-        weighed = [
-            {name: self.weigh(evidence[name], sign).astype(np.float32) for name in self.layers} for sign in checked
-        ]
-        return logits, weighed
+        classes = graphs.check_classes(self.model, class_index, len(pixels))
+        checked = [_check_signs(sign, len(pixels)) for sign in signs]
+        # Batch by batch, so that the evidence of few images is in memory; then one row for each sign and explainer.
+        scores, rows = [], []
+        for first in range(0, len(pixels), self.batch_size):
+            batch = slice(first, first + self.batch_size)
+            logits, evidence = self.gather(pixels[batch], classes[batch])
+            resolved = [np.where(logits[:, 0] > 0, 1, -1) if sign is None else sign[batch] for sign in checked]
+            scores.append(logits)
+            rows.append(
+                [
+                    {name: explainer.weigh(evidence[name], sign).astype(np.float32) for name in self.layers}
+                    for sign in resolved
+                    for explainer in explainers
+                ]
+            )
+        parts = zip(*rows, strict=True)
+        merged = [{name: np.concatenate([maps[name] for maps in part]) for name in self.layers} for part in parts]
+        return np.concatenate(scores), [merged[k :: len(explainers)] for k in range(len(explainers))]
 
 
 class GradientExplainer(Explainer):
@@ -103,14 +129,10 @@ class GradientExplainer(Explainer):
         return logits, activations, gradients
 
     def gather(self, pixels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, dict[str, Evidence]]:
-        """Logits, and activations and gradients of each layer, (n, h', w', k) each, in one pass forward and back."""
-        batches = [slice(first, first + self.batch_size) for first in range(0, len(pixels), self.batch_size)]
-        parts = [self._differentiate(tf.constant(pixels[batch]), tf.constant(classes[batch])) for batch in batches]
-        evidence = {
-            name: (_join(part[1][place] for part in parts), _join(part[2][place] for part in parts))
-            for place, name in enumerate(self.layers)
-        }
-        return _join(part[0] for part in parts), evidence
+        """Logits, and activations and gradients of each layer, (b, h', w', k) each, in one pass forward and back."""
+        logits, activations, gradients = self._differentiate(tf.constant(pixels), tf.constant(classes))
+        rows = zip(self.layers, activations, gradients, strict=True)
+        return logits.numpy(), {name: (values.numpy(), slopes.numpy()) for name, values, slopes in rows}
 
 
 class GradCam(GradientExplainer):
@@ -156,7 +178,7 @@ class ScoreCam(Explainer):
         self._score = graphs.make_scorer(model)
 
     def gather(self, pixels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, dict[str, Evidence]]:
-        """Logits, activations (n, h', w', k) of each layer, and the probabilities (n, k) of its masked images."""
+        """Logits, activations (b, h', w', k) of each layer, and the probabilities (b, k) of its masked images."""
         activations = graphs.compute_activations(self.model, pixels, layers=self.layers)
         evidence = {name: (maps, self._score_masks(maps, pixels, classes)) for name, maps in activations.items()}
         return self._score(pixels), evidence
@@ -207,7 +229,7 @@ class IntegratedGradients(Explainer):
         return tf.reduce_sum(gradients, axis=0)
 
     def gather(self, pixels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, dict[str, Evidence]]:
-        """Logits, image minus x0, and a logit's gradients by the pixels, averaged along the path: (n, h, w, 3) each."""
+        """Logits, image minus x0, and a logit's gradients by the pixels, averaged along the path: (b, h, w, 3) each."""
         differences = pixels - np.float32(self.start)
         shares = ((np.arange(self.steps) + 0.5) / self.steps).astype(np.float32)
         gradients = np.zeros(pixels.shape, np.float64)
@@ -220,12 +242,8 @@ class IntegratedGradients(Explainer):
         return self._score(pixels), {PIXELS: (differences, (gradients / self.steps).astype(np.float32))}
 
 
-def _check_signs(sign: int | np.ndarray) -> np.ndarray:
-    signs = np.asarray(sign, np.float32)
+def _check_signs(sign: Sign, n_images: int) -> np.ndarray | None:
+    signs = np.asarray(1 if sign is None else sign, np.float32)
     if not np.isin(signs, (-1, 1)).all():
         raise InputError(f"sign is {sign}: +1 explains dog, -1 explains cat")
-    return signs
-
-
-def _join(batches: Iterable[tf.Tensor]) -> np.ndarray:
-    return np.concatenate([np.asarray(batch, np.float32) for batch in batches])
+    return None if sign is None else np.broadcast_to(signs, n_images)

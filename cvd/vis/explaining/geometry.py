@@ -68,21 +68,42 @@ class Axis(NamedTuple):
     stride: float
 
 
-def align_maps(model: keras.Model, layer: str, maps: np.ndarray) -> np.ndarray:
-    """Lay maps (n, h', w') on the model's input, each cell at its receptive field; beyond the last cells they fade.
+class Cells(NamedTuple):
+    """Where a layer's cells lie in images of one size."""
 
-    Returns:
-        (n, h, w), float32; the maps as they are for `pixels`, and where the model takes images of any size.
-    """
+    rows: Axis
+    columns: Axis
+    size: tuple[int, int]  # of the images: height and width, px
+
+
+def align_maps(model: keras.Model, layer: str, maps: np.ndarray) -> np.ndarray:
+    """Lay a layer's maps (n, h', w') on the model's input: `lay_maps` on `place_cells`."""
+    return lay_maps(maps, place_cells(model, layer))
+
+
+def place_cells(model: keras.Model, layer: str) -> Cells | None:
+    """Find where a layer's cells lie; None for `pixels`, and where the model takes images of any size."""
     height, width = model.inputs[0].shape[1:3]
     if layer == PIXELS or height is None or width is None:
+        return None
+    return Cells(*locate_cells(model, layer), (height, width))
+
+
+def lay_maps(maps: np.ndarray, cells: Cells | None) -> np.ndarray:
+    """Lay maps (n, h', w') on images, each cell at its receptive field; beyond the last cells they fade.
+
+    Returns:
+        (n, h, w), float32; the maps as they are where `cells` is None.
+    """
+    if cells is None:
         return maps
-    sizes = zip(locate_cells(model, layer), maps.shape[1:], (height, width), strict=True)
+    sizes = zip((cells.rows, cells.columns), maps.shape[1:], cells.size, strict=True)
     rows, columns = (_cut_axis(axis, n_cells, size_px) for axis, n_cells, size_px in sizes)
     # From a pixel (x, y) of the input to the cell (column, row) of the map: cell = (pixel - offset) / stride.
     matrix = np.array(
         [[1 / columns.stride, 0, -columns.offset / columns.stride], [0, 1 / rows.stride, -rows.offset / rows.stride]]
     )
+    height, width = cells.size
     fade = np.outer(_fade(rows, maps.shape[1], height), _fade(columns, maps.shape[2], width))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     size, border = (width, height), cv2.BORDER_REPLICATE

@@ -18,7 +18,7 @@ A new method is a class like those of `explainers` and an entry in METHODS.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -76,6 +76,38 @@ def make_explainer(model: keras.Model, layers: Sequence[str], *, method: str = "
     explainer = _find_method(method)
     require_channels_last(model)
     return explainer(model, layers)
+
+
+class Explainers:
+    """Several methods at once: those that weigh the same evidence share one pass. Compiled at the first call.
+
+    Args:
+        layers: of each method, as of `choose_layers`.
+
+    Raises:
+        InputError: as of `make_explainer`.
+    """
+
+    def __init__(self, model: keras.Model, layers: Mapping[str, Sequence[str]]) -> None:
+        groups: dict[object, list[str]] = {}
+        for method in layers:
+            groups.setdefault(_find_method(method).gather, []).append(method)
+        self._layers, self._groups = layers, []
+        for methods in groups.values():
+            union = list(dict.fromkeys(name for method in methods for name in layers[method]))
+            self._groups.append({method: make_explainer(model, union, method=method) for method in methods})
+
+    def explain(
+        self, images: np.ndarray, sign: explainers.Sign = None
+    ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
+        """Explain images for one sign: logits (n, classes), and maps (n, h', w') by method and layer."""
+        by_method: dict[str, dict[str, np.ndarray]] = {}
+        for group in self._groups:
+            first, *_ = group.values()
+            logits, explained = first.explain_alike(list(group.values()), images, [sign])
+            for method, (maps,) in zip(group, explained, strict=True):
+                by_method[method] = {name: maps[name] for name in self._layers[method]}
+        return logits, {method: by_method[method] for method in self._layers}
 
 
 def choose_layers(model: keras.Model, layers: Sequence[str] | None, *, method: str) -> list[str]:

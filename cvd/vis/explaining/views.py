@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 
-from cvd.runtime.vocabulary import LABELS
-from cvd.vis.explaining.geometry import Heat, View, align_maps
+from cvd.vis.explaining.geometry import Heat, View, align_maps, place_cells
 from cvd.vis.explaining.graphs import compute_probabilities, input_side, make_scorer
-from cvd.vis.explaining.layers import name_depths
+from cvd.vis.explaining.heatmaps import HeatMaps, caption_pairs
 from cvd.vis.explaining.methods import METHODS, choose_layers, make_explainer
 
 
@@ -38,38 +37,43 @@ class Viewer:
         chosen = choose_layers(model, layers, method=method)
         self.variant, self.size_px = variant, input_side(model)
         self.layers = chosen[-1:] if only_last else chosen
-        self.caption = f"{METHODS[method].title}: where each network finds evidence for cat, and for dog"
+        self.caption = caption_pairs(METHODS[method].title)
         self._explainer = make_explainer(model, self.layers, method=method)
 
     def view(self, images: np.ndarray) -> list[View]:
         """View images (n, size_px, size_px, 3): each one's probability, and each layer's heat for cat and for dog."""
-        signs = (-1, 1)
+        names = [str(number) for number in range(len(images))]
+        seen = self.explain(images, names, (-1, 1))
+        return [seen.view(name) for name in names]
+
+    def explain(self, images: np.ndarray, paths: Sequence[str], signs: Sequence[int]) -> HeatMaps:
+        """Explain images (n, size_px, size_px, 3) of these paths by each layer, for signs: +1 dog, -1 cat."""
         logits, maps = self._explainer.explain(images, signs)
-        rows = zip(compute_probabilities(logits)[:, 0], self._lay_maps(maps, signs, len(images)), strict=True)
-        return [View(self.variant, float(probability), heats) for probability, heats in rows]
+        columns = np.stack([np.broadcast_to(sign, len(images)) for sign in signs], axis=1)
+        stacked = {name: np.stack([by_layer[name] for by_layer in maps], axis=1) for name in self.layers}
+        return self._keep(paths, logits, columns, stacked)
 
-    def explain(self, images: np.ndarray, signs: Sequence[int | np.ndarray]) -> list[list[Heat]]:
-        """Explain images (n, size_px, size_px, 3) for signs, each +1 (dog), -1 (cat) or (n,) of both.
+    def explain_named(
+        self,
+        images: np.ndarray,
+        paths: Sequence[str],
+        known: tuple[np.ndarray, Mapping[str, np.ndarray]] | None = None,
+    ) -> HeatMaps:
+        """Explain images for the class that the network names of each; `known`: logits and maps that are there."""
+        if known and set(self.layers) <= set(known[1]):
+            logits, maps = known
+        else:
+            logits, (maps,) = self._explainer.explain(images, [None])
+        signs = np.where(logits > 0, 1, -1)  # (n, 1)
+        return self._keep(paths, logits, signs, {name: maps[name][:, None] for name in self.layers})
 
-        Gives for each image, of each layer, a heat for each sign, laid on the image.
-        """
-        return self._lay_maps(self._explainer(images, signs), signs, len(images))
-
-    def _lay_maps(
-        self, maps: Sequence[dict[str, np.ndarray]], signs: Sequence[int | np.ndarray], n_images: int
-    ) -> list[list[Heat]]:
-        model, unit = self._explainer.model, self._explainer.unit
-        laid = [{name: align_maps(model, name, by_layer[name]) for name in self.layers} for by_layer in maps]
-        labels = [[LABELS[int(sign > 0)] for sign in np.broadcast_to(signed, n_images)] for signed in signs]
-        layers = list(zip(self.layers, name_depths(len(self.layers)), strict=True))
-        return [
-            [
-                Heat(label[index], name, by_layer[name][index], unit, depth)
-                for name, depth in layers
-                for label, by_layer in zip(labels, laid, strict=True)
-            ]
-            for index in range(n_images)
-        ]
+    def _keep(
+        self, paths: Sequence[str], logits: np.ndarray, signs: np.ndarray, maps: Mapping[str, np.ndarray]
+    ) -> HeatMaps:
+        explainer, probabilities = self._explainer, compute_probabilities(logits)[:, 0]
+        cells = {name: place_cells(explainer.model, name) for name in maps}
+        words = self.variant, explainer.title, explainer.unit
+        return HeatMaps(*words, list(paths), probabilities, signs.astype(np.int8), maps, cells)
 
 
 class TopViewer:

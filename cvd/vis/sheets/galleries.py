@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from cvd.runtime.vocabulary import LABELS
-from cvd.vis.explaining.geometry import Heat
-from cvd.vis.sheets.drawing import FAINT, INK, MARGIN, SMALL, Sheet, fit_picture, write_png
+from cvd.vis.explaining.geometry import Heat, View
+from cvd.vis.sheets.drawing import FAINT, INK, MARGIN, SMALL, Sheet, fit_picture
 from cvd.vis.sheets.overlays import describe_hottest, find_hottest, find_ink, lay_bar, overlay_heat
 
 TILE = 176  # longer side of a picture, px
@@ -30,43 +28,17 @@ class Exhibit(NamedTuple):
     heat: Heat  # for what the network says
 
 
-def make_exhibits(
-    predictions: pd.DataFrame, images: Mapping[str, np.ndarray], heats: Sequence[Sequence[Heat]]
-) -> dict[str, Exhibit]:
-    """Make an exhibit of each prediction: rows of `label` (0 cat, 1 dog) and `probability` by path, a heat for each."""
-    rows = zip(predictions.index, predictions["label"], predictions["probability"], heats, strict=True)
-    return {
-        path: Exhibit(path.rsplit("/", 1)[-1], images[path], LABELS[label], probability, heat)
-        for path, label, probability, (heat,) in rows
-    }
+def make_exhibit(row: Any, image: np.ndarray, view: View) -> Exhibit:
+    """Make an exhibit of a prediction: a row of `path`, `label` (0 cat, 1 dog), `probability`; a view of one heat."""
+    return Exhibit(row.path.rsplit("/", 1)[-1], image, LABELS[row.label], row.probability, view.heats[0])
 
 
-def write_galleries(
-    folder: Path,
-    sections: Mapping[str, Sequence[tuple[str, Sequence[Exhibit]]]],
-    disagreements: Sequence[Sequence[Exhibit]],
-    *,
-    heat: str,
-) -> None:
-    """Write VARIANT.png for each network, and disagreements.png where there are several; `heat`: what the heat is.
-
-    `sections` are of each variant as for `draw_gallery`; `disagreements`, with variants in the same order, as for
-    `draw_disagreements`.
-    """
-    for name, parts in sections.items():
-        caption = f"Test images; below each, {heat} for what the network says; number: P(dog)"
-        write_png(draw_gallery(parts, variant=name, caption=caption), folder / f"{name}.png")
-    if len(sections) > 1:
-        caption = f"{heat}, each for what that network says; number: P(dog)"
-        sheet = draw_disagreements(disagreements, variants=list(sections), caption=caption)
-        write_png(sheet, folder / "disagreements.png")
-
-
-def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: str, caption: str) -> np.ndarray:
+def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: str, heat: str) -> np.ndarray:
     """Draw what one network gets wrong, doubts and gets right, the heat for what it says below each: (H, W, 3), uint8.
 
-    `sections` are headings and their images; those without images say so.
+    `sections` are headings and their images; those without images say so. `heat`: what the heat is.
     """
+    caption = f"Test images; below each, {heat} for what the network says; number: P(dog)"
     columns = max(4, *(len(exhibits) for _, exhibits in sections))
     block, top = 38 + 2 * (TILE + 6) + 52, 92
     width = 2 * MARGIN + columns * (TILE + SPACE) - SPACE
@@ -93,13 +65,14 @@ def draw_disagreements(
     rows: Sequence[Sequence[Exhibit]],
     *,
     variants: Sequence[str],
-    caption: str,
+    heat: str,
     title: str = "Where the networks disagree",
 ) -> np.ndarray:
     """Draw images on which networks disagree, a row for each, with each network's heat: (H, W, 3), uint8.
 
-    A row has one exhibit for each network, in the order of `variants`.
+    A row has one exhibit for each network, in the order of `variants`. `heat`: what the heat is.
     """
+    caption = f"{heat}, each for what that network says; number: P(dog)"
     pitch, top, left = TILE + 56, 126, MARGIN + TILE + SPACE
     width = max(760, left + len(variants) * (TILE + SPACE) - SPACE + MARGIN)
     sheet = Sheet(top + max(1, len(rows)) * pitch + BAR + MARGIN - 12, width)

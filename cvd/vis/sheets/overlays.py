@@ -117,23 +117,23 @@ def draw_comparison(image: np.ndarray, views: Sequence[View], *, title: str, cap
     return sheet.pixels
 
 
-def write_sheets(
+def write_sheets(folder: Path, images: Mapping[str, np.ndarray], views: Mapping[str, View], *, caption: str) -> None:
+    """Write what one network sees in images, (h, w, 3) uint8 by path: IMAGE.png, IMAGE/LAYER_CLASS.png of each map."""
+    for path, image in images.items():
+        name, view = name_file(path), views[path]
+        write_png(draw_comparison(image, [view], title=path, caption=caption), folder / f"{name}.png")
+        for heat in view.heats:
+            single = draw_heat(image, heat, title=path, caption=f"{view.variant}   ·   {view.lines[0]}")
+            write_png(single, folder / name / f"{name_layer_file(heat.layer)}_{heat.label}.png")
+
+
+def write_comparisons(
     folder: Path, images: Mapping[str, np.ndarray], views: Mapping[str, Sequence[View]], *, caption: str
 ) -> None:
-    """Write what networks see in images: views of each variant, in the order of the images, (h, w, 3) uint8 by name.
-
-    IMAGE.png has all variants, VARIANT/IMAGE.png one, VARIANT/IMAGE/LAYER_CLASS.png a single map.
-    """
-    for index, (path, image) in enumerate(images.items()):
-        name, rows = name_file(path), [seen[index] for seen in views.values()]
-        write_png(draw_comparison(image, rows, title=path, caption=caption), folder / f"{name}.png")
-        for view in rows:
-            sheet = draw_comparison(image, [view], title=path, caption=caption)
-            write_png(sheet, folder / view.variant / f"{name}.png")
-            for heat in view.heats:
-                single = draw_heat(image, heat, title=path, caption=f"{view.variant}   ·   {view.lines[0]}")
-                file = f"{name_layer_file(heat.layer)}_{heat.label}.png"
-                write_png(single, folder / view.variant / name / file)
+    """Write IMAGE.png: what several networks see in images, (h, w, 3) uint8 by path, a view of each network."""
+    for path, image in images.items():
+        sheet = draw_comparison(image, views[path], title=path, caption=caption)
+        write_png(sheet, folder / f"{name_file(path)}.png")
 
 
 def find_ink(variant: str) -> tuple[int, int, int]:

@@ -1,18 +1,16 @@
-"""What a network says of images with its heat, and the figures of its maps."""
+"""What a network says of images with its heat, and such maps in a file."""
 
-import io
-import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from classifiers import build, draw_images
-from PIL import Image
 
-from cvd.vis.explaining.figures import check_explanations, read_masks
+from cvd.runtime.errors import InputError
 from cvd.vis.explaining.geometry import align_maps
 from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
+from cvd.vis.explaining.heatmaps import read_heatmaps, write_heatmaps
 from cvd.vis.explaining.methods import METHODS, explain_images
 from cvd.vis.explaining.views import TopViewer, Viewer
 
@@ -37,10 +35,16 @@ def test_a_view_is_what_the_network_says_and_where_it_looks(plain: keras.Model) 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_image_is_explained_for_its_own_class(plain: keras.Model, method: str) -> None:
     viewer = Viewer("mine", plain, method=method, only_last=True)
-    heats = viewer.explain(draw_images(), [np.array([1, -1, 1])])
-    assert [[heat.label for heat in row] for row in heats] == [["dog"], ["cat"], ["dog"]]
-    assert {heat.unit for row in heats for heat in row} == {METHODS[method].unit}
-    assert {heat.map.shape for row in heats for heat in row} == {(33, 33)}
+    paths = ["a", "b", "c"]
+    seen = viewer.explain_named(draw_images(), paths, (np.empty((3, 1)), {}))
+    views = [seen.view(path) for path in paths]
+    assert [[heat.label for heat in view.heats] for view in views] == [[view.label] for view in views]
+    assert {heat.unit for view in views for heat in view.heats} == {METHODS[method].unit}
+    assert {heat.map.shape for view in views for heat in view.heats} == {(33, 33)}
+    layer = viewer.layers[-1]
+    signs = np.where(np.array([view.label for view in views]) == "dog", 1, -1)
+    expected = align_maps(plain, layer, explain_images(plain, draw_images(), method=method, sign=signs))
+    np.testing.assert_allclose(np.stack([view.heats[0].map for view in views]), expected, rtol=1e-4, atol=1e-8)
 
 
 def test_top_classes_are_ranked_and_each_has_its_heat() -> None:
@@ -57,37 +61,38 @@ def test_top_classes_are_ranked_and_each_has_its_heat() -> None:
         assert heat.layer == "conv2"
 
 
-def test_masks_are_read_by_kind_and_empty_ones_left_out(tmp_path: Path) -> None:
-    def encode(value: int) -> bytes:
-        file = io.BytesIO()
-        Image.fromarray(np.full((4, 6), value, np.uint8)).save(file, "png")
-        return file.getvalue()
-
-    with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
-        archive.writestr("animal/test/cat/cat.1.png", encode(255))
-        archive.writestr("head/test/cat/cat.1.png", encode(0))
-    first, second = read_masks(tmp_path / "masks.zip", ["test/cat/cat.1.jpg", "test/dog/dog.1.jpg"])
-    assert list(first) == ["animal"]
-    assert first["animal"].all()
-    assert second == {}
+def test_known_maps_are_not_computed_again(plain: keras.Model) -> None:
+    known = np.array([[2.0], [-1.0], [0.5]], np.float32), {"conv2": np.ones((3, 5, 5), np.float32)}
+    seen = Viewer("mine", plain, only_last=True).explain_named(draw_images(), ["a", "b", "c"], known)
+    assert seen.signs.tolist() == [[1], [-1], [1]]
+    np.testing.assert_array_equal(seen.maps["conv2"], np.ones((3, 1, 5, 5)))
+    assert seen.describe() == "Grad-CAM at the last convolution"
 
 
-def test_every_method_has_its_figures_and_chance_too(plain: keras.Model) -> None:
-    mask = np.arange(33 * 33).reshape(33, 33) < 500
-    figures = check_explanations(
-        plain,
-        list(draw_images()),
-        [{"animal": mask}] * 3,
-        methods=["gradcam", "hirescam"],
-        layers=None,
-        n_perturbed=2,
-        seed=1,
-    )
-    assert list(figures) == ["gradcam", "hirescam", "chance"]
-    (measured,) = figures["gradcam"].values()
-    names = ["animal_share", "animal_pointing", "animal_pointing_strict", "deletion", "insertion"]
-    assert list(measured) == [*names, "rank_correlation", "details"]
-    assert list(figures["chance"]["random"]) == names
-    curve = measured["details"][0]["rank_correlations"]
-    assert list(curve) == ["logit", "dense", "conv2", "conv1"]
-    assert measured["rank_correlation"] == curve["conv1"]
+@pytest.mark.parametrize("method", ["gradcam", "integrated"])
+def test_maps_in_a_file_are_the_network_s_and_equal_ones_equal_bytes(
+    plain: keras.Model, tmp_path: Path, method: str
+) -> None:
+    paths = ["test/cat/cat.1.jpg", "test/cat/cat.é.jpg", "test/dog/dog.1.jpg"]
+    viewer = Viewer("mine", plain, method=method)
+    seen = viewer.explain(draw_images(), paths, (-1, 1))
+    for name in ("one.npz", "two.npz"):
+        write_heatmaps(tmp_path / name, shown=seen, named=seen)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    kept = read_heatmaps(tmp_path / "one.npz", "shown")
+    assert kept.paths == paths
+    assert (kept.caption, kept.describe()) == (viewer.caption, seen.describe())
+    for path, expected in zip(paths, viewer.view(draw_images()), strict=True):
+        view = kept.view(path)
+        assert (view.variant, view.probability) == (expected.variant, expected.probability)
+        assert [heat[:2] + heat[3:] for heat in view.heats] == [heat[:2] + heat[3:] for heat in expected.heats]
+        for heat, other in zip(view.heats, expected.heats, strict=True):
+            np.testing.assert_array_equal(heat.map, other.map)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_damaged_file_of_maps_is_named(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "baseline.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"baseline\.npz cannot be read .*dvc repro -f explanations@baseline"):
+        read_heatmaps(tmp_path / "baseline.npz", "shown")

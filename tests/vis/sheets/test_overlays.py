@@ -144,8 +144,8 @@ def test_every_sheet_of_heat_has_the_same_scale_and_its_bar_says_which(
     {
         "comparison": lambda: overlays.draw_comparison(photo, [View("baseline", 0.5, [heat])], title="t", caption="c"),
         "photos": lambda: overlays.draw_photo("a.jpg", photo, [heat], title="t", caption="c"),
-        "gallery": lambda: galleries.draw_gallery([("Hits", [exhibit])], variant="baseline", caption="c"),
-        "disagreements": lambda: galleries.draw_disagreements([[exhibit]], variants=["baseline"], caption="c"),
+        "gallery": lambda: galleries.draw_gallery([("Hits", [exhibit])], variant="baseline", heat="h"),
+        "disagreements": lambda: galleries.draw_disagreements([[exhibit]], variants=["baseline"], heat="h"),
     }[kind]()
     assert scales == [pytest.approx(hottest, abs=1e-4)]
     assert [high.split(" of ")[0] for high in bars] == [words + " above 0" * (layer == "pixels")]

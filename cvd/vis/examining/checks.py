@@ -1,0 +1,192 @@
+"""Checks of heat maps: does heat lie where it should, and does it show what the network has learnt?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import cv2
+import keras
+import numpy as np
+from scipy.stats import rankdata
+
+from cvd.vis.explaining.geometry import upsample_map
+
+# Of the longer side: the 15 px of Zhang et al., Top-Down Neural Attention by Excitation Backprop (IJCV 2018), on photos
+# of 500 px.
+TOLERANCE = 0.03
+N_STEPS = 10  # parts into which an image's pixels are dealt
+BLUR = 0.07  # standard deviation of the blur that insertion begins with, as a share of the side
+GREY = 128.0  # what deleted pixels become
+N_AT_ONCE = 32  # perturbed images that a network looks at together
+N_RANDOMISED = 6  # networks, from the last layer shuffled to all
+
+
+def measure_shares(maps: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
+    """Measure the share of each map's heat inside masks ("energy-based pointing game", Wang et al. 2020, section 4.3).
+
+    Maps (m, h', w'), >= 0, of one image are laid on the whole of its masks (h, w), bool. (masks, m), 0 to 1; 0 for an
+    empty map.
+    """
+    # All maps at once as channels, enlarged: (h, w, m), then a row for each pixel: (h * w, m).
+    channels = np.ascontiguousarray(np.moveaxis(maps, 0, -1))
+    large = upsample_map(channels, *masks[0].shape).reshape(-1, len(maps)).astype(np.float64)
+    # The heat inside each mask, and in all of the image last.
+    *inside, totals = np.stack([*(mask.ravel() for mask in masks), np.ones(len(large))]) @ large
+    return np.divide(inside, totals, out=np.zeros((len(masks), len(maps))), where=totals > 0)
+
+
+def find_spot(heat: np.ndarray) -> tuple[float, float] | None:
+    """Find the middle of a map's hottest spot, as shares of its height and width; None in an empty map."""
+    hottest = heat.max()
+    if not hottest > 0:
+        return None
+    rows, columns = np.nonzero(heat == hottest)
+    return float(rows.mean() + 0.5) / heat.shape[0], float(columns.mean() + 0.5) / heat.shape[1]
+
+
+def is_near(spot: tuple[float, float], mask: np.ndarray, *, tolerance: float = TOLERANCE) -> bool:
+    """Play the pointing game (Zhang et al. 2018): is a spot, as of `find_spot`, inside a mask or close enough?
+
+    The mask (h, w), bool, is of the whole image; `tolerance` is a share of its longer side.
+    """
+    row, column = (min(int(share * side), side - 1) for share, side in zip(spot, mask.shape, strict=True))
+    # Only pixels of the mask in a square around the spot can be close enough.
+    reach = tolerance * max(mask.shape)
+    top, left = max(row - int(reach), 0), max(column - int(reach), 0)
+    rows, columns = np.nonzero(mask[top : row + int(reach) + 1, left : column + int(reach) + 1])
+    return bool((np.hypot(rows + top - row, columns + left - column) <= reach).any())
+
+
+def order_pixels(heat: np.ndarray, height: int, width: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Order the pixels of an image, hottest first, equal ones at random: (height * width,) int64, flat indices."""
+    flat = upsample_map(heat, height, width).ravel()
+    return np.lexsort((rng.random(flat.size), -flat))
+
+
+def delete_pixels(image: np.ndarray, order: np.ndarray, *, n_steps: int = N_STEPS) -> np.ndarray:
+    """Turn more and more pixels of an image (h, w, 3) grey, from none to all: (n_steps + 1, h, w, 3)."""
+    return _mix(np.asarray(image, np.float32), np.full(image.shape, GREY, np.float32), order, n_steps)
+
+
+def insert_pixels(image: np.ndarray, order: np.ndarray, *, n_steps: int = N_STEPS) -> np.ndarray:
+    """Put more and more pixels of an image (h, w, 3) into a blurred one, from none to all: (n_steps + 1, h, w, 3)."""
+    image = np.asarray(image, np.float32)
+    blurred = cv2.GaussianBlur(image, (0, 0), BLUR * max(image.shape[:2]))
+    return _mix(blurred, image, order, n_steps)
+
+
+def _mix(before: np.ndarray, after: np.ndarray, order: np.ndarray, n_steps: int) -> np.ndarray:
+    # As many pixels (h * w, 3) change at each step; each step begins with the picture of the one before.
+    ends = np.linspace(0, order.size, n_steps + 1).round().astype(np.int64)
+    mixed = np.empty((n_steps + 1, *before.shape), np.float32)
+    mixed[0] = before
+    for step in range(1, n_steps + 1):
+        places = order[ends[step - 1] : ends[step]]
+        mixed[step] = mixed[step - 1]
+        mixed[step].reshape(-1, 3)[places] = after.reshape(-1, 3)[places]
+    return mixed
+
+
+def measure_areas(curves: np.ndarray) -> np.ndarray:
+    """Integrate curves (..., steps) of values at even steps from 0 to 1, by trapezia: (...)."""
+    return np.asarray(np.trapezoid(curves, dx=1 / (curves.shape[-1] - 1), axis=-1))
+
+
+def measure_faithfulness(
+    predict: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    maps: Sequence[np.ndarray],
+    *,
+    signs: np.ndarray,
+    seed: int,
+) -> np.ndarray:
+    """Measure the areas under the deletion and insertion curves (Petsiuk et al., RISE, 2018, section 3.2).
+
+    Deletion greys an image's pixels, hottest first, and watches the probability of the class that the map explains;
+    insertion puts them back into a blurred image. A good map has a small first and a large second area. Both depend on
+    the network: compare with a random order.
+
+    Args:
+        predict: images (b, h, w, 3) -> probability of the class of sign +1, (b,); full batches but for the last.
+        images: (n, h, w, 3), pixels 0..255.
+        maps: of each of m methods (n, h', w'), >= 0.
+        signs: (n,), which class each map explains: +1, or -1 for the other one, of probability 1 - p.
+        seed: of the order of equally hot pixels.
+
+    Returns:
+        (2, m, n): deletion and insertion of each method and image.
+    """
+    values = _predict_stream(predict, _perturb(images, maps, seed=seed))
+    # All curves begin or end with one of three pictures, which are looked at once: grey, the image, the image blurred.
+    grey, rest = values[0], values[1:].reshape(len(images), -1)
+    curves = np.empty((2, len(maps), len(images), N_STEPS + 1))
+    curves[0, ..., 0] = curves[1, ..., -1] = rest[:, 0]
+    curves[0, ..., -1], curves[1, ..., 0] = grey, rest[:, 1]
+    # (n, m, 2, steps between) to (2, m, n, steps between).
+    curves[..., 1:-1] = rest[:, 2:].reshape(len(images), len(maps), 2, -1).transpose(2, 1, 0, 3)
+    curves = np.where(signs[:, None] > 0, curves, 1 - curves)
+    return measure_areas(curves)
+
+
+def _perturb(images: np.ndarray, maps: Sequence[np.ndarray], *, seed: int) -> Iterator[np.ndarray]:
+    """Yield the pictures of all curves, (b, h, w, 3) at a time: grey; then of each image it, blurred, each map's."""
+    yield np.full((1, *images.shape[1:]), GREY, np.float32)
+    for index, image in enumerate(images):
+        for number, of_method in enumerate(maps):
+            order = order_pixels(of_method[index], *image.shape[:2], rng=np.random.default_rng([seed, index]))
+            inserted = insert_pixels(image, order)
+            if number == 0:
+                yield inserted[[-1, 0]]
+            yield delete_pixels(image, order)[1:-1]
+            yield inserted[1:-1]
+
+
+def _predict_stream(predict: Callable[[np.ndarray], np.ndarray], pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """Predict pictures that come a few at a time, in batches of N_AT_ONCE: (n,) float64."""
+    values: list[np.ndarray] = []
+    batch: list[np.ndarray] = []
+    for picture in (picture for some in pictures for picture in some):
+        batch.append(picture)
+        if len(batch) == N_AT_ONCE:
+            values.append(predict(np.stack(batch)))
+            batch = []
+    if batch:
+        values.append(predict(np.stack(batch)))
+    return np.concatenate(values).astype(np.float64)
+
+
+def randomise_from_top(model: keras.Model, *, seed: int, n_steps: int = N_RANDOMISED) -> Iterator[str]:
+    """Shuffle the weights of more and more of a network's own layers, from the output down; give them back at the end.
+
+    Cascading randomisation (Adebayo et al., Sanity Checks for Saliency Maps, 2018, section 4). Values are permuted
+    within each weight array, so that their distribution stays and maps neither fade nor explode. With fewer steps than
+    layers, layers are taken in groups, the topmost first and by itself. What is compiled of the network stays so.
+
+    Yields:
+        The lowest layer that has been shuffled, at each step.
+    """
+    learnt = model.get_weights()
+    layers = [layer for layer in reversed(model.layers) if layer.get_weights()]
+    stops = {round(stop) for stop in np.linspace(0, len(layers) - 1, min(n_steps, len(layers)))}
+    rng = np.random.default_rng(seed)
+    try:
+        for number, layer in enumerate(layers):
+            layer.set_weights([rng.permutation(weight.ravel()).reshape(weight.shape) for weight in layer.get_weights()])
+            if number in stops:
+                yield layer.name
+    finally:
+        model.set_weights(learnt)
+
+
+def correlate_maps(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Compute Spearman's rank correlation of each map (n, h, w) with its other: (n,), -1 to 1.
+
+    A map of one value has no ranks: beside another such one it counts as 1, else as 0.
+    """
+    # Ranks about their mean (n, h * w): Spearman's is their cosine. A flat map's are all 0.
+    first, second = (rankdata(values.reshape(len(values), -1), axis=1) for values in (maps, others))
+    first, second = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (first, second))
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    both_flat = (np.ptp(first, axis=1) == 0) & (np.ptp(second, axis=1) == 0)
+    products = np.einsum("np,np->n", first, second)
+    return np.where(both_flat, 1.0, np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0))

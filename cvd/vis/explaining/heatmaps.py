@@ -1,0 +1,109 @@
+"""Heat maps of many images by one network, in one small file: cells as the network has them, and where they lie.
+
+No TensorFlow: what draws them later needs no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import replace_file
+from cvd.runtime.vocabulary import LABELS
+from cvd.vis.explaining.geometry import Axis, Cells, Heat, View, lay_maps
+from cvd.vis.explaining.layers import PIXELS, name_depths
+
+
+def caption_pairs(title: str) -> str:
+    """Say what pictures of a method's maps for both classes show."""
+    return f"{title}: where each network finds evidence for cat, and for dog"
+
+
+@dataclass(frozen=True)
+class HeatMaps:
+    """What one network says of n images, and its maps of them by one method, for s classes each."""
+
+    variant: str
+    title: str  # of the method
+    unit: str  # of the maps
+    paths: Sequence[str]  # of the images, n
+    probabilities: np.ndarray  # (n,), of dog
+    signs: np.ndarray  # (n, s), which class each map explains: +1 dog, -1 cat
+    maps: Mapping[str, np.ndarray]  # of each layer, from the input to the output, (n, s, h', w'), >= 0
+    cells: Mapping[str, Cells | None]  # where each layer's cells lie; None: on the whole image
+
+    @property
+    def caption(self) -> str:
+        """What pictures of both classes show."""
+        return caption_pairs(self.title)
+
+    def describe(self) -> str:
+        """Name the method, and the last convolution unless it explains by the pixels."""
+        return self.title if PIXELS in self.maps else f"{self.title} at the last convolution"
+
+    def view(self, path: str) -> View:
+        """View one image: its probability, and each layer's heat for each class, laid on the image."""
+        index = list(self.paths).index(path)
+        heats = [
+            Heat(LABELS[int(sign > 0)], layer, heat, self.unit, depth)
+            for (layer, maps), depth in zip(self.maps.items(), name_depths(len(self.maps)), strict=True)
+            for sign, heat in zip(self.signs[index], lay_maps(maps[index], self.cells[layer]), strict=True)
+        ]
+        return View(self.variant, float(self.probabilities[index]), heats)
+
+
+def write_heatmaps(path: Path, **sets: HeatMaps) -> None:
+    """Write named sets of maps into one .npz file, whole or not at all; equal sets give equal bytes."""
+    arrays: dict[str, Any] = {}
+    for name, kept in sets.items():
+        words = np.array([kept.variant, kept.title, kept.unit])
+        arrays |= {f"{name}/words": words, f"{name}/paths": np.array(kept.paths, dtype=np.str_)}
+        arrays |= {f"{name}/probabilities": kept.probabilities, f"{name}/signs": kept.signs}
+        arrays[f"{name}/layers"] = np.array(list(kept.maps), dtype=np.str_)
+        for number, (layer, maps) in enumerate(kept.maps.items()):
+            cells = kept.cells[layer]
+            arrays[f"{name}/maps{number}"] = maps
+            # Offset and stride of rows and of columns, height and width of the input; nothing where they are unknown.
+            numbers = [] if cells is None else [*cells.rows, *cells.columns, *cells.size]
+            arrays[f"{name}/cells{number}"] = np.array(numbers, np.float64)
+    with replace_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_heatmaps(path: Path, name: str) -> HeatMaps:
+    """Read one of the sets that `write_heatmaps` wrote.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            variant, title, unit = (str(word) for word in arrays[f"{name}/words"])
+            layers = [str(layer) for layer in arrays[f"{name}/layers"]]
+            numbers = dict(enumerate(layers))
+            return HeatMaps(
+                variant,
+                title,
+                unit,
+                [str(image) for image in arrays[f"{name}/paths"]],
+                arrays[f"{name}/probabilities"],
+                arrays[f"{name}/signs"],
+                {layer: arrays[f"{name}/maps{number}"] for number, layer in numbers.items()},
+                {layer: _make_cells(arrays[f"{name}/cells{number}"]) for number, layer in numbers.items()},
+            )
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+        advice = f"make it again with `dvc repro -f explanations@{path.stem}`"
+        raise InputError(f"heat maps {path} cannot be read ({error}): {advice}") from error
+
+
+def _make_cells(numbers: np.ndarray) -> Cells | None:
+    if not numbers.size:
+        return None
+    values = [float(number) for number in numbers]
+    return Cells(Axis(*values[:2]), Axis(*values[2:4]), (int(values[4]), int(values[5])))
