@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("input", "augmentation", "steps", "epoch", "transfer", "scale", "repro", "loop", "gradcam", "filters")
+NAMES = ("input", "augmentation", "steps", "epoch", "pair", "transfer", "scale", "repro", "loop", "gradcam", "filters")
 VERDICTS = ("  ok", "  missed")
 
 

@@ -126,16 +126,25 @@ def load_project() -> Params:
 
 
 def train_variant(
-    name: str, train: "Examples", validation: "Examples", *, epochs: int, on_epoch: "OnEpoch | None" = None
+    name: str,
+    train: "Examples",
+    validation: "Examples",
+    *,
+    epochs: int,
+    n_threads: int | None = None,
+    on_epoch: "OnEpoch | None" = None,
 ) -> "Training":
-    """Train a variant as the train stage does, with its state on disk, for `epochs`, silently."""
+    """Train a variant as the train stage does, with its state on disk, for `epochs`, silently.
+
+    `n_threads` stands for train.threads of params.yaml, which is the default.
+    """
     from cvd.models.networks.head import build_head
     from cvd.training.fitting import train_model
     from cvd.training.plan import choose_augment, choose_builder, choose_precision
 
     params = load_project()
     variant = params.variants[name].model_dump()
-    threads.set_threads(params.train.threads)
+    threads.set_threads(n_threads or params.train.threads)
     if variant["network"] == "backbone":
         build: Any = partial(build_head, n_features=train.shape[0], dropout=variant["dropout"])
     else:

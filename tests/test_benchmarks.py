@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import bench_epoch, contest
+from benchmarks import bench_epoch, bench_pair, contest
 from benchmarks.contest import Clock, Figures, Goal, Turn, divide, print_goals, take_turns, time_contenders
 from cvd.machine import threads
 
@@ -17,6 +17,7 @@ SIZES = {
     "augmentation": "--images 40 --repeats 1",
     "steps": "--images 20 --blocks 1 --side 64",
     "epoch": "--images 20 --starts 1 --warm 1",
+    "pair": "--images 20 --epochs 2 --repeats 1",
     "transfer": "--images 20 --epochs 1",
     "scale": "--counts 32 64",
     "repro": "--images 30 --repeats 1",
@@ -58,6 +59,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             module, "run_apart", lambda work, **arguments: contest.measure_memory(work, arguments), raising=False
         )
         monkeypatch.setattr(module, "BLOCK", 1, raising=False)
+    monkeypatch.setattr(
+        bench_pair, "train_together", lambda threads, *more: [bench_pair.train(*more, n) for n in threads[:1]]
+    )
     monkeypatch.chdir(tmp_path)
 
 
@@ -115,6 +119,13 @@ def test_a_clock_leaves_the_first_epoch_apart(monkeypatch: pytest.MonkeyPatch) -
         clock.end_epoch()
     clock.hand_in(turn)
     assert turn.figures == [{"cold": 10, "warm": 13, "rate": (25 + 10) / 2}]
+
+
+def test_the_rate_of_two_trainings_is_that_of_the_time_when_both_are_warm() -> None:
+    # Epochs of 2 s from 1 to 9, of 4 s from 3 to 11: from 3 to 9 three and one and a half of them.
+    ends = [[1.0, 3.0, 5.0, 7.0, 9.0], [3.0, 7.0, 11.0]]
+    assert bench_pair.measure_rate(ends, 100) == pytest.approx((3 + 1.5) * 100 / 6)
+    assert bench_pair.measure_rate(ends[:1], 100) == pytest.approx(50)
 
 
 def test_trainings_begin_with_another_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
