@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from itertools import product
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
@@ -38,7 +37,7 @@ def check_layers(params: Params, networks: Sequence[str]) -> None:
     Raises:
         InputError: a network has no such layer, or the method takes no layers.
     """
-    named = name_layers(params, networks)
+    named = name_layers(params)
     if not named:
         return
     start_tensorflow()
@@ -47,16 +46,14 @@ def check_layers(params: Params, networks: Sequence[str]) -> None:
     from cvd.vis.explaining.methods import choose_layers
 
     size_px, backbone = params.image.size_px, params.backbone.model_dump()
-    models = {
-        name: outline_network(params.variants[name].model_dump(), size_px=size_px, backbone=backbone)
-        for name in {name for each in named for name in each.variants}
-    }
-    for parameter, layers, variants, methods in named:
-        for variant, method in product(variants, methods):
-            try:
-                choose_layers(models[variant], layers, method=method)
-            except InputError as error:
-                raise InputError(f"{parameter} does not fit {variant}: {error}") from error
+    for name in networks:
+        model = outline_network(params.variants[name].model_dump(), size_px=size_px, backbone=backbone)
+        for parameter, layers, methods in named:
+            for method in methods:
+                try:
+                    choose_layers(model, layers, method=method)
+                except InputError as error:
+                    raise InputError(f"{parameter} does not fit {name}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import bench_epoch, bench_pair, contest
+from benchmarks import bench_epoch, bench_loop, bench_pair, contest
 from benchmarks.contest import Clock, Figures, Goal, Turn, divide, print_goals, take_turns, time_contenders
 from cvd.machine import threads
 
@@ -21,6 +21,7 @@ SIZES = {
     "transfer": "--images 20 --epochs 1",
     "scale": "--counts 32 64",
     "repro": "--images 30 --repeats 1",
+    "loop": "--repeats 1",
     "gradcam": "--images 2 --checked 4 --side 64 --repeats 1",
     "filters": "--filters 2 --side 40 --steps 2 --repeats 1",
 }
@@ -59,6 +60,11 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             module, "run_apart", lambda work, **arguments: contest.measure_memory(work, arguments), raising=False
         )
         monkeypatch.setattr(module, "BLOCK", 1, raising=False)
+    # Stages that need no results of the project.
+    monkeypatch.setattr(bench_loop, "copy_results", Path.mkdir)
+    monkeypatch.setattr(
+        bench_loop, "list_commands", lambda **kinds: [(bench_loop.EVALUATION, "true"), ("report", "true")]
+    )
     monkeypatch.setattr(
         bench_pair, "train_together", lambda threads, *more: [bench_pair.train(*more, n) for n in threads[:1]]
     )

@@ -206,7 +206,7 @@ def test_experiments_sorted_filtered_and_as_csv(run: Run) -> None:
 def test_without_a_project_there_is_nothing_to_list(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert run("exps", code=2).startswith("error: there are no results: `dvc exp run` makes experiments, ")
+    assert run("exps", code=2).endswith("is in no project (no .dvc here or above): run this in the project's folder\n")
     assert not list(tmp_path.iterdir())
 
 

@@ -104,15 +104,14 @@ def test_what_a_variant_starts_from_is_in_the_graph() -> None:
         check_graph(PARAMS, {"nobody": place_variant(PARAMS, "small")})
 
 
-def test_layers_are_those_of_all_that_are_drawn_or_of_the_variants_named() -> None:
+def test_layers_are_named_with_the_methods_that_explain_by_them() -> None:
     params = change(
         filters={"layers": ["conv1"]},
-        gradcam={"layers": ["conv2"], "variants": ["small"], "method": "hirescam"},
+        gradcam={"layers": ["conv2"], "method": "hirescam"},
         explanations={"layers": ["conv3"], "methods": ["gradcam", "gradcam++"]},
     )
-    drawn = ["baseline", "transfer"]
-    assert name_layers(params, drawn) == [
-        ("filters.layers", ["conv1"], drawn, ["gradcam"]),
-        ("gradcam.layers", ["conv2"], ["small"], ["hirescam"]),
-        ("explanations.layers", ["conv3"], drawn, ["gradcam", "gradcam++"]),
+    assert name_layers(params) == [
+        ("filters.layers", ["conv1"], ["gradcam"]),
+        ("gradcam.layers", ["conv2"], ["hirescam"]),
+        ("explanations.layers", ["conv3"], ["gradcam", "gradcam++"]),
     ]

@@ -1,6 +1,6 @@
 """What params.yaml names outside of itself: files, folders, and the variants' lines in dvc.yaml's graph."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +11,10 @@ from cvd.runtime.params.loading import Params, parse_yaml, read_text
 
 
 class NamedLayers(NamedTuple):
-    """Layers that a parameter names, the variants that need to have them, and by which methods they are explained."""
+    """Layers that a parameter names, and the methods that explain by them."""
 
     parameter: str
     layers: list[str]
-    variants: list[str]
     methods: list[str]
 
 
@@ -97,13 +96,12 @@ def check_graph(params: Params, entries: Mapping[str, Entry]) -> None:
             raise InputError(f"{fault}: run `cvd add {start.stem}`")
 
 
-def name_layers(params: Params, networks: Iterable[str]) -> list[NamedLayers]:
-    """List the layers that params.yaml names; `networks` are the variants drawn where a section names none itself."""
+def name_layers(params: Params) -> list[NamedLayers]:
+    """List the layers that params.yaml names."""
     named = []
     for section in ("activations", "filters", "gradcam", "explanations"):
         settings = getattr(params, section)
         if settings.layers:
-            variants = getattr(settings, "variants", None) or list(networks)
             methods = getattr(settings, "methods", None) or [getattr(settings, "method", "gradcam")]
-            named.append(NamedLayers(f"{section}.layers", settings.layers, variants, methods))
+            named.append(NamedLayers(f"{section}.layers", settings.layers, methods))
     return named
