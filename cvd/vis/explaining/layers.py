@@ -76,7 +76,7 @@ def choose_activation_layers(model: keras.Model, layers: Sequence[str] | None) -
     Raises:
         InputError: a name is unknown or its output is not 4-D, or there is no such layer at all.
     """
-    return _check(model, layers) if layers else _require(model, list_layers(model, types=CONVOLUTIONS + POOLINGS))
+    return _check(model, layers) if layers else _require(model, _list_maps(model, CONVOLUTIONS + POOLINGS))
 
 
 def choose_filter_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
@@ -89,10 +89,10 @@ def choose_filter_layers(model: keras.Model, layers: Sequence[str] | None) -> li
     """
     if layers:
         return _check(model, layers)
-    convolutions = _require(model, list_layers(model, types=CONVOLUTIONS))
+    convolutions = _require(model, _list_maps(model, CONVOLUTIONS))
     if len(convolutions) <= PLAIN_CONVOLUTIONS:
         return convolutions
-    full = list_layers(model, types=[kind for kind in CONVOLUTIONS if kind != "DepthwiseConv2D"])
+    full = _list_maps(model, [kind for kind in CONVOLUTIONS if kind != "DepthwiseConv2D"])
     steps = [round(index * (len(full) - 1) / (N_STAGES - 1)) for index in range(N_STAGES)]
     return list(dict.fromkeys(follow_convolution(model, full[step], through_sums=False) for step in steps))
 
@@ -108,7 +108,7 @@ def choose_grad_cam_layers(model: keras.Model, layers: Sequence[str] | None) -> 
     """
     if layers:
         return _check(model, layers)
-    convolutions = list_layers(model, types=CONVOLUTIONS)
+    convolutions = _list_maps(model, CONVOLUTIONS)
     if not convolutions and (nested := list_layers(model, types=("Functional", "Sequential"))):
         return nested[-1:]
     last = len(_require(model, convolutions)) - 1
@@ -119,7 +119,7 @@ def choose_grad_cam_layers(model: keras.Model, layers: Sequence[str] | None) -> 
 def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = True) -> str:
     """Find the last layer that only finishes a convolution: its normalisation, activation or (optionally) residual sum.
 
-    Concatenated branches (Inception) count as a sum. In MobileNetV2, `block_4_project` ends in `block_4_add`.
+    Concatenated branches (Inception) count as a sum. In EfficientNet-Lite, `block_4_project` ends in `block_4_add`.
     """
     layers = list(model.layers)
     place = {layer.name: index for index, layer in enumerate(layers)}
@@ -157,6 +157,13 @@ def _check(model: keras.Model, layers: Sequence[str]) -> list[str]:
     for name in layers:
         check_layer(model, name)
     return list(dict.fromkeys(layers))
+
+
+def _list_maps(model: keras.Model, types: Sequence[str]) -> list[str]:
+    """List layers of these types but for squeeze-and-excitation's convolutions, which see one pooled pixel."""
+    sides = {name: model.get_layer(name).output.shape[1] for name in list_layers(model, types=types)}
+    last = list(sides.values())[-1] if sides else None
+    return [name for name, side in sides.items() if side is None or last is None or side >= last]
 
 
 def _require(model: keras.Model, names: list[str]) -> list[str]:
