@@ -8,9 +8,9 @@ import keras
 
 from cvd.models.networks.head import FEATURES
 
-# A layer of a numbered block (MobileNetV2's block_16_expand, VGG16's block5_conv1, Xception's block14_sepconv1), or
-# the layer that ends one (InceptionV3's mixed9).
-_INSIDE = re.compile(r"block_?(\d+)_")
+# A layer of a numbered block (EfficientNet-Lite's block_15_expand, VGG16's block5_conv1, Xception's block14_sepconv1,
+# EfficientNetV2's block6h_add), or the layer that ends one (InceptionV3's mixed9).
+_INSIDE = re.compile(r"block_?(\d+[a-z]?)_")
 _END = re.compile(r"mixed\d+$")
 
 
@@ -22,7 +22,7 @@ def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
 
     Args:
         model: of `attach_head`, not yet compiled: then Keras collects the trainable weights.
-        n_blocks: from the backbone's end. What follows the last block (`Conv_1` of MobileNetV2) is part of it.
+        n_blocks: from the backbone's end. What follows the last block (`head` of EfficientNet-Lite) is part of it.
 
     Returns:
         Names of the layers that learn, from input to output.
