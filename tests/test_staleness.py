@@ -54,7 +54,7 @@ def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             {"check", "backbone", "features", "photos", *EXPLAINED, *LOOKING, *CLIMBING, *TRAININGS, *EVALUATIONS},
         ),
         ("cvd/models/scratch/plain.py", {"check", *SCRATCH}),
-        ("cvd/models/pretrained/conversion.py", {"check", "backbone"}),
+        ("cvd/models/pretrained/lite.py", {"check", "backbone"}),
         ("cvd/training/distributed/loop.py", TRAININGS),
         ("cvd/evaluation/verdict.py", {"compare", "report", *EXPLAINED, *MISTAKEN, *EVALUATIONS}),
         ("cvd/vis/charts/themes.py", {"augmentations", "compare", "report", *EVALUATIONS}),

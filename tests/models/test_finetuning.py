@@ -10,6 +10,7 @@ from cvd.models.networks.finetuning import hash_frozen_weights, unfreeze_blocks
 from cvd.models.networks.head import attach_head, build_head
 from cvd.models.networks.saving import save_model
 from cvd.models.pretrained.applications import build_graph
+from cvd.models.pretrained.lite import build_lite
 
 RNG = np.random.default_rng(11)
 IMAGES = RNG.integers(0, 256, (6, 16, 16, 3)).astype(np.float32)
@@ -109,11 +110,11 @@ def test_a_model_without_features_is_refused() -> None:
         unfreeze_blocks(build_head(n_features=4, dropout=0.0), 1)
 
 
-def test_mobilenets_last_block_is_the_sixteenth_with_the_convolution_behind_it() -> None:
-    backbone = build_graph("MobileNetV2", 33, mode="torch", has_head=True)
+def test_the_last_block_of_lite_has_the_convolution_behind_it() -> None:
+    backbone = build_lite("EfficientNetLite0", 33, has_head=True)
     model = attach_head(backbone, build_head(n_features=1280, dropout=0.5))
-    assert unfreeze_blocks(model, 1) == ["block_16_expand", "block_16_depthwise", "block_16_project", "Conv_1", "logit"]
-    n_weights = 160 * 960 + 9 * 960 + 960 * 320 + 320 * 1280 + 1280 + 1
+    assert unfreeze_blocks(model, 1) == ["block_15_expand", "block_15_depthwise", "block_15_project", "head", "logit"]
+    n_weights = 192 * 1152 + 9 * 1152 + 1152 * 320 + 320 * 1280 + 1280 + 1
     assert sum(weight.numpy().size for weight in model.trainable_weights) == n_weights
     with pytest.raises(ValueError, match="has 16 blocks"):
         unfreeze_blocks(model, 17)
@@ -121,9 +122,16 @@ def test_mobilenets_last_block_is_the_sixteenth_with_the_convolution_behind_it()
 
 @pytest.mark.parametrize(
     ("name", "n_blocks", "first"),
-    [("VGG16", 1, "block5_conv1"), ("VGG16", 5, "block1_conv1"), ("InceptionV3", 1, "conv2d_85")],
+    [
+        ("VGG16", 1, "block5_conv1"),
+        ("VGG16", 5, "block1_conv1"),
+        ("InceptionV3", 1, "conv2d_85"),
+        ("MobileNetV2", 3, "block_14_expand"),
+        ("EfficientNetV2B0", 3, "block6f_expand_conv"),
+        ("EfficientNetV2B0", 21, "block1a_project_conv"),
+    ],
 )
-def test_blocks_of_the_other_backbones(name: str, n_blocks: int, first: str) -> None:
-    backbone = build_graph(name, 75, mode="tf", has_head=False)
+def test_blocks_of_keras_own_networks(name: str, n_blocks: int, first: str) -> None:
+    backbone = build_graph(name, 75, has_head=False)
     head = build_head(n_features=backbone.get_layer("features").output.shape[-1], dropout=0.0)
     assert unfreeze_blocks(attach_head(backbone, head), n_blocks)[0] == first

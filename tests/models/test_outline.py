@@ -8,6 +8,7 @@ import pytest
 from cvd.models.networks.head import attach_head, build_head
 from cvd.models.networks.layers import describe_layers
 from cvd.models.pretrained.applications import build_graph
+from cvd.models.pretrained.lite import build_lite
 from cvd.models.pretrained.outline import outline_network
 from cvd.runtime.params.loading import load_params
 from cvd.training.plan import choose_builder
@@ -15,9 +16,9 @@ from cvd.training.plan import choose_builder
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 
 
-def outline(name: str, weights: str = "random") -> list[tuple[Any, ...]]:
+def outline(name: str, network: str = "EfficientNetLite0") -> list[tuple[Any, ...]]:
     variant = PARAMS.variants[name].model_dump()
-    backbone = {"name": "MobileNetV2", "weights": weights, "size_px": 75}
+    backbone = {"name": network, "weights": "imagenet", "size_px": 75}
     return list(describe_layers(outline_network(variant, size_px=150, backbone=backbone)))
 
 
@@ -27,9 +28,8 @@ def test_networks_from_scratch_are_those_that_are_trained(name: str) -> None:
     assert outline(name) == describe_layers(model)
 
 
-def test_backbones_variant_is_the_backbone_without_its_classes_and_a_head() -> None:
-    backbone = build_graph("MobileNetV2", 75, mode="torch", has_head=True)
+@pytest.mark.parametrize(("network", "build"), [("EfficientNetLite0", build_lite), ("MobileNetV2", build_graph)])
+def test_backbones_variant_is_the_backbone_without_its_classes_and_a_head(network: str, build: Any) -> None:
+    backbone = build(network, 75, has_head=True)
     head = build_head(n_features=1280, dropout=PARAMS.variants["transfer"].model_dump()["dropout"])
-    rows = outline("transfer", weights="torchvision")
-    assert rows == describe_layers(attach_head(backbone, head))
-    assert "Conv1_pad" in [row[0] for row in rows], "PyTorch's padding is a layer of its own"
+    assert outline("transfer", network) == describe_layers(attach_head(backbone, head))

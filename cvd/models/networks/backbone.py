@@ -18,8 +18,8 @@ _DISTINCT = {134: "crane, bird", 517: "crane, machine"}
 class Description:
     """What models/backbone/backbone.json says."""
 
-    name: str  # the network, as in `keras.applications`
-    weights: str  # `torchvision`, `imagenet`, `random` or a path
+    name: str  # the network, as in params.yaml
+    weights: str  # `imagenet`, `random` or a path
     size_px: int  # side of its input
     n_features: int  # k of the layer `features`, (n, k)
     has_classes: bool  # whether the layer `classes`, (n, 1000) logits, is there

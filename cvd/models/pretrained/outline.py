@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from cvd.models.networks.head import attach_head, build_head
-from cvd.models.pretrained.applications import MODES, build_graph
+from cvd.models.pretrained.building import draw_backbone
 
 
 def outline_network(variant: Mapping[str, Any], *, size_px: int, backbone: Mapping[str, Any]) -> keras.Model:
@@ -22,8 +22,6 @@ def outline_network(variant: Mapping[str, Any], *, size_px: int, backbone: Mappi
     if kind != "backbone":
         build = getattr(import_module(f"cvd.models.scratch.{kind}"), f"build_{kind}")
         return build(size_px=size_px, **{key: variant[key] for key in ("width", "depth", "dropout")})
-    is_torch = backbone["weights"] == "torchvision" or backbone["weights"].endswith(".pth")
-    mode = "torch" if is_torch else MODES[backbone["name"]]
-    network = build_graph(backbone["name"], backbone["size_px"], mode=mode, has_head=False)
+    network = draw_backbone(backbone["name"], backbone["size_px"])
     head = build_head(n_features=network.get_layer("features").output.shape[-1], dropout=variant["dropout"])
     return attach_head(network, head)

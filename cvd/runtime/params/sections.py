@@ -80,19 +80,25 @@ class Shard(Section):
 class Backbone(Section):
     """The pretrained network that variants can stand on."""
 
-    name: Literal["MobileNetV2", "VGG16", "InceptionV3", "Xception"]
+    name: Literal[
+        "EfficientNetLite0",
+        "EfficientNetLite1",
+        "EfficientNetLite2",
+        "VGG16",
+        "InceptionV3",
+        "Xception",
+        "EfficientNetV2B0",
+        "MobileNetV2",
+    ]
     weights: str
     size_px: int = Field(ge=75, le=512)
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
-        is_torch = self.weights == "torchvision" or self.weights.endswith(".pth")
-        if not is_torch and self.weights not in ("imagenet", "random") and not self.weights.endswith(".h5"):
-            known = "'torchvision', 'imagenet', 'random' or the path of a .h5 or .pth file"
-            raise ValueError(f"weights is {self.weights!r}: should be {known}")
-        if is_torch and self.name != "MobileNetV2":
-            advice = "use 'imagenet', 'random' or the path of a .h5 file"
-            raise ValueError(f"weights {self.weights!r} exist for MobileNetV2 only, not {self.name}: {advice}")
+        suffix = ".pth" if self.name.startswith("EfficientNetLite") else ".h5"
+        if self.weights not in ("imagenet", "random") and not self.weights.endswith(suffix):
+            accepted = f"'imagenet', 'random' or the path of a {suffix} file"
+            raise ValueError(f"weights of {self.name} should be {accepted}, not {self.weights!r}")
         return self
 
 
