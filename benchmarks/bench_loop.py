@@ -82,7 +82,7 @@ def copy_results(folder: Path) -> None:
     """Copy the project with its results, as links: stages replace their outputs, and never write into them."""
     if not (ROOT / "plots/report.html").is_file():
         sys.exit("error: this project has no results to time its stages with: run `make repro` first")
-    ignored = shutil.ignore_patterns(".git", ".venv", ".dvc", ".cvd", "mlartifacts", "__pycache__", ".*_cache")
+    ignored = shutil.ignore_patterns(".venv", "cache", "tmp", ".cvd", "mlartifacts", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, folder, ignore=ignored, copy_function=_link)
 
 
