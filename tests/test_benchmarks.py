@@ -61,10 +61,10 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         )
         monkeypatch.setattr(module, "BLOCK", 1, raising=False)
     # Stages that need no results of the project.
+    commands = [(name, "true") for name in (bench_loop.CHECK, bench_loop.EVALUATION, "report")]
+    monkeypatch.setattr(bench_loop, "REPORT", Path(__file__))
     monkeypatch.setattr(bench_loop, "copy_results", Path.mkdir)
-    monkeypatch.setattr(
-        bench_loop, "list_commands", lambda **kinds: [(bench_loop.EVALUATION, "true"), ("report", "true")]
-    )
+    monkeypatch.setattr(bench_loop, "list_commands", lambda **kinds: commands)
     monkeypatch.setattr(
         bench_pair, "train_together", lambda threads, *more: [bench_pair.train(*more, n) for n in threads[:1]]
     )
