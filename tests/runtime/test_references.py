@@ -33,7 +33,7 @@ def test_shipped_ones_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: entry.__dict__ for name, entry in entries.items()} == graph["graph"]
     assert networks == list(graph["networks"])
     check_graph(PARAMS, entries)
-    assert name_layers(PARAMS, networks) == []
+    assert name_layers(PARAMS) == []
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_data_fit_their_source(monkeypatch: pytest.MonkeyPatch, source: str, pat
 def test_copy_of_the_project_asks_for_an_absolute_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for folder in ("copy/data", "copy/photos", "project"):
         (tmp_path / folder).mkdir(parents=True)
-    for place in ("copy/data/README.md", "project/weights.h5"):
+    for place in ("copy/data/README.md", "project/weights.pth"):
         (tmp_path / place).touch()
     monkeypatch.chdir(tmp_path / "copy")
     check_paths(PARAMS, tmp_path / "project")
-    with pytest.raises(InputError, match=f"weights is 'weights.h5': the copy .*such as {tmp_path}/project/weights.h5"):
-        check_paths(change(backbone={"weights": "weights.h5"}), tmp_path / "project")
-    check_paths(change(backbone={"weights": str(tmp_path / "project/weights.h5")}), tmp_path / "project")
+    with pytest.raises(InputError, match=f"weights is 'weights.pth': the copy .*such as {tmp_path}/project/"):
+        check_paths(change(backbone={"weights": "weights.pth"}), tmp_path / "project")
+    check_paths(change(backbone={"weights": str(tmp_path / "project/weights.pth")}), tmp_path / "project")
 
 
 def test_drawn_images_suffice_for_the_splits() -> None:
