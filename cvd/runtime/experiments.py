@@ -13,16 +13,16 @@ from typing import Any
 
 import yaml
 
-from cvd.runtime.files import hash_file
+from cvd.runtime.files import YamlLoader, hash_file
 from cvd.runtime.project import ask_git
 
+HEAD = "HEAD"
 WORKSPACE = "workspace"  # the experiment of what runs outside of `dvc exp run`
 LOCK = "dvc.lock"
 MODELS = "models"  # the folder
 CODE = ("cvd/", "stages/")  # dependencies that are code, not data
 _REF = re.compile(r"refs/exps/(?P<two>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38})/(?P<name>.+)")
 _BLOCK = "variants."
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
 
 Stages = dict[str, dict[str, Any]]  # the entries of a dvc.lock, by the stage's name
 
@@ -85,18 +85,19 @@ def list_experiments(root: Path | None = None) -> list[Experiment]:
 def find_experiment(variant: str, md5: str) -> Experiment:
     """The experiment that made a model: by dvc.lock HEAD (the workspace), this process' own, or the newest."""
     others = [] if os.environ.get("DVC_EXP_NAME") else list_experiments()
-    for experiment in (Experiment(WORKSPACE, "HEAD"), *others):
+    for experiment in (Experiment(WORKSPACE, HEAD), *others):
         if (model := read_lock(experiment.ref).get(variant)) and model.md5 == md5:
             return experiment
     return Experiment(name_experiment(), "")
 
 
-def name_applied() -> str:
-    """The experiment whose results the working folder holds: its dvc.lock is the same; else the workspace."""
-    lock = ask_git("hash-object", LOCK)
-    if not lock or lock == ask_git("rev-parse", f"HEAD:./{LOCK}"):
+def name_applied(root: Path | None = None) -> str:
+    """The experiment whose results `root` or the working folder holds: its dvc.lock is the same; else the workspace."""
+    lock = ask_git("hash-object", LOCK, root=root)
+    if not lock or lock == ask_git("rev-parse", f"{HEAD}:./{LOCK}", root=root):
         return WORKSPACE
-    alike = (other.name for other in list_experiments() if ask_git("rev-parse", f"{other.ref}:./{LOCK}") == lock)
+    others = list_experiments(root)
+    alike = (other.name for other in others if ask_git("rev-parse", f"{other.ref}:./{LOCK}", root=root) == lock)
     return next(alike, WORKSPACE)
 
 
@@ -143,7 +144,7 @@ def read_outcomes(root: Path) -> list[Outcome]:
     An experiment may update some variants only: `dvc exp run -S seed=2 evaluate@baseline` leaves the others' files as
     they were. So metrics count only where their digest and their model's match dvc.lock, with the parameters there.
     """
-    experiments = [Experiment(WORKSPACE, ""), Experiment("HEAD", "HEAD"), *list_experiments(root)]
+    experiments = [Experiment(WORKSPACE, ""), Experiment(HEAD, HEAD), *list_experiments(root)]
     texts = read_files(root, [(experiment.ref, LOCK) for experiment in experiments])
     locks = {experiment: parse_lock(texts.get((experiment.ref, LOCK))) for experiment in experiments}
     evaluated = [
@@ -211,7 +212,7 @@ def parse_lock(content: str | bytes | None) -> Stages:
 def load_yaml(content: str | bytes | None) -> dict[str, Any]:
     """Load a mapping from YAML; {} where there is none, or it cannot be read."""
     with contextlib.suppress(yaml.YAMLError):
-        return yaml.load(content or b"", _Loader) or {}
+        return yaml.load(content or b"", YamlLoader) or {}
     return {}
 
 

@@ -5,8 +5,7 @@ from collections.abc import Collection, Sequence
 import yaml
 
 from cvd.runtime.errors import InputError
-
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock takes a second without libyaml
+from cvd.runtime.files import YamlLoader
 
 
 def insert_entry(text: str, place: Sequence[str | int], line: str) -> str:
@@ -43,7 +42,7 @@ def list_entries(text: str, place: Sequence[str | int]) -> list[str]:
 
 
 def _find_node(text: str, place: Sequence[str | int]) -> yaml.Node | None:
-    node = yaml.compose(text, _Loader)
+    node = yaml.compose(text, YamlLoader)
     for key in place:
         if isinstance(key, int) and isinstance(node, yaml.SequenceNode) and key < len(node.value):
             node = node.value[key]

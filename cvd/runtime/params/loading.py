@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from cvd.runtime.errors import InputError, describe_faults
+from cvd.runtime.files import YamlLoader
 from cvd.runtime.params import sections
 from cvd.runtime.params.sections import Section
 from cvd.runtime.params.variants import AnyVariant, BackboneVariant, PlainVariant, Variant, resolve_blocks, trace_block
@@ -68,28 +69,6 @@ class Params(Section):
         return self
 
 
-_NUMERIC = "-+.0123456789"  # what a number begins with
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$")
-
-
-if TYPE_CHECKING:
-    _Safe = yaml.SafeLoader
-else:
-    _Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml takes a tenth of the time
-
-
-class _Loader(_Safe):
-    """Reads 1e-4 as a number, as YAML 1.2 and DVC do; PyYAML's YAML 1.1 asks for a point and a sign."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own
-        first: [
-            *_Safe.yaml_implicit_resolvers.get(first, []),
-            *[("tag:yaml.org,2002:float", _FLOAT)] * (str(first) in _NUMERIC),
-        ]
-        for first in {*_Safe.yaml_implicit_resolvers, *_NUMERIC}
-    }
-
-
 def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and validate a params.yaml.
 
@@ -114,7 +93,7 @@ def parse_yaml(text: str, path: str | Path = "params.yaml") -> Any:
         InputError: it is not YAML; the message names `path`.
     """
     try:
-        return yaml.load(text, _Loader)
+        return yaml.load(text, YamlLoader)
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
