@@ -12,6 +12,7 @@ import yaml
 from cvd.runtime.params.graph import place_variant
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.params.sections import Section
+from cvd.runtime.project import OUTPUTS
 from cvd.training.identity import CODE
 
 ROOT = Path(__file__).parent.parent
@@ -232,6 +233,15 @@ def test_every_stage_has_a_script_and_a_description() -> None:
     for name in STAGES:
         assert stage_entry(name)["desc"], name
         assert f"python -m stages.{name} " in stage_entry(name)["cmd"]
+
+
+def test_git_s_answers_on_code_leave_out_what_stages_write() -> None:
+    for name in STAGES:
+        entries = [*stage_entry(name)["outs"], *stage_entry(name).get("metrics", ())]
+        paths = [path for entry in entries for path in ([entry] if isinstance(entry, str) else entry)]
+        assert paths
+        for path in paths:
+            assert path in OUTPUTS or path.split("/")[0] in OUTPUTS, f"cvd.runtime.project.OUTPUTS lacks {path}"
 
 
 def test_every_parameter_is_commented() -> None:

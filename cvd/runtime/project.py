@@ -8,7 +8,8 @@ from pathlib import Path
 from cvd.runtime.errors import InputError
 
 SQLITE = "sqlite:///"
-OUTPUTS = ("metrics", "plots", "predictions", "models", "data", "dvc.lock")  # stages write these: they are no code
+# Stages write these: they are no code.
+OUTPUTS = ("metrics", "plots", "predictions", "models", "heatmaps", "data", "dvc.lock")
 
 
 def find_root() -> Path:
