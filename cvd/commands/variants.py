@@ -14,6 +14,7 @@ from cvd.runtime.files import remove_path, replace_file
 from cvd.runtime.params.editing import insert_entry, list_entries, remove_entries
 from cvd.runtime.params.graph import place_variant
 from cvd.runtime.params.loading import Params, parse_params, parse_yaml, read_text
+from cvd.runtime.params.references import read_lines
 from cvd.runtime.project import find_root
 
 GRAPH, NETWORKS = ("vars", 0, "graph"), ("vars", 0, "networks")  # in dvc.yaml
@@ -42,7 +43,7 @@ def add_variants(args: argparse.Namespace) -> int:
     params = parse_params(parse_yaml(params_text))
     lines = []
     for name in args.names:
-        entry, graph = asdict(place_variant(params, name)), _read_graph(graph_text)
+        entry, (graph, _) = asdict(place_variant(params, name)), read_lines(graph_text, PIPELINE)
         if graph.get(name) == entry:
             lines.append(f"{name} is in the graph already")
             continue
@@ -94,7 +95,7 @@ def remove_variants(args: argparse.Namespace) -> int:
 
 
 def _check_removal(args: argparse.Namespace, params: Params, graph_text: str) -> None:
-    trained = list(_read_graph(graph_text))
+    trained = list(read_lines(graph_text, PIPELINE)[0])
     for name in args.names:
         if name not in trained and not (args.block and name in params.variants):
             raise InputError(f"variant {name!r} is not in dvc.yaml's graph, which has {', '.join(trained)}")
@@ -124,16 +125,6 @@ def _insert_block(text: str, names: Sequence[str], like: str, *settings: str) ->
         block[key] = parse_yaml(value)
     line = yaml.safe_dump({names[0]: block}, default_flow_style=None, sort_keys=False, width=10_000).strip()
     return insert_entry(text, ["variants"], line)
-
-
-def _read_graph(text: str) -> dict[str, Any]:
-    """Read the lines of dvc.yaml's graph, those of `networks` among them."""
-    try:
-        return dict(parse_yaml(text, PIPELINE)["vars"][0]["graph"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{PIPELINE} has no `vars` with a `graph`: restore it with `git checkout {PIPELINE}`"
-        ) from error
 
 
 def _delete_result(path: Path) -> None:

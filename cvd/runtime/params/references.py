@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.graph import Entry, check_entry
@@ -21,8 +21,8 @@ class NamedLayers(NamedTuple):
 def check_paths(params: Params, root: Path) -> None:
     """Check that the files and folders that params.yaml names are there.
 
-    `root` is the project's folder. A queued or `--temp` experiment runs in a copy of it, which is then the working
-    folder, and which lacks what git and DVC do not track.
+    `root` is the project's folder. A queued or `--temp` experiment runs in a copy of it. This copy, then the working
+    folder, lacks what git and DVC do not track.
 
     Raises:
         InputError: one is not there, or is no folder or no file as `data.source` asks.
@@ -62,24 +62,34 @@ def check_counts(params: Params) -> None:
         raise InputError(f"{asked}: raise the one, or lower split.train, split.validation or split.test")
 
 
+def read_lines(text: str, path: str | Path) -> tuple[dict[str, Any], list[str]]:
+    """Read the lines of a dvc.yaml's graph as they are written, and the names of those whose networks are drawn.
+
+    Raises:
+        InputError: there is no graph; the message names `path`.
+    """
+    pipeline = parse_yaml(text, path)
+    try:
+        lines, networks = (dict(pipeline["vars"][0][name]) for name in ("graph", "networks"))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{path} has no `vars` with `graph` and `networks`: `git checkout {path}`") from error
+    return lines, list(networks)
+
+
 def read_graph(path: Path) -> tuple[dict[str, Entry], list[str]]:
     """Read the variants' lines in a dvc.yaml, and the names of those whose networks are drawn.
 
     Raises:
         InputError: there is no graph, or a line lacks a key or has another one.
     """
-    pipeline = parse_yaml(read_text(path), path)
-    try:
-        lines, networks = (dict(pipeline["vars"][0][name]) for name in ("graph", "networks"))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"{path} has no `vars` with `graph` and `networks`: `git checkout {path}`") from error
+    lines, networks = read_lines(read_text(path), path)
     keys = [field.name for field in fields(Entry)]
     for name, line in lines.items():
         if set(line or ()) != set(keys):
             raise InputError(
                 f"{path}'s graph gives {name} {line}: it needs {', '.join(keys)}; `cvd add {name}` mends it"
             )
-    return {name: Entry(**line) for name, line in lines.items()}, list(networks)
+    return {name: Entry(**line) for name, line in lines.items()}, networks
 
 
 def check_graph(params: Params, entries: Mapping[str, Entry]) -> None:
