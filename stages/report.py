@@ -14,7 +14,7 @@ from cvd.runtime.files import replace_file
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.project import ask_changes, ask_git
 from cvd.runtime.revisions.contents import find_former
-from cvd.runtime.revisions.reproduction import describe_origin
+from cvd.runtime.revisions.reproduction import describe_run
 from cvd.runtime.stage import read_arguments, run_stage
 
 
@@ -29,7 +29,7 @@ def work(args: argparse.Namespace) -> None:
     results = read_results(args.metrics, args.plots, args.quarantine)
     charts = start_charts(results)
     tracking.complete_results(params.model_dump(mode="json"))  # while they are drawn
-    origin, predictions = describe_origin(), [args.predictions / f"{name}.csv" for name in results.variants]
+    origin, predictions = describe_run(), [args.predictions / f"{name}.csv" for name in results.variants]
     verdict = tell_changes(predictions, args.manifest, find_former([args.manifest, *predictions]))
     trial = Trial(origin.name, origin.baseline, origin.differences.describe(), verdict, origin.commands)
     page = render_report(

@@ -1,4 +1,4 @@
-"""Revisions: their outputs in DVC's cache, in what they differ, and the commands that make them again."""
+"""Revisions: their outputs in DVC's cache, how they differ, and the commands that make them again."""
 
 import shlex
 from pathlib import Path
@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from revisions_project import Project, git
 
 from cvd.runtime.errors import InputError
+from cvd.runtime.experiments import parse_lock
 from cvd.runtime.revisions import contents, reproduction
 from cvd.runtime.revisions.differences import Differences, find_differences, list_params, show_value
 
@@ -56,6 +57,15 @@ def test_output_is_taken_from_the_folder_where_the_cache_lacks_it(project: Proje
     (project.root / path).write_text("changed")
     assert head.find_output(path) is None
     assert head.find_output("predictions/none.csv") is None
+
+
+def test_cache_is_the_revisions_own(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another folder, which is in no project, too."""
+    head = contents.open_revision("HEAD", project.root)
+    path = "predictions/augmented.csv"
+    (project.root / path).unlink()
+    monkeypatch.chdir(tmp_path.parent)
+    assert head.find_output(path) == project.cached(head.digests[path])
 
 
 def test_member_of_a_folder_is_found_by_its_listing(project: Project) -> None:
@@ -131,6 +141,29 @@ def test_changed_source_stands_for_what_is_made_of_it() -> None:
     assert find_differences(lock("1"), again, again) == Differences({}, [], ["dvc.yaml"])
 
 
+def test_parameter_in_a_command_is_no_other_code() -> None:
+    """`${data.path}` stands resolved in dvc.lock, in the command and among the inputs."""
+
+    def lock(path: str, n: int, more: str = "") -> dict[str, Any]:
+        return {
+            "download": {
+                "cmd": f'python -m stages.download --source-path "{path}" --limit 40 --n {n}{more}',
+                "deps": [{"path": path, "md5": path}, {"path": "extra.csv", "md5": "same"}],
+                "params": {"params.yaml": {"data": {"path": path, "n": n}}},
+                "outs": [{"path": "raw.zip", "md5": f"{path} {n}"}],
+            }
+        }
+
+    old, new = lock("data/README.md", 40), lock("my photos/a.zip", 15)
+    changes = {"data.path": ("data/README.md", "my photos/a.zip"), "data.n": (40, 15)}
+    assert find_differences(old, new, ["download"]) == Differences(changes)
+    for other in (lock("my photos/a.zip", 15, " --fast"), lock("my photos/a.zip", 15)):
+        other["download"]["cmd"] = other["download"]["cmd"].replace("--limit 40", "--limit 50")
+        assert find_differences(old, other, ["download"]) == Differences(changes, [], ["dvc.yaml"])
+    new["download"]["deps"][1]["md5"] = "other"
+    assert find_differences(old, new, ["download"]) == Differences(changes, ["extra.csv"])
+
+
 def test_stage_whose_outputs_are_the_same_explains_nothing() -> None:
     """Such as one that checks all parameters first."""
 
@@ -165,14 +198,14 @@ def test_values_read_back_from_hydra_are_the_same() -> None:
 
 
 def list_commands() -> list[str]:
-    return [command for command, _ in reproduction.describe_origin().commands]
+    return [command for command, _ in reproduction.describe_run().commands]
 
 
 def test_commands_that_reproduce(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     head = git(project.root, "rev-parse", "HEAD")
     assert list_commands() == [f"git checkout {head[:10]}", "dvc repro"]
     project.write(augmented=1.3, rotation=15)
-    origin = reproduction.describe_origin()
+    origin = reproduction.describe_run()
     assert (origin.name, origin.baseline) == ("workspace", head[:10])
     assert origin.differences == Differences({"augment.rotation_degrees": (40, 15)})
     varied = [f"git checkout {head[:10]}", "dvc exp run -S augment.rotation_degrees=15"]
@@ -187,10 +220,30 @@ def test_commands_that_reproduce(project: Project, monkeypatch: pytest.MonkeyPat
     assert list_commands() == ["dvc repro"]
 
 
+def test_small_numbers_are_numbers_in_the_command(project: Project) -> None:
+    """DVC writes 1e-05, which YAML 1.1 would read as text, and the project refuses text."""
+    path = project.root / "params.yaml"
+    text = path.read_text()
+    assert text.count("learning_rate: 1.0e-3 ") + text.count("learning_rate: 1.0e-3\n") == 1
+    path.write_text(text.replace("learning_rate: 1.0e-3", "learning_rate: 1e-05"))
+    assert reproduction.describe_run().differences.params == {"variants.transfer.learning_rate": (1e-3, 1e-5)}
+    assert list_commands()[-1] == "dvc exp run -S variants.transfer.learning_rate=1e-05"
+    assert parse_lock("stages: {a: {params: {params.yaml: {x: 3e-05}}}}")["a"]["params"]["params.yaml"]["x"] == 3e-5
+
+
+def test_what_dvc_writes_beside_outputs_is_no_code(project: Project) -> None:
+    for name in ("heatmaps", "models"):
+        (project.root / name).mkdir(exist_ok=True)
+        (project.root / name / ".gitignore").write_text("/baseline\n")
+        git(project.root, "add", "-f", f"{name}/.gitignore")
+    assert list_commands()[-1] == "dvc repro"
+    assert len(list_commands()) == 2
+
+
 def test_without_a_commit_there_is_nothing_to_differ_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    origin = reproduction.describe_origin()
+    origin = reproduction.describe_run()
     assert (origin.baseline, origin.differences, list_commands()) == ("", Differences(), ["dvc repro"])
     assert contents.find_former([Path("predictions/a.csv")]) == {}
 

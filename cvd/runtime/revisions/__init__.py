@@ -1,1 +1,1 @@
-"""Revisions: commits, DVC's experiments and the working folder; what each holds, and in what two of them differ."""
+"""Revisions: commits, DVC's experiments and the working folder; what each holds, and how two of them differ."""

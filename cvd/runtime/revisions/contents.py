@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterable, Sequence
 from configparser import ConfigParser, Error
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.experiments import (
+    HEAD,
     LOCK,
     WORKSPACE,
     Experiment,
@@ -23,7 +24,6 @@ from cvd.runtime.experiments import (
 from cvd.runtime.files import hash_file
 from cvd.runtime.project import ask_git, find_root
 
-HEAD = "HEAD"
 EVALUATE = "evaluate@"  # and the variant: the stage that writes predictions/VARIANT.csv
 
 
@@ -41,6 +41,11 @@ class Revision:
         """The md5 of each output, by its path."""
         return {path: md5 for stage in self.stages.values() for path, md5 in list_digests(stage, "outs").items()}
 
+    @cached_property
+    def cache(self) -> Path:
+        """The folder of DVC's cache."""
+        return find_cache(self.root)
+
     @property
     def variants(self) -> list[str]:
         """The variants that were evaluated, in the order of the lock."""
@@ -48,21 +53,17 @@ class Revision:
 
     def find_output(self, path: str) -> Path | None:
         """Where the output lies as this revision has it; None where neither cache nor working folder have it."""
-        return _find_file(self.root, path, self.digests.get(path))
+        return _find_file(self.root, path, self.digests.get(path), self.cache)
 
     def find_input(self, stage: str, path: str) -> Path | None:
         """Where an input lies as a stage read it, as `find_output` says; another stage may be ahead of it."""
-        return _find_file(self.root, path, list_digests(self.stages[stage], "deps").get(path))
+        return _find_file(self.root, path, list_digests(self.stages[stage], "deps").get(path), self.cache)
 
     def find_member(self, folder: str, name: str) -> Path | None:
         """Where a file of an output folder lies, as `find_output` says."""
-        return _find_file(self.root, f"{folder}/{name}", self._members(folder).get(name))
-
-    def _members(self, folder: str) -> dict[str, str]:
-        listing = find_cached(self.digests.get(folder))
-        if listing is None:
-            return {}
-        return {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_bytes())}
+        listing = _find_cached(self.digests.get(folder), self.cache)
+        members = _read_listing(listing) if listing else {}
+        return _find_file(self.root, f"{folder}/{name}", members.get(name), self.cache)
 
 
 def open_revision(name: str, root: Path) -> Revision:
@@ -113,14 +114,12 @@ def find_former(paths: Iterable[Path]) -> dict[Path, Path]:
     """
     origin = name_baseline()
     digests = open_experiments([Experiment(origin, origin)], Path())[0].digests
-    former = {path: _find_file(Path(), path.as_posix(), digests.get(path.as_posix()), first="here") for path in paths}
+    if not digests:
+        return {}
+    folder = find_cache(find_root())
+    names = {path: path.as_posix() for path in paths}
+    former = {path: _find_file(Path(), name, digests.get(name), folder, first="here") for path, name in names.items()}
     return {path: place for path, place in former.items() if place is not None}
-
-
-def find_cached(md5: str | None) -> Path | None:
-    """The file with this hash in DVC's cache."""
-    path = find_cache(find_root()) / md5[:2] / md5[2:] if md5 else None
-    return path if path is not None and path.is_file() else None
 
 
 def find_cache(root: Path) -> Path:
@@ -136,9 +135,21 @@ def find_cache(root: Path) -> Path:
     return folder / "files/md5"
 
 
-def _find_file(root: Path, path: str, md5: str | None, *, first: str = "cache") -> Path | None:
-    """Find a file by its hash, `first` in the cache, whose files need not be hashed, or `here`."""
-    here, cached = root / path, find_cached(md5)
+def _find_cached(md5: str | None, folder: Path) -> Path | None:
+    """Find the file with this hash in the folder of DVC's cache."""
+    path = folder / md5[:2] / md5[2:] if md5 else None
+    return path if path is not None and path.is_file() else None
+
+
+@cache
+def _read_listing(path: Path) -> dict[str, str]:
+    """Read the md5 of each file of an output folder; a file of the cache never changes."""
+    return {entry["relpath"]: entry["md5"] for entry in json.loads(path.read_bytes())}
+
+
+def _find_file(root: Path, path: str, md5: str | None, folder: Path, *, first: str = "cache") -> Path | None:
+    """Find a file by its hash, `first` in the cache's folder, whose files need not be hashed, or `here`."""
+    here, cached = root / path, _find_cached(md5, folder)
     if md5 is None or (first == "cache" and cached):
         return cached
     return here if here.is_file() and hash_file(here, "md5") == md5 else cached

@@ -1,6 +1,7 @@
-"""In what two revisions differ, by the entries of their dvc.lock: parameters, data, code."""
+"""How two revisions differ, by the entries of their dvc.lock: parameters, data, code."""
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,14 +66,23 @@ def find_differences(before: Stages, after: Stages, targets: Iterable[str]) -> D
         changes = compare_values(old, new)
         old_deps, new_deps = (list_digests(stages[name], "deps") for stages in (before, after))
         paths = compare_values(old_deps, new_deps).keys()
-        is_rewritten = before[name].get("cmd") != after[name].get("cmd")
+        is_rewritten = _is_rewritten(before[name].get("cmd", ""), after[name].get("cmd", ""), changes.values())
         params |= changes
         code |= {path for path in paths if path.startswith(CODE)} | ({"dvc.yaml"} if is_rewritten else set())
-        inputs |= {path for path in paths if not path.startswith(CODE) and path != PARAMS}
+        named = {show_value(value) for pair in changes.values() for value in pair}  # by a parameter, as data.path does
+        inputs |= {path for path in paths if not path.startswith(CODE) and path not in (PARAMS, *named)}
         moved |= {name} if changes or paths or is_rewritten else set()
     makers = {path: find_makers(after, path) for path in inputs}
     data = [path for path in sorted(inputs) if not any(name in moved or _TRAIN in name for name in makers[path])]
     return Differences(params, data, sorted(code))
+
+
+def _is_rewritten(old: str, new: str, changes: Iterable[tuple[Any, Any]]) -> bool:
+    """True where commands differ in more than words that are a parameter's values, before and after."""
+    words, others = shlex.split(old), shlex.split(new)
+    pairs = {(show_value(before), show_value(after)) for before, after in changes}
+    same = (word == other or (word, other) in pairs for word, other in zip(words, others, strict=False))
+    return len(words) != len(others) or not all(same)
 
 
 def find_makers(stages: Stages, path: str) -> list[str]:

@@ -35,7 +35,7 @@ class Origin:
     commands: list[tuple[str, str]]  # and what each does, "" where it goes on with the one before
 
 
-def describe_origin() -> Origin:
+def describe_run() -> Origin:
     """Describe this run: DVC's experiment or the workspace, against the commit that it started from."""
     name = name_experiment()
     commit = ask_git("rev-parse", name_baseline())
@@ -44,9 +44,9 @@ def describe_origin() -> Origin:
     before, after = open_experiments([Experiment(commit, commit), Experiment(name, "")], Path())
     texts = read_files(Path(), [(ref, PARAMS) for ref in (commit, "")])
     old, new = (flatten_params(load_yaml(texts.get((ref, PARAMS)))) for ref in (commit, ""))
-    found = find_differences(before.stages, after.stages, after.stages)
+    causes = find_differences(before.stages, after.stages, after.stages)
     changes = compare_values(old, new)
-    differences = Differences(changes, found.data, found.code)
+    differences = Differences(changes, causes.data, causes.code)
     commands = list(_list_commands(name, commit, changes, has_changed_code=_has_changed_code(commit)))
     return Origin(name, shorten_commit(commit), differences, commands)
 
