@@ -210,10 +210,26 @@ def test_without_a_project_there_is_nothing_to_list(tmp_path: Path, run: Run, mo
     assert not list(tmp_path.iterdir())
 
 
-def test_applied_experiment_is_no_row_of_its_own_and_baselines_are_groups(project: Project, run: Run) -> None:
+def test_experiment_stays_without_the_metrics_of_its_lock(project: Project, run: Run) -> None:
+    project.write(augmented=1.6, rotation=15)
+    (project.root / "metrics/augmented.json").write_text("{}")
+    project.keep("torn")
+    rows = pd.read_csv(StringIO(run("exps", "torn", "--csv")))
+    (torn,) = rows[rows["experiment"] == "torn"].to_dict("records")
+    assert (torn["varied"], torn["variant"]) == ("rotation_degrees=15", "augmented")
+    assert np.isnan([torn[key] for key in ("test_accuracy", "difference")]).all()
+    assert "rotation_degrees=15 augmented" in " ".join(run("exps", "torn").split())
+
+
+def test_applied_experiment_is_no_row_of_its_own_and_baselines_are_groups(
+    project: Project, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = git(project.root, "rev-parse", "--short=10", "HEAD")
     project.write(augmented=1.6, rotation=15)
     assert "workspace" not in run("exps")
+    monkeypatch.chdir(project.root / "data")
+    assert "workspace" not in run("exps"), "from a folder within, too"
+    monkeypatch.chdir(project.root)
     project.commit("turned")
     text = run("exps")
     groups = text.split("\n\n")

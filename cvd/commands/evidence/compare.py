@@ -88,7 +88,7 @@ def compare_files(root: Path, params: Params, variants: Sequence[str], form: str
 def compare_revisions(root: Path, params: Params, args: argparse.Namespace, *, mixed: Sequence[str]) -> str:
     """Compare two revisions, or one with the commit that it started from; draw what turned, if asked."""
     from cvd.commands.evidence.flips import draw_flips
-    from cvd.commands.evidence.revisions import compare_pair, render_pair
+    from cvd.commands.evidence.pairs import compare_pair, render_pair
     from cvd.runtime.revisions.contents import open_baseline, open_revision
 
     try:

@@ -11,15 +11,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from cvd.commands.evidence.revisions import find_obstacle, read_output
+from cvd.commands.evidence.pairs import find_obstacle, read_output
 from cvd.evaluation.comparison import measure_change
 from cvd.evaluation.figures import Metrics
 from cvd.evaluation.verdict import LEVEL, format_points
 from cvd.runtime.errors import InputError
-from cvd.runtime.experiments import WORKSPACE, Experiment, digest_text, list_experiments, name_applied, read_files
+from cvd.runtime.experiments import (
+    HEAD,
+    WORKSPACE,
+    Experiment,
+    digest_text,
+    list_experiments,
+    name_applied,
+    read_files,
+)
 from cvd.runtime.files import read_json
 from cvd.runtime.project import ask_git, find_root
-from cvd.runtime.revisions.contents import HEAD, Revision, open_experiments, shorten_commit
+from cvd.runtime.revisions.contents import Revision, open_experiments, shorten_commit
 from cvd.runtime.revisions.differences import find_differences, list_params
 
 SORTS = {
@@ -90,12 +98,12 @@ def print_experiments(args: argparse.Namespace) -> int:
 
 def gather_groups(root: Path, patterns: Sequence[str]) -> Iterator[tuple[Revision, list[Revision]]]:
     """Gather each baseline with its experiments, newest first; HEAD, which the workspace starts from, comes first."""
-    head, applied = ask_git("rev-parse", HEAD, root=root), name_applied()
+    head, applied = ask_git("rev-parse", HEAD, root=root), name_applied(root)
     groups: dict[str, list[Experiment]] = {head: [Experiment(WORKSPACE, "")] if applied == WORKSPACE else []}
     for experiment in list_experiments(root):
         groups.setdefault(experiment.baseline, []).append(experiment)
     for commit, experiments in groups.items():
-        chosen = [one for one in experiments if not patterns or any(fnmatch(one.name, each) for each in patterns)]
+        chosen = [one for one in experiments if not patterns or any(fnmatch(one.name, name) for name in patterns)]
         if chosen or (commit == head and not patterns):
             name = f"{HEAD} {commit[:7]}".strip() if commit == head else shorten_commit(commit)
             baseline, *members = open_experiments([Experiment(name, commit or HEAD), *chosen], root)
@@ -113,12 +121,11 @@ def list_rows(root: Path, baseline: Revision, members: Iterable[Revision]) -> li
         names = [name for name in revision.variants if revision is baseline or _is_changed(name, baseline, revision)]
         for name in names:
             path = f"metrics/{name}.json"
-            text = texts.get((revision.ref, path))
-            if text is None or digest_text(text) != revision.digests.get(path):
-                continue  # of another training than the lock describes
-            figures = _read_figures(json.loads(text), revision, name)
-            if revision is not baseline and name in baseline.variants:
-                figures |= _measure_difference(name, baseline, revision)
+            text, figures = texts.get((revision.ref, path)), {}
+            if text is not None and digest_text(text) == revision.digests.get(path):  # of the lock's training
+                figures = _read_figures(json.loads(text), revision, name)
+                if revision is not baseline and name in baseline.variants:
+                    figures |= _measure_difference(name, baseline, revision)
             rows.append(Row(baseline.name, revision.name, varied, name, **figures))
         if not names and revision.stages and revision is not baseline:
             rows.append(Row(baseline.name, revision.name, varied))
@@ -170,10 +177,12 @@ def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:
 def render_rows(groups: Sequence[Sequence[Row]], *, width: int) -> str:
     """Render groups as a table, which `varied` is wrapped to fit into `width` characters, where that is enough."""
     cells = [[_write_cells(row) for row in group] for group in groups if group]
-    widths = [max(len(line[i]) for line in [HEADS, *(line for group in cells for line in group)]) for i in range(8)]
-    space = 2 if sum(widths) + 2 * 7 <= width else 1
+    columns = zip(HEADS, *(line for group in cells for line in group), strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    n_spaces = len(HEADS) - 1
+    space = 2 if sum(widths) + 2 * n_spaces <= width else 1
     longest = max((len(word) for group in groups for row in group for word in row.varied.split()), default=0)
-    widths[1] = max(longest, len(HEADS[1]), widths[1] - max(0, sum(widths) + space * 7 - width))
+    widths[1] = max(longest, len(HEADS[1]), widths[1] - max(0, sum(widths) + space * n_spaces - width))
     parts = [_lay_out(HEADS, widths, space)]
     for group in cells:
         shown = ""

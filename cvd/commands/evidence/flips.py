@@ -62,7 +62,7 @@ def draw_flips(pair: dict[str, Any], before: Revision, after: Revision, path: Pa
 
 def _exhibit(revision: Revision, variant: str, paths: Sequence[str], method: str) -> "dict[str, Exhibit]":
     """What a revision's network says of images, by path, with the heat for it."""
-    from cvd.commands.evidence.revisions import read_output
+    from cvd.commands.evidence.pairs import read_output
     from cvd.data.images.pixels import decode_image, resize_image
     from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.views import Viewer
@@ -82,7 +82,7 @@ def _exhibit(revision: Revision, variant: str, paths: Sequence[str], method: str
     return {path: make_exhibit(rows[path], image, maps.view(path)) for path, image in images.items()}
 
 
-def _need(found: Path | None, path: str) -> Path:
-    if found is None:
+def _need(place: Path | None, path: str) -> Path:
+    if place is None:
         raise InputError(f"{path} is neither in the working folder nor in DVC's cache: `dvc fetch -A {path}` brings it")
-    return found
+    return place

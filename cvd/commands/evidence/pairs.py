@@ -12,9 +12,9 @@ from cvd.evaluation.measures import read_predictions
 from cvd.evaluation.tables import render_table
 from cvd.evaluation.verdict import describe_change, describe_unpaired, format_p, format_percent, format_points
 from cvd.runtime.errors import InputError
-from cvd.runtime.experiments import list_digests
+from cvd.runtime.experiments import HEAD, list_digests
 from cvd.runtime.files import render_json
-from cvd.runtime.revisions.contents import EVALUATE, HEAD, Revision
+from cvd.runtime.revisions.contents import EVALUATE, Revision
 from cvd.runtime.revisions.differences import Differences, find_differences
 
 MANIFEST = "data/manifest.csv"
@@ -26,9 +26,11 @@ def compare_pair(before: Revision, after: Revision, variants: Sequence[str] | No
     """Compare each variant that both revisions have.
 
     Returns:
-        Names of the revisions; `changed`, for each variant its `differences`, `sentence`, `unpaired`, why it cannot be
-        paired, or None, and its `Change`, of which there are then only `before` and `after`; names of `unchanged`
-        variants and of those that only one has; `absent`: whose predictions cannot be read, and what to do.
+        `before`, `after`: the names of the revisions.
+        `changed`: a row for each variant that answers otherwise, with `differences`, `sentence` and its `Change`.
+        Its `unpaired` is None, or says why nothing can be paired; of `Change` it then has `before` and `after` only.
+        `unchanged`, `only_before`, `only_after`: names of the other variants.
+        `absent`: sentences on predictions that cannot be read, and what to do.
 
     Raises:
         InputError: a revision has no results, or a variant is not in both.
