@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from cvd.data.images.manifest import choose_images, read_manifest
 from cvd.data.images.pixels import load_image
@@ -41,26 +42,30 @@ def work(args: argparse.Namespace) -> None:
     tf.config.experimental.enable_op_determinism()
     manifest, model = read_manifest(args.manifest), load_network(args.model)
     shown, checked = (choose_images(manifest, images) for images in (pictures.images, settings.images))
-    telling = choose_telling(select_test(read_predictions(args.predictions)), pictures.mistakes).values()
-    named = list(dict.fromkeys([*checked, *(path for rows in telling for path in rows["path"])]))
+    checked = list(dict.fromkeys(checked))
+    telling = pd.concat(choose_telling(select_test(read_predictions(args.predictions)), pictures.mistakes))["path"]
+    examined = list(dict.fromkeys([*checked, *telling]))
     pair = Viewer(args.variant, model, pictures.layers, method=pictures.method)
     single = Viewer(args.variant, model, method=pictures.method, only_last=True)
-    images = {path: load_image(args.images / path, pair.size_px) for path in dict.fromkeys([*named, *shown])}
-    pixels = np.stack([images[path] for path in named])  # (n, s, s, 3)
-    found = examine(
+    images = {path: load_image(args.images / path, pair.size_px) for path in dict.fromkeys([*examined, *shown])}
+    examination = examine(
         model,
-        pixels,
+        np.stack([images[path] for path in examined]),  # (n, s, s, 3)
         read_masks(args.masks, checked),
         methods=settings.methods,
         layers=settings.layers,
         n_perturbed=settings.perturbed,
         seed=params.seed,
     )
-    write_json(found.figures, args.metrics, indent=1)
+    write_json(examination.figures, args.metrics, indent=1)
     pairs = pair.explain(np.stack([images[path] for path in shown]), shown, (-1, 1))
-    known = found.logits, found.maps.get(pictures.method, {})
-    write_heatmaps(args.heatmaps, shown=pairs, named=single.explain_named(pixels, named, known))
-    print(f"{args.variant}: {describe(found.figures)}", flush=True)
+    maps = examination.maps.get(pictures.method, {})
+    known = (examination.logits, maps) if set(single.layers) <= set(maps) else None
+    # Maps that are not there yet may take minutes: only those that sheets are likely to show.
+    named = examined if known else list(dict.fromkeys([*checked[: settings.perturbed], *telling]))
+    singles = single.explain_named(np.stack([images[path] for path in named]), named, known)
+    write_heatmaps(args.heatmaps, shown=pairs, named=singles)
+    print(f"{args.variant}: {describe(examination.figures)}", flush=True)
 
 
 def describe(figures: "Figures") -> str:

@@ -37,7 +37,10 @@ def work(args: argparse.Namespace) -> None:
             # Only images of which every network has a heat map.
             examined = set.intersection(*(set(maps.paths) for maps in named.values()))
             tests = {name: select_test(read_predictions(args.predictions / f"{name}.csv")) for name in variants}
+            n_all = len(tests[variants[0]])
             tests = {name: test[test["path"].isin(examined)] for name, test in tests.items()}
+            n_examined = len(tests[variants[0]])
+            among = f"chosen among {n_examined} of the {n_all} test images, those with heat maps by all networks"
             divided = choose_disagreements(tests, params.gradcam.mistakes)
             photos = {path: limit_size(decode_image(args.images / path)) for path in divided}
             answers = {name: {str(row.path): row for row in test.itertuples()} for name, test in tests.items()}
@@ -45,7 +48,12 @@ def work(args: argparse.Namespace) -> None:
                 [make_exhibit(answers[name][path], photos[path], named[name].view(path)) for name in variants]
                 for path in divided
             ]
-            sheet = draw_disagreements(rows, variants=variants, heat=named[variants[0]].describe())
+            sheet = draw_disagreements(
+                rows,
+                variants=variants,
+                heat=named[variants[0]].describe(),
+                among="" if n_examined == n_all else among,
+            )
             write_png(sheet, folder / "disagreements.png")
             print(f"they disagree on {len(divided)} shown")
     print(f"{len(images)} images, {len(variants)} variants")

@@ -60,7 +60,7 @@ class Viewer:
         known: tuple[np.ndarray, Mapping[str, np.ndarray]] | None = None,
     ) -> HeatMaps:
         """Explain images for the class that the network names of each; `known`: logits and maps that are there."""
-        if known and set(self.layers) <= set(known[1]):
+        if known:
             logits, maps = known
         else:
             logits, (maps,) = self._explainer.explain(images, [None])

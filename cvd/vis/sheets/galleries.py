@@ -67,16 +67,19 @@ def draw_disagreements(
     variants: Sequence[str],
     heat: str,
     title: str = "Where the networks disagree",
+    among: str = "",
 ) -> np.ndarray:
     """Draw images on which networks disagree, a row for each, with each network's heat: (H, W, 3), uint8.
 
-    A row has one exhibit for each network, in the order of `variants`. `heat`: what the heat is.
+    A row has one exhibit for each network, in the order of `variants`. `heat`: what the heat is. `among`: which
+    images these were chosen among, if not all.
     """
     caption = f"{heat}, each for what that network says; number: P(dog)"
     pitch, top, left = TILE + 56, 126, MARGIN + TILE + SPACE
     width = max(760, left + len(variants) * (TILE + SPACE) - SPACE + MARGIN)
     sheet = Sheet(top + max(1, len(rows)) * pitch + BAR + MARGIN - 12, width)
     sheet.write_header(title, caption)
+    sheet.write(among, MARGIN, 74, ink=FAINT, room=width - 2 * MARGIN)
     for column, variant in enumerate(variants):
         x = left + column * (TILE + SPACE)
         sheet.write(variant, x, top - 26, bold=True, ink=find_ink(variant), room=TILE)

@@ -36,7 +36,7 @@ def test_a_view_is_what_the_network_says_and_where_it_looks(plain: keras.Model) 
 def test_each_image_is_explained_for_its_own_class(plain: keras.Model, method: str) -> None:
     viewer = Viewer("mine", plain, method=method, only_last=True)
     paths = ["a", "b", "c"]
-    seen = viewer.explain_named(draw_images(), paths, (np.empty((3, 1)), {}))
+    seen = viewer.explain_named(draw_images(), paths)
     views = [seen.view(path) for path in paths]
     assert [[heat.label for heat in view.heats] for view in views] == [[view.label] for view in views]
     assert {heat.unit for view in views for heat in view.heats} == {METHODS[method].unit}

@@ -39,6 +39,13 @@ def test_a_colour_bar_says_what_the_heat_is() -> None:
         assert (sheet[bars.nonzero()[0][-1] + 1 :] < 160).any()  # the words under it
 
 
+def test_a_sheet_says_among_which_images_its_own_were_chosen() -> None:
+    rows, variants = [[make_exhibit((40, 30))]], ["baseline"]
+    plain, limited = (draw_disagreements(rows, variants=variants, heat="h", among=text) for text in ("", "9 of 12"))
+    written = (plain != limited).any(axis=(1, 2)).nonzero()[0]
+    assert 74 <= written[0] < written[-1] < 100  # between the caption and the variants' names
+
+
 def test_nothing_to_show_is_said() -> None:
     empty = draw_disagreements([], variants=["baseline", "augmented"], heat="h")
     assert (empty < 128).any()
