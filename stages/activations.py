@@ -7,12 +7,11 @@ from tqdm import tqdm
 
 from cvd.data.images.manifest import choose_images, read_manifest
 from cvd.data.images.pixels import load_image
-from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_folder
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
-from cvd.vis.explaining.layers import choose_activation_layers
+from cvd.vis.explaining.layers import check_channels, choose_activation_layers
 from cvd.vis.sheets.channels import write_activations
 
 
@@ -32,13 +31,10 @@ def work(args: argparse.Namespace) -> None:
     paths = choose_images(read_manifest(args.manifest), settings.images)
     model = load_network(args.model)
     layers = choose_activation_layers(model, settings.layers)
+    check_channels(model, layers, channels)
     images = np.stack([load_image(args.images / path, input_side(model)) for path in paths])  # (n, s, s, 3)
     activations = compute_activations(model, images, layers=layers)
     sizes = [values.shape[-1] for values in activations.values()]
-    if unknown := [channel for channel in channels if channel >= max(sizes)]:
-        raise InputError(
-            f"activations.channels names {unknown[0]}: the widest layer has channels 0 to {max(sizes) - 1}"
-        )
     p_dog = compute_probabilities(make_scorer(model)(images))[:, 0]
     with replace_folder(args.out) as folder:
         for i, path in enumerate(tqdm(paths, desc=f"drawing {args.variant}", unit="image")):

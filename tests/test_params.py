@@ -93,6 +93,8 @@ def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
         ("variants.fine_tuned.pretrained", False, ["pretrained false", "starts_from is 'transfer'"]),
         ("seed", -1, ["seed", "-1"]),
         ("augment", 3, ["augment is 3: should be a section with rotation_degrees, "]),
+        ("gradcam.variants", ["baseline"], ["gradcam.variants is unknown"]),
+        ("backbone.name", "VGG17", ["backbone.name is 'VGG17'", "'EfficientNetLite0'", "'VGG16'"]),
         ("gradcam.images", "x.jpg", ["gradcam.images is 'x.jpg': should be a number of images, 1 to 1000, or a list"]),
         ("augmentations.images", 0, ["augmentations.images is 0: should be a number of images, 1 to 1000, or a list"]),
         ("variants.baseline.depth", 6, ["variants.baseline.depth is 6", "image.size_px", "at least 190", "it is 150"]),

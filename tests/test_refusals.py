@@ -77,6 +77,14 @@ def refuse(project: Path, *command: str, **environment: str) -> str:
     return str(line)
 
 
+def insert(project: Path, block: str, line: str) -> None:
+    """Insert a variant's block and its line of the graph."""
+    for name, text, more in (("params.yaml", "\nvariants:\n", block), ("dvc.yaml", "\n  graph:\n", line)):
+        before = (project / name).read_text()
+        assert before.count(text) == 1
+        (project / name).write_text(before.replace(text, text + more))
+
+
 def test_every_stage_comes_after_the_check() -> None:
     """So `dvc repro` and `dvc exp run` begin with it, whatever their target is."""
     stages = {
@@ -113,22 +121,45 @@ def test_experiment_is_refused_before_anything_runs(project: Path, words: list[s
     assert re.search(said, refuse(project, "dvc", "exp", "run", "-S", *words))
 
 
-def test_unknown_layer_is_refused_and_a_known_one_changes_nothing_else(project: Path) -> None:
-    line = refuse(project, "dvc", "exp", "run", "-S", "filters.layers=[conv9]", "-S", "activations.layers=[conv1]")
-    assert re.fullmatch(
-        "activations.layers does not fit transfer: layer 'conv1' is not in model .*did you mean Conv1.*", line
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("activations.layers=[conv1]", "activations.layers does not fit transfer: layer 'conv1' is not in model .*"),
+        (
+            "activations.channels=[0,128]",
+            "activations.channels names 128: the widest layer of model 'plain' .* 0 to 127",
+        ),
+        ("train.strategy=multi_worker", "train.strategy is multi_worker, but TF_CONFIG is not set: .*"),
+    ],
+)
+def test_what_no_network_or_machine_has_is_refused(project: Path, change: str, said: str) -> None:
+    """The plain networks have `conv1`, the first of them is checked before the backbone."""
+    assert re.fullmatch(said, refuse(project, "dvc", "exp", "run", "-S", change))
+
+
+def test_channels_that_all_networks_have_are_not_refused(project: Path) -> None:
+    done = run("dvc", "exp", "run", "-S", "activations.channels=[0,127]", "check", cwd=project)
+    assert ran_stages(done) == {"check"}
+
+
+def test_more_blocks_than_the_backbone_has_are_refused(project: Path) -> None:
+    insert(
+        project,
+        "  deep: {like: transfer_augmented, unfreeze: 17}\n",
+        "    deep: {reads: data/images, network: models/backbone, pixels: backbone, section: augment, "
+        "like: transfer_augmented, base: transfer}\n",
     )
+    line = refuse(project, "dvc", "repro")
+    assert line == "variants.deep.unfreeze is 17: model 'transfer' has 16 blocks that can be unfrozen"
 
 
 def test_wrong_line_of_a_new_variant_is_refused(project: Path) -> None:
-    for name, text, more in (
-        ("params.yaml", "\nvariants:\n", "  gentle: {like: augmented, dropout: 0.2}\n"),
-        ("dvc.yaml", "\n  graph:\n", "    gentle: {reads: data/images, network: cvd/models/scratch, pixels: image, "
-         "section: image, like: augmented, base: augmented}\n"),
-    ):  # fmt: skip
-        before = (project / name).read_text()
-        assert before.count(text) == 1
-        (project / name).write_text(before.replace(text, text + more))
+    insert(
+        project,
+        "  gentle: {like: augmented, dropout: 0.2}\n",
+        "    gentle: {reads: data/images, network: cvd/models/scratch, pixels: image, "
+        "section: image, like: augmented, base: augmented}\n",
+    )
     line = refuse(project, "dvc", "repro")
     assert re.match("dvc.yaml's graph gives gentle `section: image`, but its block .*needs `section: augment`", line)
 

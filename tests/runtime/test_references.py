@@ -10,7 +10,7 @@ import yaml
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.graph import place_variant
 from cvd.runtime.params.loading import Params, load_params, parse_params
-from cvd.runtime.params.references import check_counts, check_graph, check_paths, name_layers, read_graph
+from cvd.runtime.params.references import check_cluster, check_counts, check_graph, check_paths, name_layers, read_graph
 
 ROOT = Path(__file__).parents[2]
 RAW: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -76,6 +76,14 @@ def test_drawn_images_suffice_for_the_splits() -> None:
     with pytest.raises(InputError, match=r"801 images of each class, but data.drawn.n_per_class is 800"):
         check_counts(change(split=sizes | {"test": 600}))
     check_counts(change(split=sizes | {"test": 600}, data={"source": "filtered"}))
+
+
+def test_several_machines_need_to_know_each_other() -> None:
+    check_cluster(PARAMS, {})
+    several = change(train={"strategy": "multi_worker"})
+    check_cluster(several, {"TF_CONFIG": "{}"})
+    with pytest.raises(InputError, match="multi_worker, but TF_CONFIG is not set"):
+        check_cluster(several, {"TF_CONFIG": ""})
 
 
 @pytest.mark.parametrize(

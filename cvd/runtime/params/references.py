@@ -62,6 +62,17 @@ def check_counts(params: Params) -> None:
         raise InputError(f"{asked}: raise the one, or lower split.train, split.validation or split.test")
 
 
+def check_cluster(params: Params, environment: Mapping[str, str]) -> None:
+    """Check that a training on several machines is told which they are.
+
+    Raises:
+        InputError: it is not.
+    """
+    if params.train.strategy == "multi_worker" and not environment.get("TF_CONFIG"):
+        advice = "set it as README.md says, or train.strategy to one or mirrored"
+        raise InputError(f"train.strategy is multi_worker, but TF_CONFIG is not set: {advice}")
+
+
 def read_lines(text: str, path: str | Path) -> tuple[dict[str, Any], list[str]]:
     """Read the lines of a dvc.yaml's graph as they are written, and the names of those whose networks are drawn.
 

@@ -79,6 +79,18 @@ def choose_activation_layers(model: keras.Model, layers: Sequence[str] | None) -
     return _check(model, layers) if layers else _require(model, _list_maps(model, CONVOLUTIONS + POOLINGS))
 
 
+def check_channels(model: keras.Model, layers: Sequence[str], channels: Sequence[int]) -> None:
+    """Check that at least one of the layers has each of these channels, numbered from 0.
+
+    Raises:
+        InputError: none has.
+    """
+    widest = max(find_output(model, layer).shape[-1] for layer in layers)
+    if unknown := [channel for channel in channels if channel >= widest]:
+        fault = f"activations.channels names {unknown[0]}"
+        raise InputError(f"{fault}: the widest layer of model {model.name!r} has channels 0 to {widest - 1}")
+
+
 def choose_filter_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
     """Check the named layers; for None choose every convolution of a plain network, five stages of a deep one.
 
