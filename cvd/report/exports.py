@@ -1,10 +1,10 @@
 """Choose which pictures of the other stages go into the report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvd.report.pictures import Picture, choose_pictures, count_pictures, encode_picture, name_picture
+from cvd.report.pictures import Picture, choose_pictures, encode_picture, list_pictures, name_picture
 from cvd.runtime.vocabulary import LABELS
 
 MOST_BYTES = 6_500_000  # of all pictures of the exports together; with the charts the page stays well below 10 MB
@@ -14,14 +14,14 @@ SHEETS = {
     "near_duplicates": "near-copies, a group in each row",
 }
 # Name, heading, what it shows, and which pictures: patterns below plots/ (each for each variant, where it names one)
-# with how many.
+# with how many of these it shows; 0 only counts them.
 EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
     ("gradcam", "Where it looks", "Grad-CAM: what in the image speaks for an answer.",
-     {"side_by_side/images/*": 4, "photos/*": 2}),
+     {"side_by_side/images/*": 4, "photos/*": 2, "gradcam/{variant}/**/*": 0}),
     ("mistakes", "What it gets wrong", "Test images that were taken for the other animal.",
      {"side_by_side/*": 1, "mistakes/{variant}.*": 1}),
     ("activations", "What its layers answer", "Activations: channels of convolution and pooling layers for one image.",
-     {"activations/{variant}/*": 1}),
+     {"activations/{variant}/*": 1, "activations/{variant}/*/*": 0}),
     ("filters", "What its filters look for", "Filters: inputs that excite a filter most, found by gradient ascent.",
      {"filters/{variant}/*": 3}),
     ("augmentations", "What augmentation makes of an image", "The same images, augmented afresh as in training.",
@@ -43,25 +43,27 @@ def collect_exports(plots: Path, variants: Sequence[str]) -> list[dict[str, Any]
             "text": text,
             "pictures": [_encode(path, most_bytes, variant) for path, variant in chosen[name]],
             "folders": list(dict.fromkeys(pattern.partition("/")[0] for pattern in patterns)),
-            "n_all": sum(map(count_pictures, _list_folders(plots, patterns, variants))),
+            "n_all": sum(len(list_pictures(plots, pattern)) for pattern, _, _ in _fill_in(patterns, variants)),
         }
         for name, heading, text, patterns in EXPORTS
         if chosen[name]
     ]
 
 
-def _choose_pictures(plots: Path, patterns: dict[str, int], variants: Sequence[str]) -> list[tuple[Path, str]]:
+def _choose_pictures(plots: Path, patterns: Mapping[str, int], variants: Sequence[str]) -> list[tuple[Path, str]]:
     """(picture, its variant or "")."""
     return [
         (path, name)
-        for pattern, n in patterns.items()
-        for name in (variants if "{variant}" in pattern else ("",))
-        for path in choose_pictures(plots, pattern.format(variant=name), n=n)
+        for pattern, n, name in _fill_in(patterns, variants)
+        for path in choose_pictures(plots, pattern, n=n)
     ]
 
 
-def _list_folders(plots: Path, patterns: Iterable[str], variants: Sequence[str]) -> set[Path]:
-    return {(plots / pattern.format(variant=name)).parent for pattern in patterns for name in variants}
+def _fill_in(patterns: Mapping[str, int], variants: Sequence[str]) -> Iterator[tuple[str, int, str]]:
+    """(pattern, how many, its variant or ""), for each variant where a pattern names one."""
+    for pattern, n in patterns.items():
+        for name in variants if "{variant}" in pattern else ("",):
+            yield pattern.format(variant=name), n, name
 
 
 def collect_sheets(folder: Path) -> list[Picture]:
@@ -71,5 +73,4 @@ def collect_sheets(folder: Path) -> list[Picture]:
 
 
 def _encode(path: Path, most_bytes: int, variant: str) -> Picture:
-    name = name_picture(Path(path.name), variant)
-    return encode_picture(path, most_bytes=most_bytes, name=name, variant=variant)
+    return encode_picture(path, most_bytes=most_bytes, name=name_picture(path, variant), variant=variant)

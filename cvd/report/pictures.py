@@ -63,30 +63,24 @@ def order_naturally(path: Path) -> list[tuple[int, str]]:
 
 
 def name_picture(path: Path, variant: str) -> str:
-    """Name a picture for its caption, in words: its path in the export's folder, without the variant beside it.
+    """Name a picture for its caption, in words, by its file's name: an image of a split, such as test_cat_cat.4.
 
-    "" where that says nothing else.
+    Other names are a variant's layer, or say it themselves; "" where it is the variant's own, which stands beside it.
     """
-    parts = [part for part in path.with_suffix("").parts if part != variant]
-    words = [_name_part(part.removeprefix(f"{variant}-")) for part in parts]
-    is_layer = bool(variant) and words == parts and len(words) == 1
-    return f"layer {words[0]}" if is_layer else ", ".join(words)
-
-
-def _name_part(part: str) -> str:
-    """Name an image of a split, such as test_cat_cat.4, or what a file's name says itself."""
-    if found := IMAGE.fullmatch(part):
-        return f"{found['name']}, a {found['label']} of the {found['split']} images"
-    return NAMES.get(part, part)
+    if path.stem == variant:
+        return ""
+    if image := IMAGE.fullmatch(path.stem):
+        return f"{image['name']}, a {image['label']} of the {image['split']} images"
+    return f"layer {path.stem}" if variant else NAMES.get(path.stem, path.stem)
 
 
 def choose_pictures(folder: Path, pattern: str, *, n: int) -> list[Path]:
     """Choose up to `n` pictures by their names: the first, the last, and others evenly between, in natural order."""
-    paths = sorted((path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES), key=order_naturally)
+    paths = list_pictures(folder, pattern)
     n = min(n, len(paths))
     return [paths[round(i * (len(paths) - 1) / max(1, n - 1))] for i in range(n)]
 
 
-def count_pictures(folder: Path) -> int:
-    """Count all pictures in a folder and the folders in it."""
-    return sum(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
+def list_pictures(folder: Path, pattern: str) -> list[Path]:
+    """List the pictures of a pattern, in natural order."""
+    return sorted((path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES), key=order_naturally)

@@ -19,7 +19,7 @@ from cvd.evaluation import measures
 from cvd.evaluation.comparison import compare_variants, summarise_timing
 from cvd.evaluation.sizes import COLUMNS
 from cvd.evaluation.tables import tabulate_charts, write_table
-from cvd.report import illustrations, pictures, results
+from cvd.report import exports, illustrations, pictures, results
 from cvd.report import page as report_page
 from cvd.report.provenance import Trial
 from cvd.runtime.errors import InputError
@@ -234,8 +234,7 @@ def test_pictures_are_chosen_by_name_and_kept_small(tmp_path: Path) -> None:
     chosen = pictures.choose_pictures(tmp_path, "v/*", n=3)
     assert [path.stem for path in chosen] == ["conv1", "conv3", "conv10"]
     assert pictures.choose_pictures(tmp_path, "nothing/*", n=3) == []
-    assert pictures.count_pictures(tmp_path) == 4
-    assert pictures.name_picture(Path("v/a/conv1.png"), "v") == "a, conv1"
+    assert [path.stem for path in pictures.list_pictures(tmp_path, "v/*")] == ["conv1", "conv2", "conv3", "conv10"]
     assert pictures.name_picture(Path("v/conv1.png"), "v") == "layer conv1"
     assert pictures.name_picture(Path("v/test_cat_cat.4.png"), "v") == "cat.4, a cat of the test images"
     assert pictures.name_picture(Path("v.png"), "v") == ""
@@ -244,6 +243,32 @@ def test_pictures_are_chosen_by_name_and_kept_small(tmp_path: Path) -> None:
     assert len(small.uri) <= 40_000
     assert small.width < 900
     assert pictures.encode_picture(chosen[0], most_bytes=10**7).width == 900
+
+
+def test_sections_count_the_pictures_of_their_patterns_once(tmp_path: Path) -> None:
+    for name in (
+        "gradcam/baseline/cat.png",
+        "gradcam/baseline/cat/conv1_cat.png",
+        "gradcam/gone/cat.png",
+        "side_by_side/images/cat.png",
+        "side_by_side/disagreements.png",
+        "mistakes/baseline.png",
+        "mistakes/gone.png",
+        "activations/baseline/cat.png",
+        "activations/baseline/cat/conv1.png",
+    ):
+        write_picture(tmp_path / name, 30, 20)
+    sections = {section["name"]: section for section in exports.collect_exports(tmp_path, ["baseline", "augmented"])}
+    assert {name: section["n_all"] for name, section in sections.items()} == {
+        "gradcam": 3,
+        "mistakes": 2,
+        "activations": 2,
+    }
+    assert sections["gradcam"]["folders"] == ["side_by_side", "photos", "gradcam"]
+    assert [picture.name for picture in sections["mistakes"]["pictures"]] == [
+        "images on which the networks disagree",
+        "",
+    ]
 
 
 def test_missing_files_name_the_command(workspace: Path, tmp_path: Path) -> None:
