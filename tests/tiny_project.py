@@ -93,7 +93,7 @@ def list_outs(stage: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def fake_graph() -> dict[str, Any]:
     """The project's dvc.yaml with stages that are done at once: all is the same but for what they do."""
     config = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    made = ("data/", "metrics", "models", "plots/", "predictions", "${item.reads}")
+    made = ("data/", "heatmaps", "metrics", "models", "plots/", "predictions", "${item.reads}")
     stages = {}
     for name, stage in config["stages"].items():
         body = stage.get("do", stage)

@@ -113,6 +113,30 @@ def test_an_experiment_that_changes_pictures_of_another_s_model_has_no_blank_run
     assert opened.client.get_run(source.info.run_id).data.tags["groups"].split() == ["old-oak", "workspace"]
 
 
+def test_the_comparison_of_another_experiment_does_not_reach_the_run_of_a_model(
+    opened: store.Store, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It follows from all variants; what it says of this model's training is that experiment's."""
+    model = write_workspace(workspace, "baseline", seed=14)
+    tracking.sync_workspace(PARAMS)
+    write_lock(workspace, "baseline")
+    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
+    stored = opened.root / f"mlartifacts/{run.info.run_id}/artifacts/comparison/curves.png"
+    assert stored.read_text() == "picture"
+
+    def complete(text: str) -> str:
+        Path("plots/comparison/curves.png").write_text(text)
+        records.describe_origin.cache_clear()
+        tracking.complete_results(PARAMS)
+        return stored.read_text()
+
+    monkeypatch.setenv("DVC_EXP_NAME", "shy-hare")
+    assert complete("of another experiment") == "picture"
+    assert not runs.find_runs(opened, {"dvc.exp_name": "shy-hare"})
+    monkeypatch.delenv("DVC_EXP_NAME")
+    assert complete("second") == "second"
+
+
 def test_a_model_of_other_data_than_the_lock_names_is_left_out(
     opened: store.Store, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +175,9 @@ def test_sync_brings_explanations_to_a_run_that_has_all_else(opened: store.Store
     Path("dvc.lock").write_text(json.dumps(lock))
     path.write_text(text)
     assert tracking.sync_workspace(PARAMS) == []  # measured on another model than the one that is here
+    lock["stages"]["explanations@baseline"]["deps"] = [{"path": "models", "md5": "old.dir"}]  # as of `compare`
+    Path("dvc.lock").write_text(json.dumps(lock))
+    assert tracking.sync_workspace(PARAMS) == []
 
 
 def test_damaged_file_is_named(opened: store.Store, workspace: Path, capfd: pytest.CaptureFixture[str]) -> None:
