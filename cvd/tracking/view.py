@@ -74,8 +74,10 @@ def choose_colour(variant: str, taken: Sequence[str]) -> dict[str, str]:
     """
     if (base := COLOURS.get(variant)) is None:
         return {}
-    hue, own, saturation = colorsys.rgb_to_hls(*(int(base[place : place + 2], 16) / 255 for place in (1, 3, 5)))
-    far = sorted(LIGHTNESSES, key=lambda lightness: -abs(lightness - own))[:-1]  # the nearest looks like the colour
+    hue, base_lightness, saturation = colorsys.rgb_to_hls(
+        *(int(base[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    )
+    far = sorted(LIGHTNESSES, key=lambda lightness: -abs(lightness - base_lightness))[:-1]  # the nearest looks alike
     shades = [colorsys.hls_to_rgb(hue, lightness, saturation) for lightness in far]
     colours = [base, *("#" + "".join(f"{round(255 * channel):02x}" for channel in shade) for shade in shades)]
     free = [colour for colour in colours if colour not in taken]

@@ -99,6 +99,7 @@ def examine(
     logits, maps = explainers.explain(images)
     places = [(method, layer) for method, names in named.items() for layer in names]
     checked = [maps[method][layer][: len(masks)] for method, layer in places]
+    # Noise has the shape of the last method's maps, lies where they lie, and is measured in the last row.
     noise = np.random.default_rng(seed).random(checked[-1].shape, np.float32)
     cells = [place_cells(model, layer) for _, layer in (*places, places[-1])]
     located = _localise([*checked, noise], cells, masks)
@@ -110,7 +111,7 @@ def examine(
     figures: Figures = {method: {} for method in methods} | {"chance": {"random": rows[-1]}}
     first = {place: values[some] for place, values in zip(places, checked, strict=True)}
     curves = _randomise(explainers, model, images[some], signs, first, seed)
-    for (method, layer), row in zip(places, rows, strict=False):
+    for (method, layer), row in zip(places, rows[:-1], strict=True):
         curve = curves[method, layer]
         *_, last = curve.values()
         figures[method][layer] = row | {"rank_correlation": last, "details": [{"rank_correlations": curve}]}

@@ -40,7 +40,7 @@ class HeatMaps:
 
     @property
     def caption(self) -> str:
-        """What pictures of both classes show."""
+        """Caption of pictures with both classes."""
         return caption_pairs(self.title)
 
     def describe(self) -> str:
@@ -61,13 +61,13 @@ class HeatMaps:
 def write_heatmaps(path: Path, **sets: HeatMaps) -> None:
     """Write named sets of maps into one .npz file, whole or not at all; equal sets give equal bytes."""
     arrays: dict[str, Any] = {}
-    for name, kept in sets.items():
-        words = np.array([kept.variant, kept.title, kept.unit])
-        arrays |= {f"{name}/words": words, f"{name}/paths": np.array(kept.paths, dtype=np.str_)}
-        arrays |= {f"{name}/probabilities": kept.probabilities, f"{name}/signs": kept.signs}
-        arrays[f"{name}/layers"] = np.array(list(kept.maps), dtype=np.str_)
-        for number, (layer, maps) in enumerate(kept.maps.items()):
-            cells = kept.cells[layer]
+    for name, heats in sets.items():
+        words = np.array([heats.variant, heats.title, heats.unit])
+        arrays |= {f"{name}/words": words, f"{name}/paths": np.array(heats.paths, dtype=np.str_)}
+        arrays |= {f"{name}/probabilities": heats.probabilities, f"{name}/signs": heats.signs}
+        arrays[f"{name}/layers"] = np.array(list(heats.maps), dtype=np.str_)
+        for number, (layer, maps) in enumerate(heats.maps.items()):
+            cells = heats.cells[layer]
             arrays[f"{name}/maps{number}"] = maps
             # Offset and stride of rows and of columns, height and width of the input; nothing where they are unknown.
             numbers = [] if cells is None else [*cells.rows, *cells.columns, *cells.size]
