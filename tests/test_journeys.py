@@ -177,14 +177,15 @@ def test_fresh_clone_pull_sync_and_browse(committed: Path, tmp_path: Path) -> No
     assert list(ours["metrics.test/accuracy"].sort_index()) == list(theirs["metrics.test/accuracy"].sort_index())
     script = (
         "import sys, mlflow, numpy as np; mlflow.set_tracking_uri('sqlite:///mlflow.db')\n"
-        "run_id, *curves = sys.argv[1:]\n"
+        "model_uri, run_id, *curves = sys.argv[1:]\n"
         "client = mlflow.MlflowClient()\n"
         "for name in curves:\n"
         "    assert [point.step for point in client.get_metric_history(run_id, name)] == [1, 2], name\n"
-        "model = mlflow.keras.load_model(f'runs:/{run_id}/model')\n"
+        "model = mlflow.keras.load_model(model_uri)\n"
         "x = np.full((1, *model.input_shape[1:]), 9, np.float32)\n"
-        "assert (mlflow.pyfunc.load_model(f'runs:/{run_id}/model').predict(x) == model.predict(x, verbose=0)).all()\n"
+        "assert (mlflow.pyfunc.load_model(model_uri).predict(x) == model.predict(x, verbose=0)).all()\n"
     )
     place = Path(ours.loc["transfer", "artifact_uri"].removeprefix("file://"))
     assert {path.name for path in place.iterdir()} >= {"training", "evaluation", "activations", "filters", "gradcam"}
-    run(sys.executable, "-c", script, ours.loc["transfer", "run_id"], *sorted(CURVES), cwd=clone)
+    run_id = ours.loc["transfer", "run_id"]
+    run(sys.executable, "-c", script, f"runs:/{run_id}/transfer", run_id, *sorted(CURVES), cwd=clone)

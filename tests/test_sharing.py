@@ -84,7 +84,8 @@ def list_objects(remote: Path) -> set[str]:
 
 def is_private(path: str) -> bool:
     private = [path for stage in CONFIG["stages"].values() for path in list_outs(stage).keys() - SHAREABLE]
-    return any(Path(path).is_relative_to(each.removesuffix("/${key}")) for each in private)
+    patterns = [re.escape(each).replace(re.escape("${key}"), "[^/]+") for each in private]
+    return any(re.match(f"{pattern}(/|$)", path) for pattern in patterns)
 
 
 @pytest.fixture(scope="module")
