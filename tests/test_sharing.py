@@ -83,7 +83,8 @@ def list_objects(remote: Path) -> set[str]:
 
 
 def is_private(path: str) -> bool:
-    private = [path for stage in CONFIG["stages"].values() for path in list_outs(stage).keys() - SHAREABLE]
+    outs = [out for stage in CONFIG["stages"].values() for out in list_outs(stage).items()]
+    private = [path for path, settings in outs if settings.get("remote") == "private"]
     patterns = [re.escape(each).replace(re.escape("${key}"), "[^/]+") for each in private]
     return any(re.match(f"{pattern}(/|$)", path) for pattern in patterns)
 
