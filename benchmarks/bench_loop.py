@@ -20,7 +20,7 @@ from benchmarks.workload import ROOT
 
 CHANGED = ("train@augmented", "augmentations")  # what reads the section `augment`
 CHECK = "check"  # runs whenever a parameter has changed
-EVALUATION = "evaluate@augmented"
+EVALUATION, EXPLANATIONS = "evaluate@augmented", "explanations@augmented"
 LEFT_OUT = ("train@", "download", "backbone")
 REPORT = ROOT / "plots/report.html"
 
@@ -53,6 +53,7 @@ def main() -> None:
     goals = [
         Goal("an experiment on `augment`, but the training", 40, total, " s", is_most=True),
         Goal(f"the same with `{EVALUATION}` as the target", 8, short, " s", is_most=True),
+        Goal("explanations of one variant", 5, min(seconds[EXPLANATIONS]), " s", is_most=True),
         Goal("the report", 6, min(seconds["report"]), " s", is_most=True),
     ]
     print_goals(goals)

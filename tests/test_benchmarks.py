@@ -22,7 +22,7 @@ SIZES = {
     "scale": "--counts 32 64",
     "repro": "--images 30 --repeats 1",
     "loop": "--repeats 1",
-    "gradcam": "--images 2 --checked 4 --side 64 --repeats 1",
+    "gradcam": "--images 2 --side 64 --repeats 1",
     "filters": "--filters 2 --side 40 --steps 2 --repeats 1",
 }
 
@@ -61,7 +61,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         )
         monkeypatch.setattr(module, "BLOCK", 1, raising=False)
     # Stages that need no results of the project.
-    commands = [(name, "true") for name in (bench_loop.CHECK, bench_loop.EVALUATION, "report")]
+    commands = [(name, "true") for name in (bench_loop.CHECK, bench_loop.EVALUATION, bench_loop.EXPLANATIONS, "report")]
     monkeypatch.setattr(bench_loop, "REPORT", Path(__file__))
     monkeypatch.setattr(bench_loop, "copy_results", Path.mkdir)
     monkeypatch.setattr(bench_loop, "list_commands", lambda **kinds: commands)

@@ -10,7 +10,7 @@ from cvd.machine.hardware import read_processor_name
 from cvd.runtime.threads import count_cores
 
 PACKAGES = (
-    "tensorflow", "keras", "numpy", "opencv-python-headless", "scikit-learn", "scipy", "pandas", "matplotlib", "dvc",
+    "tensorflow", "keras", "numpy", "opencv-python-headless", "scipy", "pandas", "matplotlib", "dvc",
     "mlflow",
 )  # fmt: skip
 
