@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,20 +114,21 @@ def read_lock(ref: str = "") -> dict[str, LockedModel]:
     return models
 
 
-def list_stale(variant: str) -> list[Path]:
-    """List outputs in the working folder that were made of another model of this variant than its present one.
+def list_stale(variants: Iterable[str]) -> dict[str, list[Path]]:
+    """List, for each variant, outputs in the working folder that were made of another model of it than its present one.
 
     Those of a stage that depends on the whole folder of models count as soon as any file there is another.
     """
     stages = _read_stages("").values()
     digests = {path: md5 for stage in stages for path, md5 in list_digests(stage, "outs").items()}
     digests[MODELS] = _hash_folder(Path(MODELS))
-    stale = []
+    stale: dict[str, list[Path]] = {variant: [] for variant in variants}
     for stage in stages:
         deps = list_digests(stage, "deps")
-        models = [path for path in deps if path == MODELS or Path(path).name.split(".")[0] == variant]
-        if any(digests.get(path, deps[path]) != deps[path] for path in models):
-            stale += [Path(path) for path in list_digests(stage, "outs")]
+        changed = [path for path in deps if digests.get(path, deps[path]) != deps[path]]
+        for variant, paths in stale.items():
+            if any(path == MODELS or Path(path).name.split(".")[0] == variant for path in changed):
+                paths += [Path(path) for path in list_digests(stage, "outs")]
     return stale
 
 

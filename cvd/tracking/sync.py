@@ -52,11 +52,11 @@ def complete_results(params: Mapping[str, Any]) -> None:
 def _complete_results(store: Store, params: Mapping[str, Any]) -> bool:
     experiment, locked = name_experiment(), read_lock()
     list(_send_kept(store))
-    for model_path in sorted(Path("models").glob("*.keras")):
+    for model_path, stale in _list_models():
         variant = model_path.stem
         if variant not in locked or not locked[variant].is_current:
             continue  # the graph has lost it, or it was trained on other data
-        list(_sync_variant(store, model_path, params))
+        list(_sync_variant(store, model_path, params, stale))
         runs = find_runs(store, {"variant": variant, MODEL_HASH: hash_file(model_path)})
         if experiment not in {name for run in runs for name in run.data.tags.get(GROUPS, "").split()}:
             join_group(store, runs[0], experiment)
@@ -67,9 +67,16 @@ def _sync(store: Store, params: Mapping[str, Any]) -> Iterator[str]:
     for name in mark_dead_runs(store):
         yield f"{name}: its process is gone, marked KILLED"
     yield from _send_kept(store)
-    for model_path in sorted(Path("models").glob("*.keras")):
-        yield from _sync_variant(store, model_path, params)
+    for model_path, stale in _list_models():
+        yield from _sync_variant(store, model_path, params, stale)
     yield from _sync_groups(store)
+
+
+def _list_models() -> list[tuple[Path, list[Path]]]:
+    """List the models that are here, each with the outputs that were made of another model of its variant."""
+    paths = sorted(Path("models").glob("*.keras"))
+    stale = list_stale(path.stem for path in paths)
+    return [(path, stale[path.stem]) for path in paths]
 
 
 def _send_kept(store: Store) -> Iterator[str]:
@@ -82,7 +89,7 @@ def _send_kept(store: Store) -> Iterator[str]:
         yield f"{record.name}: sent what was kept of {record.title}"
 
 
-def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any]) -> Iterator[str]:
+def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any], stale: Sequence[Path]) -> Iterator[str]:
     runs = find_runs(store, {"variant": model_path.stem, MODEL_HASH: hash_file(model_path)})
     run = find_training(runs)
     if run is None:
@@ -101,13 +108,14 @@ def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any]) -> 
         if MODEL_MD5 not in run.data.tags:
             store.client.set_tag(run.info.run_id, MODEL_MD5, hash_file(model_path, "md5"))
     applied = name_experiment()
-    yield from _sync_results(store, run, runs, name_applied() if applied == WORKSPACE else applied)
+    applied = name_applied() if applied == WORKSPACE else applied
+    yield from _sync_results(store, run, runs, applied, stale)
 
 
-def _sync_results(store: Store, run: "Run", runs: "list[Run]", applied: str) -> Iterator[str]:
+def _sync_results(store: Store, run: "Run", runs: "list[Run]", applied: str, stale: Sequence[Path]) -> Iterator[str]:
     """Send figures and files that no run of the model has; those that differ go to a run of their experiment."""
     tags = run.data.tags
-    for folder, files, metrics in folders.read_results(tags["variant"], list_stale(tags["variant"])):
+    for folder, files, metrics in folders.read_results(tags["variant"], stale):
         is_new = tags.get("restored") == "true" and FILES.format(SHARED) not in tags
         if folder == SHARED and tags.get("dvc.exp_name") != applied and not is_new:
             continue  # not this run's: its own experiment's comparison may be another

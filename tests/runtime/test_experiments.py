@@ -162,7 +162,7 @@ def test_lock_that_cannot_be_read_names_no_models(
     assert names(experiments.read_outcomes(tmp_path)) == {("HEAD", "baseline", 2), ("whole", "baseline", 2)}
     monkeypatch.chdir(tmp_path)
     assert experiments.read_lock() == {}
-    assert experiments.list_stale("baseline") == []
+    assert experiments.list_stale(["baseline"])["baseline"] == []
 
 
 def test_pictures_made_of_a_folder_of_models_are_stale_once_a_model_is_another(
@@ -182,9 +182,9 @@ def test_pictures_made_of_a_folder_of_models_are_stale_once_a_model_is_another(
     }
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": stages}))
     monkeypatch.chdir(tmp_path)
-    assert experiments.list_stale("transfer") == []
+    assert experiments.list_stale(["transfer"])["transfer"] == []
     (tmp_path / "models/baseline.keras").write_text("trained again")
-    assert experiments.list_stale("transfer") == [Path("plots/gradcam")]
+    assert experiments.list_stale(["transfer"])["transfer"] == [Path("plots/gradcam")]
 
 
 def test_git_answers_or_says_nothing(tmp_path: Path, write: Write) -> None:

@@ -84,8 +84,8 @@ def test_results_of_another_model_are_not_its_own(opened: store.Store, project: 
     lock = yaml.safe_load((project / "dvc.lock").read_text())
     lock["stages"]["evaluate@augmented"]["deps"][0]["md5"] = "1" * 32  # trained since, not evaluated
     (project / "dvc.lock").write_text(yaml.safe_dump(lock))
-    assert experiments.list_stale("augmented") == [Path("metrics/augmented.json")]
-    assert experiments.list_stale("baseline") == []
+    assert experiments.list_stale(["augmented"])["augmented"] == [Path("metrics/augmented.json")]
+    assert experiments.list_stale(["baseline"])["baseline"] == []
     tracking.sync_workspace(PARAMS)
     (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
     assert "test/accuracy" not in run.data.metrics
