@@ -91,6 +91,8 @@ def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
         ("variants.fine_tuned.starts_from", "small", ["fine_tuned.starts_from is 'small'", "another of the backbone"]),
         ("variants.fine_tuned.starts_from", "nobody", ["fine_tuned.starts_from names 'nobody'"]),
         ("variants.fine_tuned.pretrained", False, ["pretrained false", "starts_from is 'transfer'"]),
+        ("variants.transfer.head", "imagenet", ["head 'imagenet' learns nothing and needs dropout 0, not 0.5"]),
+        ("variants.zero_shot.epochs", 2, ["variants.zero_shot: head 'imagenet'", "epochs 1, not 2"]),
         ("seed", -1, ["seed", "-1"]),
         ("augment", 3, ["augment is 3: should be a section with rotation_degrees, "]),
         ("gradcam.variants", ["baseline"], ["gradcam.variants is unknown"]),

@@ -50,7 +50,7 @@ def tiny_params() -> dict[str, Any]:
     params["backbone"] |= {"weights": "random", "size_px": 75}
     params["train"]["batch_size"] = 4
     for variant in params["variants"].values():
-        variant["epochs"] = 2
+        variant["epochs"] = 1 if variant.get("head") == "imagenet" else 2
     params["augmentations"] |= {"images": 2, "n_samples": 2}
     params["activations"] |= {"images": 1}
     params["filters"] |= {"n_filters": 4, "size_px": 40, "steps": 2}

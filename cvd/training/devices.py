@@ -77,6 +77,9 @@ class OneDevice:
         Raises:
             WorkerLostError: another worker is gone.
         """
+        if not model.trainable_weights:
+            measure_start(model, train, validation, batches, callback)
+            return
         model.fit(
             make_training_dataset(train, **vars(batches)),
             initial_epoch=batches.first_epoch,
@@ -90,6 +93,20 @@ class OneDevice:
 
 
 ONE_DEVICE = OneDevice()
+
+
+def measure_start(
+    model: keras.Model, train: Examples, validation: Examples, batches: Batches, callback: keras.callbacks.Callback
+) -> None:
+    """Measure a compiled model in which nothing learns on both splits, as one epoch that the callback is told of."""
+    callback.set_model(model)
+    callback.on_epoch_begin(0)
+    train_logs, logs = (
+        model.evaluate(make_evaluation_dataset(examples, batch_size=batches.batch_size), return_dict=True, verbose=0)
+        for examples in (train, validation)
+    )
+    callback.on_test_begin()
+    callback.on_epoch_end(0, {**train_logs, **{f"val_{name}": value for name, value in logs.items()}})
 
 
 class MemoryShortError(InputError, MemoryError):

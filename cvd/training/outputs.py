@@ -84,4 +84,6 @@ def _describe_network(variant: Mapping[str, Any]) -> str:
     if n_blocks := variant["unfreeze"]:
         weights = "pretrained" if variant["pretrained"] else "random"
         return f"A {weights} backbone that learns in its last {'block' if n_blocks == 1 else f'{n_blocks} blocks'}"
+    if variant["head"] == "imagenet":
+        return "A pretrained backbone whose own classes are summed; nothing in it learns"
     return f"A {'frozen' if variant['pretrained'] else 'frozen, random'} backbone with a trained head"

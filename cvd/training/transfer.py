@@ -12,7 +12,7 @@ from cvd.models.networks.backbone import load_backbone
 from cvd.models.networks.features import compute_features, make_extractor
 from cvd.models.networks.finetuning import unfreeze_blocks
 from cvd.models.networks.folding import fold_normalisation
-from cvd.models.networks.head import FEATURES, attach_head, build_head
+from cvd.models.networks.head import FEATURES, attach_head, build_head, split_head, sum_classes
 from cvd.models.networks.saving import load_network
 from cvd.runtime.errors import InputError
 from cvd.training.identity import digest_arrays
@@ -43,6 +43,14 @@ def plan_transfer(
     """
     unfreeze, dropout = variant["unfreeze"], variant["dropout"]
     start = load_start(network)
+    if variant["head"] == "imagenet":
+        try:
+            model = sum_classes(start)
+        except ValueError as error:
+            raise InputError(f"head is 'imagenet': {error}") from error
+        if len(train.shape) > 1:
+            train, validation = extract_examples(start, train, validation, threads=threads)
+        return Plan(train, validation, lambda _: split_head(model), lambda _: model)
     if not variant["pretrained"]:
         chosen = np.linspace(0, len(train) - 1, min(len(train), N_CALIBRATION)).astype(np.int64)
         start = draw_weights(start, train.fetch(chosen), seed=seed)

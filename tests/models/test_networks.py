@@ -11,6 +11,7 @@ import yaml
 
 from cvd.models.networks import head as head_module
 from cvd.models.networks import layers as layers_module
+from cvd.models.networks.backbone import class_names
 from cvd.models.scratch import plain as plain_module
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.loading import parse_params
@@ -28,7 +29,7 @@ def seeded_plain(**arguments: object) -> keras.Model:
     return plain_module.build_plain(**{"size_px": 50, "dropout": 0.0, **arguments})
 
 
-def tiny_backbone(classes: bool = True) -> keras.Model:
+def tiny_backbone(classes: bool = True, *, n_classes: int = 10) -> keras.Model:
     """A flat backbone with a depthwise convolution, BatchNorm and a classifier behind its features."""
     keras.utils.set_random_seed(5)
     pixels = keras.Input((20, 20, 3), name="image")
@@ -39,7 +40,7 @@ def tiny_backbone(classes: bool = True) -> keras.Model:
     y = keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
     x = keras.layers.Add(name="add")([x, y])
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
-    return keras.Model(pixels, keras.layers.Dense(10, name="classes")(x) if classes else x, name="tiny")
+    return keras.Model(pixels, keras.layers.Dense(n_classes, name="classes")(x) if classes else x, name="tiny")
 
 
 def test_plain_has_the_textbooks_parameters() -> None:
@@ -242,3 +243,30 @@ def test_schedules_have_their_closed_forms() -> None:
     assert float(both(2)) == pytest.approx(2.0)
     assert float(both(6)) == pytest.approx(1.0)
     assert float(both(10)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_classes_are_summed_to_one_logit(tmp_path: Path) -> None:
+    backbone = tiny_backbone(classes=True, n_classes=1000)
+    images = RNG.integers(0, 256, (3, 20, 20, 3)).astype(np.float32)
+    model = head_module.sum_classes(backbone)
+    probabilities = keras.ops.softmax(backbone(images)).numpy().astype(np.float64)
+    expected = np.log(probabilities[:, 151:269].sum(axis=1) / probabilities[:, 281:286].sum(axis=1))
+    np.testing.assert_allclose(model(images)[:, 0], expected, rtol=1e-4, atol=1e-5)
+    assert not model.trainable_weights
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images), model(images))
+    features = keras.Model(backbone.input, backbone.get_layer("features").output)(images)
+    np.testing.assert_allclose(head_module.split_head(loaded)(features), model(images), rtol=1e-6)
+
+
+def test_dogs_and_cats_of_imagenet() -> None:
+    names = class_names()
+    dogs, cats = names[head_module.DOGS], names[head_module.CATS]
+    assert (len(dogs), dogs[0], dogs[-1]) == (118, "Chihuahua", "Mexican hairless")
+    assert (len(cats), cats[0], cats[-1]) == (5, "tabby", "Egyptian cat")
+
+
+def test_backbone_without_classes_has_none_to_sum() -> None:
+    with pytest.raises(ValueError, match="no ImageNet classes"):
+        head_module.sum_classes(tiny_backbone(classes=False))

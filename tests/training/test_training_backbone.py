@@ -32,7 +32,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
         x = keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
     x = keras.layers.GlobalAveragePooling2D(name="features")(x)
     folder = tmp_path_factory.mktemp("backbone")
-    model = keras.Model(pixels, keras.layers.Dense(10, name="classes")(x))
+    model = keras.Model(pixels, keras.layers.Dense(1000, name="classes")(x))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.moving_mean.assign(np.linspace(-0.1, 0.1, 6))
@@ -49,7 +49,7 @@ def make_examples(n: int, seed: int) -> Examples:
 
 
 def plan(network: Path, **changed: object) -> Plan:
-    variant = {"pretrained": True, "unfreeze": 0, "augment": False, "dropout": 0.5} | changed
+    variant = {"head": "trained", "pretrained": True, "unfreeze": 0, "augment": False, "dropout": 0.5} | changed
     return plan_transfer(variant, network, make_examples(24, 1), make_examples(8, 2), seed=1, threads=1)
 
 
@@ -139,6 +139,19 @@ def test_random_backbone_is_trained_and_saved(network: Path) -> None:
     assert list_changed(model, load_start(network)) == set(LAYERS)
     drawn = plan(network, pretrained=False).finish(planned.build("float32"))
     assert not list_changed(model, drawn)
+
+
+def test_imagenets_own_head_learns_nothing_and_is_measured_once(network: Path) -> None:
+    planned = plan(network, head="imagenet", dropout=0.0)
+    training = train(planned)
+    model = planned.finish(training.model)
+    start = load_start(network)
+    assert not list_changed(model, start)
+    assert [row["epoch"] for row in training.history] == [1]
+    for examples, accuracy in ((make_examples(24, 1), "accuracy"), (make_examples(8, 2), "val_accuracy")):
+        scores = start(examples.fetch(np.arange(len(examples)))).numpy()
+        odds = np.exp(scores[:, 151:269]).sum(axis=1) / np.exp(scores[:, 281:286]).sum(axis=1)
+        assert training.history[0][accuracy] == pytest.approx(((odds > 1) == examples.labels).mean())
 
 
 def test_fine_tuning_goes_on_from_a_trained_head(network: Path, tmp_path: Path) -> None:

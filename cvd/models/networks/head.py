@@ -1,4 +1,4 @@
-"""The small head on a frozen backbone."""
+"""The heads on a backbone: a small one that is trained, or ImageNet's own, whose cats and dogs are summed."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,9 @@ import keras
 from cvd.models.networks.layers import chain_layers
 
 FEATURES = "features"  # the backbone's layer that a head stands on
+CLASSES = "classes"  # the backbone's layer of ImageNet's logits, (n, 1000)
+# The classes of ILSVRC 2012 in order: 118 dogs (Chihuahua to Mexican hairless), 5 cats (tabby to Egyptian cat).
+DOGS, CATS = slice(151, 269), slice(281, 286)
 
 
 def build_head(*, n_features: int, dropout: float, dtype: str = "float32") -> keras.Model:
@@ -21,6 +24,24 @@ def build_head(*, n_features: int, dropout: float, dtype: str = "float32") -> ke
     if dropout:
         layers.insert(0, keras.layers.Dropout(dropout, name="head_dropout", dtype=dtype))
     return chain_layers(layers, keras.Input((n_features,), name="head_input", dtype="float32"), "head")
+
+
+def sum_classes(backbone: keras.Model) -> keras.Model:
+    """Turn a backbone's classes into one logit, ln(p(dogs) / p(cats)): a flat graph that shares its weights.
+
+    p sums the probabilities of ImageNet's 118 dogs, or of its 5 cats. Nothing in the graph learns.
+
+    Raises:
+        ValueError: the backbone has no layer `classes` on its layer `features`.
+    """
+    layers = {layer.name: layer for layer in backbone.layers}
+    if CLASSES not in layers or layers[CLASSES].input is not layers[FEATURES].output:
+        raise ValueError(f"backbone {backbone.name!r} has no ImageNet classes on its features")
+    scores = layers[CLASSES].output  # (n, 1000)
+    dogs, cats = (keras.ops.logsumexp(scores[:, group], axis=1, keepdims=True) for group in (DOGS, CATS))  # (n, 1)
+    model = keras.Model(backbone.input, keras.layers.Activation("linear", name="logit")(dogs - cats), name="zero_shot")
+    model.trainable = False
+    return model
 
 
 def attach_head(backbone: keras.Model, head: keras.Model) -> keras.Model:

@@ -61,6 +61,7 @@ class BackboneVariant(Variant):
 
     input: Literal["files", "features"]
     network: Literal["backbone"]
+    head: Literal["trained", "imagenet"]
     pretrained: bool
     starts_from: str | None
     unfreeze: int = Field(ge=0, le=200)
@@ -74,6 +75,11 @@ class BackboneVariant(Variant):
                     f"{key} {str(getattr(self, key)).lower()} needs images, but input 'features' is the frozen, "
                     "pretrained backbone's output on clean ones: set input to files"
                 )
+        if self.head == "imagenet":
+            needed = {"pretrained": True, "starts_from": None, "unfreeze": 0, "augment": False}
+            for key, value in {**needed, "dropout": 0, "epochs": 1}.items():
+                if (given := getattr(self, key)) != value:
+                    raise ValueError(f"head 'imagenet' learns nothing and needs {key} {value}, not {given}")
         if self.starts_from is not None and not self.pretrained:
             cause = f"pretrained false draws random weights, but starts_from is {self.starts_from!r}"
             raise ValueError(f"{cause}: set it to null")
