@@ -25,11 +25,12 @@ def work(args: argparse.Namespace) -> None:
     channels = settings.channels or ()
     start_tensorflow()
 
+    from cvd.models.networks.mirroring import remove_mirror
     from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.graphs import compute_activations, compute_probabilities, input_side, make_scorer
 
     paths = choose_images(read_manifest(args.manifest), settings.images)
-    model = load_network(args.model)
+    model = remove_mirror(load_network(args.model))
     layers = choose_activation_layers(model, settings.layers)
     check_channels(model, layers, channels)
     images = np.stack([load_image(args.images / path, input_side(model)) for path in paths])  # (n, s, s, 3)

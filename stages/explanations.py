@@ -33,6 +33,7 @@ def work(args: argparse.Namespace) -> None:
     import tensorflow as tf
 
     from cvd.machine.threads import set_threads
+    from cvd.models.networks.mirroring import remove_mirror
     from cvd.models.networks.saving import load_network
     from cvd.vis.examining.figures import examine, read_masks
     from cvd.vis.explaining.heatmaps import write_heatmaps
@@ -40,7 +41,7 @@ def work(args: argparse.Namespace) -> None:
 
     set_threads(params.train.threads)
     tf.config.experimental.enable_op_determinism()
-    manifest, model = read_manifest(args.manifest), load_network(args.model)
+    manifest, model = read_manifest(args.manifest), remove_mirror(load_network(args.model))
     shown, checked = (choose_images(manifest, images) for images in (pictures.images, settings.images))
     checked = list(dict.fromkeys(checked))
     telling = pd.concat(choose_telling(select_test(read_predictions(args.predictions)), pictures.mistakes))["path"]

@@ -25,12 +25,13 @@ def work(args: argparse.Namespace) -> None:
     start_tensorflow()
 
     from cvd.machine.threads import set_threads
+    from cvd.models.networks.mirroring import remove_mirror
     from cvd.models.networks.saving import load_network
     from cvd.vis.filters.ascent import MOST_AT_ONCE, ascend_filters
 
     at_once = min(count_cores(), MOST_AT_ONCE)
     set_threads(1, across=at_once)  # batches side by side are faster than an operation on several threads
-    model = load_network(args.model)
+    model = remove_mirror(load_network(args.model))
     layers = choose_filter_layers(model, settings.layers)
     figures = {}
     with replace_folder(args.out) as folder:

@@ -27,6 +27,7 @@ def explain_photos(args: argparse.Namespace) -> int:
     start_tensorflow()
     import numpy as np
 
+    from cvd.models.networks.mirroring import remove_mirror
     from cvd.vis.explaining.views import Viewer
     from cvd.vis.sheets.drawing import write_png
     from cvd.vis.sheets.overlays import draw_comparison, limit_size
@@ -34,7 +35,8 @@ def explain_photos(args: argparse.Namespace) -> int:
     paths = find_photos(args.photos)
     names = name_photos(paths, args.photos)
     variants = list(dict.fromkeys(args.variant or [choose_variant()]))
-    viewers = [Viewer(name, load_model(name), args.layer, method=args.method) for name in variants]
+    networks = {name: remove_mirror(load_model(name)) for name in variants}
+    viewers = [Viewer(name, network, args.layer, method=args.method) for name, network in networks.items()]
     n_faults = 0
     for photo in read_photos(paths):
         n_faults += report_faults([photo])

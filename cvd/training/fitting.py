@@ -59,7 +59,7 @@ def train_variant(
         plan.validation,
         variant,
         name=name,
-        augment=choose_augment(variant, configuration.get("augment", {}), seed=seed),
+        augment=plan.augment or choose_augment(variant, configuration.get("augment", {}), seed=seed),
         state_folder=state_folder,
         on_epoch=on_epoch,
         **common,

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from cvd.data.images.pixels import encode_jpeg, resize_image
+from cvd.models.networks.mirroring import remove_mirror
 from cvd.vis.explaining.layers import choose_grad_cam_layers
 from cvd.vis.explaining.views import Viewer
 from cvd.vis.sheets.drawing import fit_picture
@@ -55,8 +56,9 @@ def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answe
     Raises:
         InputError: the model has no convolution.
     """
-    layers = choose_grad_cam_layers(model, None)
-    viewer = Viewer(variant, model, [layers[0], layers[-1]])
+    explained = remove_mirror(model)
+    layers = choose_grad_cam_layers(explained, None)
+    viewer = Viewer(variant, explained, [layers[0], layers[-1]])
 
     def ask(photo: np.ndarray) -> Answer:
         (seen,) = viewer.view(resize_image(photo, viewer.size_px)[np.newaxis])

@@ -8,6 +8,7 @@ import pytest
 
 from cvd.data.examples.reading import Examples
 from cvd.models.networks.head import build_head
+from cvd.models.networks.mirroring import remove_mirror
 from cvd.models.networks.saving import save_model
 from cvd.runtime.errors import InputError
 from cvd.training.course import Training
@@ -49,8 +50,8 @@ def make_examples(n: int, seed: int) -> Examples:
 
 
 def plan(network: Path, **changed: object) -> Plan:
-    variant = {"head": "trained", "pretrained": True, "unfreeze": 0, "augment": False, "dropout": 0.5} | changed
-    return plan_transfer(variant, network, make_examples(24, 1), make_examples(8, 2), seed=1, threads=1)
+    given = {"head": "trained", "mirror": False, "pretrained": True, "unfreeze": 0, "augment": False, "dropout": 0.5}
+    return plan_transfer(given | changed, network, make_examples(24, 1), make_examples(8, 2), seed=1, threads=1)
 
 
 def train(planned: Plan) -> Training:
@@ -152,6 +153,41 @@ def test_imagenets_own_head_learns_nothing_and_is_measured_once(network: Path) -
         scores = start(examples.fetch(np.arange(len(examples)))).numpy()
         odds = np.exp(scores[:, 151:269]).sum(axis=1) / np.exp(scores[:, 281:286]).sum(axis=1)
         assert training.history[0][accuracy] == pytest.approx(((odds > 1) == examples.labels).mean())
+
+
+def test_blocks_that_learn_read_what_the_frozen_ones_give(network: Path) -> None:
+    planned = plan(network, unfreeze=1)
+    start = load_start(network)
+    boundary = keras.Model(start.inputs[0], start.get_layer("block_1_relu").output)
+    expected = boundary(make_examples(24, 1).fetch(np.arange(24)))
+    np.testing.assert_allclose(planned.train.fetch(np.arange(24)), expected, rtol=1e-3, atol=1e-4)
+    blocks = planned.build("float32")
+    model = planned.finish(blocks)
+    images = make_examples(8, 2).fetch(np.arange(8))
+    np.testing.assert_allclose(model(images), blocks(boundary(images)), rtol=1e-5, atol=1e-6)
+
+
+def test_mirrors_are_learnt_from_and_asked(network: Path) -> None:
+    planned = plan(network, mirror=True)
+    examples, start = make_examples(24, 1), load_start(network)
+    features = keras.Model(start.inputs[0], start.get_layer("features").output)
+    images = examples.fetch(np.arange(24))
+    plain, mirrored = features(images).numpy(), features(images[:, :, ::-1]).numpy()
+    assert planned.augment
+    shares = []
+    for epoch in range(20):
+        values = planned.augment(planned.train.fetch(np.arange(24)), epoch, np.arange(24))
+        is_mirrored = np.isclose(values, mirrored, rtol=1e-4, atol=1e-5).all(axis=1)
+        np.testing.assert_allclose(values[~is_mirrored], plain[~is_mirrored], rtol=1e-4, atol=1e-5)
+        shares.append(is_mirrored.mean())
+        again = planned.augment(planned.train.fetch(np.array([5, 3])), epoch, np.array([5, 3]))
+        np.testing.assert_array_equal(again, values[[5, 3]])
+    assert 0.4 < np.mean(shares) < 0.6
+    assert np.std(shares) > 0
+    training = train(planned)
+    model = planned.finish(training.model)
+    single = remove_mirror(model)
+    np.testing.assert_allclose(model(images), (single(images) + single(images[:, :, ::-1])) / 2, rtol=1e-4, atol=1e-5)
 
 
 def test_fine_tuning_goes_on_from_a_trained_head(network: Path, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def _exhibit(revision: Revision, variant: str, paths: Sequence[str], method: str
     """What a revision's network says of images, by path, with the heat for it."""
     from cvd.commands.evidence.pairs import read_output
     from cvd.data.images.pixels import decode_image, resize_image
+    from cvd.models.networks.mirroring import remove_mirror
     from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.views import Viewer
     from cvd.vis.sheets.galleries import make_exhibit
@@ -72,7 +73,7 @@ def _exhibit(revision: Revision, variant: str, paths: Sequence[str], method: str
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / f"{variant}.keras"  # Keras reads no file of another name
         shutil.copyfile(_need(revision.find_output(f"models/{variant}.keras"), f"models/{variant}.keras"), model)
-        viewer = Viewer(variant, load_network(model), method=method, only_last=True)
+        viewer = Viewer(variant, remove_mirror(load_network(model)), method=method, only_last=True)
     images = {
         path: limit_size(decode_image(_need(revision.find_member(IMAGES, path), f"{IMAGES}/{path}"))) for path in paths
     }

@@ -20,12 +20,16 @@ BATCH_SIZE = 32  # fixed: the last bits of a result may depend on it
 AHEAD = 4  # batches that are loaded while one is computed
 
 
-def make_extractor(backbone: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile the backbone up to its layer `features`: (b, s, s, 3) uint8 to (b, k) float32.
+def make_extractor(
+    backbone: keras.Model, output: keras.KerasTensor | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile the backbone up to a tensor of it, by default its `features`: (b, s, s, 3) uint8 to (b, ...) float32.
 
     BatchNorm is folded into the convolutions, so features are the saved model's to rounding.
     """
-    network = fold_normalisation(keras.Model(backbone.inputs[0], backbone.get_layer("features").output))
+    if output is None:
+        output = backbone.get_layer("features").output
+    network = fold_normalisation(keras.Model(backbone.inputs[0], output))
     # A free batch dimension: the last, smaller batch needs no tracing of its own.
     call = tf.function(
         lambda images: network(images, training=False),
@@ -42,9 +46,10 @@ def compute_features(
     n_images: int,
     threads: int,
     batch_size: int = BATCH_SIZE,
+    dtype: str = "float32",
     progress: Callable[[int], object] | None = None,
 ) -> np.ndarray:
-    """Compute the features of every image, in order: (n_images, k), float32.
+    """Compute the features of every image, in order: (n_images, ...), of `dtype`.
 
     Args:
         extract: what `make_extractor` gives.
@@ -52,15 +57,20 @@ def compute_features(
         n_images: at least 1.
         threads: how many load images while the network computes.
         batch_size: images computed at once.
+        dtype: of the result; float16 keeps three digits in half the memory.
         progress: called after each batch with the number of its images.
     """
     batches = (np.arange(start, min(start + batch_size, n_images)) for start in range(0, n_images, batch_size))
-    parts = []
+    results, n_done = np.empty(0, dtype), 0
     for images in map_ahead(fetch, batches, n_ahead=AHEAD, n_threads=threads):  # (b, s, s, 3)
-        parts.append(extract(images))  # (b, k)
+        features = extract(images)  # (b, ...)
+        if not n_done:  # at once, since parts and their whole would be twice as much
+            results = np.empty((n_images, *features.shape[1:]), dtype)
+        results[n_done : n_done + len(images)] = features
+        n_done += len(images)
         if progress:
             progress(len(images))
-    return np.concatenate(parts)
+    return results
 
 
 def cache_features(

@@ -30,17 +30,27 @@ def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
     Raises:
         ValueError: the backbone has fewer blocks than that, or the model has no layer `features`.
     """
-    names = [layer.name for layer in model.layers]
-    if FEATURES not in names:
-        raise ValueError(f"model {model.name!r} has no layer {FEATURES!r}")
-    n_backbone = names.index(FEATURES)
-    starts = _find_starts(names[:n_backbone])
-    if not 0 <= n_blocks <= len(starts):
-        raise ValueError(f"n_blocks is {n_blocks}: model {model.name!r} has {len(starts)} blocks that can be unfrozen")
-    start = starts[-n_blocks] if n_blocks else n_backbone
+    start = _find_start(model, n_blocks)
     for index, layer in enumerate(model.layers):
         layer.trainable = index >= start and not isinstance(layer, keras.layers.BatchNormalization)
     return [layer.name for layer in model.layers if layer.trainable_weights]
+
+
+def find_boundary(model: keras.Model, n_blocks: int) -> keras.KerasTensor:
+    """Find what the last blocks read of the rest: a tensor (n, h, w, k) of the model; without blocks its features.
+
+    Raises:
+        ValueError: the backbone has fewer blocks, or they read more than one tensor.
+    """
+    if not n_blocks:
+        return model.get_layer(FEATURES).output
+    start = _find_start(model, n_blocks)
+    before = {layer.name for layer in model.layers[:start]}
+    inputs = [x for layer in model.layers[start:] for x in keras.tree.flatten(layer.input)]
+    read = {id(x): x for x in inputs if x._keras_history.operation.name in before}
+    if len(read) != 1:
+        raise ValueError(f"n_blocks is {n_blocks}: these blocks of {model.name!r} read {len(read)} tensors, not one")
+    return read.popitem()[1]
 
 
 def hash_frozen_weights(model: keras.Model) -> str:
@@ -51,6 +61,18 @@ def hash_frozen_weights(model: keras.Model) -> str:
             digest.update(weight.path.encode())
             digest.update(weight.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _find_start(model: keras.Model, n_blocks: int) -> int:
+    """Find the index of the first layer of the last blocks."""
+    names = [layer.name for layer in model.layers]
+    if FEATURES not in names:
+        raise ValueError(f"model {model.name!r} has no layer {FEATURES!r}")
+    n_backbone = names.index(FEATURES)
+    starts = _find_starts(names[:n_backbone])
+    if not 0 <= n_blocks <= len(starts):
+        raise ValueError(f"n_blocks is {n_blocks}: model {model.name!r} has {len(starts)} blocks that can be unfrozen")
+    return starts[-n_blocks] if n_blocks else n_backbone
 
 
 def _find_starts(names: Sequence[str]) -> list[int]:

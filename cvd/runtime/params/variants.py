@@ -62,6 +62,7 @@ class BackboneVariant(Variant):
     input: Literal["files", "features"]
     network: Literal["backbone"]
     head: Literal["trained", "imagenet"]
+    mirror: bool
     pretrained: bool
     starts_from: str | None
     unfreeze: int = Field(ge=0, le=200)
@@ -69,6 +70,7 @@ class BackboneVariant(Variant):
     @model_validator(mode="after")
     def _check_input(self) -> Self:
         contrary = {"augment": self.augment, "pretrained": not self.pretrained, "unfreeze": self.unfreeze > 0}
+        contrary["mirror"] = self.mirror
         for key, is_contrary in contrary.items():
             if self.input == "features" and is_contrary:
                 raise ValueError(
