@@ -1,7 +1,7 @@
 """A backbone with a head: where it starts, what of it is computed once, how it is saved."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -14,9 +14,10 @@ from cvd.data.examples.pipeline import Augment
 from cvd.data.examples.reading import Examples
 from cvd.models.networks.backbone import load_backbone
 from cvd.models.networks.features import compute_features, make_extractor
-from cvd.models.networks.finetuning import find_boundary, unfreeze_blocks
+from cvd.models.networks.finetuning import cut_blocks, find_boundary, unfreeze_blocks
 from cvd.models.networks.folding import fold_normalisation
 from cvd.models.networks.head import FEATURES, attach_head, build_head, split_head, sum_classes
+from cvd.models.networks.layers import list_leaves
 from cvd.models.networks.mirroring import add_mirror, remove_mirror
 from cvd.models.networks.saving import load_network
 from cvd.runtime.errors import InputError
@@ -83,8 +84,8 @@ def _plan_features(
     augment = None
     if len(train.shape) > 1:
         images = [train, validation, *([mirror_examples(train)] if variant["mirror"] else [])]
-        output = name_faults(find_boundary, start, unfreeze)
-        train, validation, *mirrored = extract_examples(start, *images, threads=threads, output=output)
+        outputs = name_faults(find_boundary, start, unfreeze)
+        train, validation, *mirrored = extract_examples(start, *images, threads=threads, outputs=outputs)
         augment = mirror_half(mirrored[0], seed=seed) if mirrored else None
     return Plan(train, validation, build, finish, augment)
 
@@ -99,12 +100,13 @@ def choose_ends(start: keras.Model, head: str, *, dropout: float, unfreeze: int)
 
     def build(_: str) -> keras.Model:
         model = build_classifier(start, dropout=dropout, unfreeze=unfreeze)
-        return keras.Model(find_boundary(model, unfreeze), model.output, name="blocks")
+        return cut_blocks(model, unfreeze)
 
     def finish(blocks: keras.Model) -> keras.Model:
         model = build_classifier(start, dropout=dropout, unfreeze=unfreeze)
-        for layer in blocks.layers[1:]:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
+        for layer in list_leaves(blocks):
+            if layer.weights:
+                model.get_layer(layer.name).set_weights(layer.get_weights())
         return model
 
     return build, finish
@@ -199,15 +201,15 @@ def join_backbone(start: keras.Model, head: keras.Model) -> keras.Model:
 
 
 def extract_examples(
-    start: keras.Model, *splits: Examples, threads: int, output: keras.KerasTensor | None = None
+    start: keras.Model, *splits: Examples, threads: int, outputs: Sequence[keras.KerasTensor] = ()
 ) -> list[Examples]:
     """Replace images, (s, s, 3), by what a frozen network makes of them, which is computed once and kept in memory.
 
-    That is the tensor `output` of it, by default its features, (k,), float32. Maps, (h, w, k), are kept as float16:
-    14,000 images and their mirrors of 9 x 9 x 208 take 0.9 GB.
+    Those are the tensors `outputs` of it, as `make_extractor` gives them. Features, the default, are float32. Maps are
+    kept as float16: 14,000 images and their mirrors of 9 x 9 x 208 take 0.9 GB.
     """
-    output = start.get_layer(FEATURES).output if output is None else output
-    extract, dtype = make_extractor(start, output), "float32" if len(output.shape) == 2 else "float16"
+    extract = make_extractor(start, outputs)
+    dtype = "float16" if any(len(output.shape) == 4 for output in outputs) else "float32"
     extracted = []
     with tqdm(total=sum(map(len, splits)), desc="frozen layers", unit="image", disable=not sys.stderr.isatty()) as bar:
         for images in splits:

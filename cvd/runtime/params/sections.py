@@ -84,6 +84,7 @@ class Backbone(Section):
         "EfficientNetLite0",
         "EfficientNetLite1",
         "EfficientNetLite2",
+        "EfficientNetLite0+EfficientNetLite2",
         "VGG16",
         "InceptionV3",
         "Xception",
@@ -95,6 +96,10 @@ class Backbone(Section):
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
+        if "+" in self.name:
+            if self.weights not in ("imagenet", "random"):
+                raise ValueError(f"weights of {self.name} should be 'imagenet' or 'random', not {self.weights!r}")
+            return self
         suffix = ".pth" if self.name.startswith("EfficientNetLite") else ".h5"
         if self.weights not in ("imagenet", "random") and not self.weights.endswith(suffix):
             accepted = f"'imagenet', 'random' or the path of a {suffix} file"
