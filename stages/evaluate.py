@@ -11,7 +11,7 @@ from cvd.evaluation.tables import write_table
 from cvd.evaluation.verdict import describe_metrics
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json, replace_file, write_json
-from cvd.runtime.params.loading import load_params
+from cvd.runtime.params.loading import Params, load_params
 from cvd.runtime.revisions.contents import find_former
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
@@ -30,6 +30,24 @@ def work(args: argparse.Namespace) -> None:
     if args.variant not in params.variants:
         raise InputError(f"--variant is {args.variant!r}: params.yaml has {', '.join(params.variants)}")
     history, training = read_history(args.history), read_json(args.training)
+    with tracking.Courier() as courier:
+        predict(args, params)
+        # From here on only what was written counts, so that everyone can recompute it.
+        predictions = read_predictions(args.predictions)
+        metrics = evaluate_variant(predictions, history, training, **params.evaluate.model_dump())
+        write_json(metrics, args.metrics)
+        tables = tabulate_test(predictions, calibration_bins=params.evaluate.calibration_bins)
+        with replace_file(args.figure) as partial:
+            save_figure(draw_variant(args.variant, metrics, curves=tabulate_curves(history), tables=tables), partial)
+        print(describe_metrics(args.variant, metrics))
+        files = [args.metrics, args.predictions, args.figure]
+        added = {"variant": args.variant, "model_path": args.model, "metrics": metrics, "files": files}
+        courier.send(tracking.add_to_run, **added, folder="evaluation")
+        for line in tell_changes([args.predictions], args.manifest, find_former([args.manifest, args.predictions])):
+            print(line)
+
+
+def predict(args: argparse.Namespace, params: Params) -> None:
     start_tensorflow()
 
     import tensorflow as tf
@@ -45,18 +63,6 @@ def work(args: argparse.Namespace) -> None:
     rows = manifest[manifest["path"].isin(list(logits))]
     with replace_file(args.predictions) as partial:
         write_table(tabulate_predictions(rows, [logits[path] for path in rows["path"]]), partial)
-    # From here on only what was written counts, so that everyone can recompute it.
-    predictions = read_predictions(args.predictions)
-    metrics = evaluate_variant(predictions, history, training, **params.evaluate.model_dump())
-    write_json(metrics, args.metrics)
-    tables = tabulate_test(predictions, calibration_bins=params.evaluate.calibration_bins)
-    with replace_file(args.figure) as partial:
-        save_figure(draw_variant(args.variant, metrics, curves=tabulate_curves(history), tables=tables), partial)
-    print(describe_metrics(args.variant, metrics))
-    files = [args.metrics, args.predictions, args.figure]
-    tracking.add_to_run(variant=args.variant, model_path=args.model, metrics=metrics, files=files, folder="evaluation")
-    for line in tell_changes([args.predictions], args.manifest, find_former([args.manifest, args.predictions])):
-        print(line)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,9 @@ import argparse
 from pathlib import Path
 
 from cvd import tracking
-from cvd.data.images.manifest import read_manifest
-from cvd.evaluation.comparison import tell_changes
-from cvd.report.illustrations import start_charts
-from cvd.report.page import render_report
-from cvd.report.provenance import Trial, describe_code, describe_machine, list_versions
-from cvd.report.results import read_results
 from cvd.runtime.files import replace_file
-from cvd.runtime.params.loading import load_params
+from cvd.runtime.params.loading import Params, load_params
 from cvd.runtime.project import ask_changes, ask_git
-from cvd.runtime.revisions.contents import find_former
-from cvd.runtime.revisions.reproduction import describe_run
 from cvd.runtime.stage import read_arguments, run_stage
 
 
@@ -25,10 +17,25 @@ def main() -> None:
 
 def work(args: argparse.Namespace) -> None:
     params = load_params()
-    code = describe_code(ask_git("rev-parse", "HEAD"), ask_git("show", "-s", "--format=%cs", "HEAD"), ask_changes())
+    with tracking.Courier() as courier:
+        courier.send(tracking.complete_results, params=params.model_dump(mode="json"))
+        write_report(args, params)
+
+
+def write_report(args: argparse.Namespace, params: Params) -> None:
+    # Imports of a second, while another process loads MLflow.
+    from cvd.data.images.manifest import read_manifest
+    from cvd.evaluation.comparison import tell_changes
+    from cvd.report.illustrations import start_charts
+    from cvd.report.page import render_report
+    from cvd.report.provenance import Trial, describe_code, describe_machine, list_versions
+    from cvd.report.results import read_results
+    from cvd.runtime.revisions.contents import find_former
+    from cvd.runtime.revisions.reproduction import describe_run
+
     results = read_results(args.metrics, args.plots, args.quarantine)
     charts = start_charts(results)
-    tracking.complete_results(params.model_dump(mode="json"))  # while they are drawn
+    code = describe_code(ask_git("rev-parse", "HEAD"), ask_git("show", "-s", "--format=%cs", "HEAD"), ask_changes())
     origin, predictions = describe_run(), [args.predictions / f"{name}.csv" for name in results.variants]
     verdict = tell_changes(predictions, args.manifest, find_former([args.manifest, *predictions]))
     trial = Trial(origin.name, origin.baseline, origin.differences.describe(), verdict, origin.commands)

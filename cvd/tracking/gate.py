@@ -1,7 +1,9 @@
 """The one gate to MLflow: calls go through until one fails or a server's time is used up, then none."""
 
+import pickle
 import sqlite3
 import ssl
+import subprocess
 import sys
 import threading
 import time
@@ -10,9 +12,10 @@ import urllib.request
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.project import SQLITE, is_local, show_uri, state_folder, store_uri
@@ -79,6 +82,49 @@ class Gate:
 
 
 GATE = Gate()  # one per process: a dead server is asked once
+
+
+class Courier:
+    """Another process, which opens the store while this one computes, and then does one thing with it.
+
+    MLflow's import and its first look at a database take two seconds of one core. What is handed over is waited for at
+    the end; this process does it where the other one failed.
+    """
+
+    def __init__(self) -> None:
+        # A session of its own: Ctrl-C stops this process alone, which closes the other's input, and that ends it.
+        self._process = subprocess.Popen([sys.executable, "-c", SERVE], stdin=subprocess.PIPE, start_new_session=True)
+        self._task: partial[object] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def send(self, work: Callable[..., object], **arguments: object) -> None:
+        """Hand over a function, of a module, and its arguments; once."""
+        self._task = partial(work, **arguments)
+        self._tell(self._task)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._task is None:
+            self._tell(None)
+        if self._process.wait() and self._task is not None and kind is None:
+            self._task()
+
+    def _tell(self, task: partial[object] | None) -> None:
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError), self._process.stdin as pipe:  # its exit status says that it failed
+                pickle.dump(task, pipe)
+
+
+SERVE = "from cvd.tracking.gate import serve; serve()"
+
+
+def serve() -> None:
+    """Open the store, then do what the Courier of another process hands over, if anything."""
+    GATE.attempt(lambda store: None)
+    with suppress(EOFError):  # that process has gone
+        if task := pickle.load(sys.stdin.buffer):
+            task()
 
 
 def within(work: Callable[[], T], seconds: float) -> T:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cvd.runtime.files import replace_file
 from cvd.runtime.locks import hold_lock
 from cvd.runtime.project import SQLITE, default_uri, experiment_name, find_root, is_local, state_folder, store_uri
+from cvd.runtime.startup import pause_garbage_collection
 from cvd.tracking.view import TAG, describe_experiment
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ BY_DEFAULT = {  # few retries, unless the user wants more
 def load_mlflow() -> None:
     """Import mlflow, which reads the environment then, and keep it quiet: its errors are raised, too."""
     os.environ.update(BY_DEFAULT | os.environ | ALWAYS)
-    import mlflow  # noqa: F401
-
+    with pause_garbage_collection():
+        import mlflow  # noqa: F401
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

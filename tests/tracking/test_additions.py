@@ -6,6 +6,7 @@ import pytest
 from tracking_samples import save_model, train
 
 from cvd import tracking
+from cvd.tracking import gate as gates
 from cvd.tracking import records, runs, store
 
 
@@ -47,3 +48,24 @@ def test_evaluation_in_another_experiment_points_to_its_source(
     assert own.data.metrics["test/accuracy"] == 0.9
     assert own.data.params == opened.client.get_run(source).data.params
     assert own.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize(("serve", "status"), [(gates.SERVE, 0), ("raise SystemExit(3)", 3)])
+def test_another_process_adds_or_this_one_does(
+    serve: str, status: int, place: Path, opened: store.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = save_model(place / "models/baseline.keras", seed=len(serve))
+    run_id = train(model=model)
+    monkeypatch.setattr(gates, "SERVE", serve)
+    with tracking.Courier() as courier:
+        courier.send(tracking.add_to_run, variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.7}})
+    assert courier._process.returncode == status
+    assert opened.client.get_run(run_id).data.metrics["test/accuracy"] == 0.7
+
+
+def test_another_process_adds_nothing_after_an_error(place: Path, opened: store.Store) -> None:
+    model = save_model(place / "models/baseline.keras", seed=4)
+    run_id = train(model=model)
+    with pytest.raises(ZeroDivisionError), tracking.Courier():
+        raise ZeroDivisionError
+    assert "test/accuracy" not in opened.client.get_run(run_id).data.metrics
