@@ -1,7 +1,7 @@
 """Explanations: a network's heat maps, for pictures too, and in numbers whether they mean something."""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,7 @@ from cvd.runtime.files import write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
-
-if TYPE_CHECKING:
-    from cvd.vis.examining.figures import Figures
+from cvd.runtime.threads import map_ahead
 
 
 def main() -> None:
@@ -26,8 +24,7 @@ def main() -> None:
 
 
 def work(args: argparse.Namespace) -> None:
-    params = load_params()
-    settings, pictures = params.explanations, params.gradcam
+    settings, pictures = (params := load_params()).explanations, params.gradcam
     start_tensorflow()
 
     import tensorflow as tf
@@ -42,13 +39,13 @@ def work(args: argparse.Namespace) -> None:
     set_threads(params.train.threads)
     tf.config.experimental.enable_op_determinism()
     manifest, model = read_manifest(args.manifest), remove_mirror(load_network(args.model))
-    shown, checked = (choose_images(manifest, images) for images in (pictures.images, settings.images))
-    checked = list(dict.fromkeys(checked))
+    shown, checked = (list(dict.fromkeys(choose_images(manifest, some))) for some in (pictures.images, settings.images))
     telling = pd.concat(choose_telling(select_test(read_predictions(args.predictions)), pictures.mistakes))["path"]
     examined = list(dict.fromkeys([*checked, *telling]))
     pair = Viewer(args.variant, model, pictures.layers, method=pictures.method)
     single = Viewer(args.variant, model, method=pictures.method, only_last=True)
-    images = {path: load_image(args.images / path, pair.size_px) for path in dict.fromkeys([*examined, *shown])}
+    paths = list(dict.fromkeys([*examined, *shown]))
+    images = dict(map_ahead(lambda path: (path, load_image(args.images / path, pair.size_px)), paths, n_ahead=32))
     examination = examine(
         model,
         np.stack([images[path] for path in examined]),  # (n, s, s, 3)
@@ -69,7 +66,7 @@ def work(args: argparse.Namespace) -> None:
     print(f"{args.variant}: {describe(examination.figures)}", flush=True)
 
 
-def describe(figures: "Figures") -> str:
+def describe(figures: Mapping[str, Mapping[str, Mapping[str, object]]]) -> str:
     """Name the figures of the first method's last layer."""
     method, layers = next(iter(figures.items()))
     layer, measured = list(layers.items())[-1]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import cv2
 import keras
 import numpy as np
-from scipy.stats import rankdata
 
+from cvd.runtime.threads import map_ahead
 from cvd.vis.explaining.geometry import upsample_map
 
 # Of the longer side: the 15 px of Zhang et al., Top-Down Neural Attention by Excitation Backprop (IJCV 2018), on photos
@@ -130,15 +130,20 @@ def measure_faithfulness(
 
 def _perturb(images: np.ndarray, maps: Sequence[np.ndarray], *, seed: int) -> Iterator[np.ndarray]:
     """Yield the pictures of all curves, (b, h, w, 3) at a time: grey; then of each image it, blurred, each map's."""
-    yield np.full((1, *images.shape[1:]), GREY, np.float32)
-    for index, image in enumerate(images):
+
+    def perturb(index: int) -> list[np.ndarray]:
+        image, pictures = images[index], []
         for number, of_method in enumerate(maps):
             order = order_pixels(of_method[index], *image.shape[:2], rng=np.random.default_rng([seed, index]))
             inserted = insert_pixels(image, order)
             if number == 0:
-                yield inserted[[-1, 0]]
-            yield delete_pixels(image, order)[1:-1]
-            yield inserted[1:-1]
+                pictures.append(inserted[[-1, 0]])
+            pictures += [delete_pixels(image, order)[1:-1], inserted[1:-1]]
+        return pictures
+
+    yield np.full((1, *images.shape[1:]), GREY, np.float32)
+    for pictures in map_ahead(perturb, range(len(images)), n_ahead=1, n_threads=1):  # while a network looks
+        yield from pictures
 
 
 def _predict_stream(predict: Callable[[np.ndarray], np.ndarray], pictures: Iterable[np.ndarray]) -> np.ndarray:
@@ -178,13 +183,25 @@ def randomise_from_top(model: keras.Model, *, seed: int, n_steps: int = N_RANDOM
         model.set_weights(learnt)
 
 
+def rank_values(rows: np.ndarray) -> np.ndarray:
+    """Rank the values of each row (n, p) from 1, equal ones by their mean rank: (n, p) float64.
+
+    SciPy's `rankdata` gives the same; its import takes longer than all ranks of a network's maps.
+    """
+    ranked = [
+        np.searchsorted(ordered, row) + np.searchsorted(ordered, row, side="right") + 1
+        for row, ordered in zip(rows, np.sort(rows, axis=1), strict=True)
+    ]
+    return np.array(ranked) / 2
+
+
 def correlate_maps(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Compute Spearman's rank correlation of each map (n, h, w) with its other: (n,), -1 to 1.
 
     A map of one value has no ranks: beside another such one it counts as 1, else as 0.
     """
     # Ranks about their mean (n, h * w): Spearman's is their cosine. A flat map's are all 0.
-    first, second = (rankdata(values.reshape(len(values), -1), axis=1) for values in (maps, others))
+    first, second = (rank_values(values.reshape(len(values), -1)) for values in (maps, others))
     first, second = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (first, second))
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     both_flat = (np.ptp(first, axis=1) == 0) & (np.ptp(second, axis=1) == 0)

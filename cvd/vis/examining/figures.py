@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -11,6 +12,7 @@ import cv2
 import keras
 import numpy as np
 
+from cvd.runtime.threads import map_ahead
 from cvd.vis.examining import checks
 from cvd.vis.explaining.geometry import Cells, lay_maps, place_cells
 from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
@@ -18,6 +20,7 @@ from cvd.vis.explaining.methods import Explainers, choose_layers
 
 MASKS = ("animal", "head")
 TOLERANCES = (checks.TOLERANCE, 0.0)  # of the pointing game, and of the strict one
+N_AHEAD = 32  # images whose masks are decoded at once
 Masks = Sequence[dict[str, np.ndarray]]  # of each image by kind, (h, w) bool
 
 
@@ -47,18 +50,17 @@ Figures = dict[str, dict[str, LayerFigures]]  # by method and layer
 
 def read_masks(path: Path, images: Sequence[str]) -> Masks:
     """Read the masks that images have, by their paths in the manifest; empty ones are left out."""
-    masks = []
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
-        for image in images:
-            members = {kind: f"{kind}/{Path(image).with_suffix('.png').as_posix()}" for kind in MASKS}
-            decoded = {kind: _decode_mask(archive.read(name)) for kind, name in members.items() if name in names}
-            masks.append({kind: mask for kind, mask in decoded.items() if mask.any()})
-    return masks
+        members = [{kind: f"{kind}/{Path(image).with_suffix('.png').as_posix()}" for kind in MASKS} for image in images]
+        encoded = ({kind: archive.read(name) for kind, name in named.items() if name in names} for named in members)
+        return list(map_ahead(_decode_masks, encoded, n_ahead=N_AHEAD))
 
 
-def _decode_mask(encoded: bytes) -> np.ndarray:
-    return np.asarray(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)) > 127
+def _decode_masks(encoded: dict[str, bytes]) -> dict[str, np.ndarray]:
+    grey = {kind: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) for kind, data in encoded.items()}
+    masks = {kind: np.asarray(pixels) > 127 for kind, pixels in grey.items()}
+    return {kind: mask for kind, mask in masks.items() if mask.any()}
 
 
 class Examination(NamedTuple):
@@ -102,11 +104,13 @@ def examine(
     # Noise has the shape of the last method's maps, lies where they lie, and is measured in the last row.
     noise = np.random.default_rng(seed).random(checked[-1].shape, np.float32)
     cells = [place_cells(model, layer) for _, layer in (*places, places[-1])]
-    located = _localise([*checked, noise], cells, masks)
     some = slice(min(n_perturbed, len(masks)))
     signs = np.where(logits[some, 0] > 0, 1, -1)
     laid = [lay_maps(values[some], where) for values, where in zip((*checked, noise), cells, strict=True)]
-    areas = _perturb(model, images[some], laid, signs, seed)
+    with ThreadPoolExecutor(1) as pool:  # beside the network, which leaves the cores idle between batches
+        locating = pool.submit(_localise, [*checked, noise], cells, masks)
+        areas = _perturb(model, images[some], laid, signs, seed)
+        located = locating.result()
     rows = [_round(place | area) for place, area in zip(located, areas, strict=True)]
     figures: Figures = {method: {} for method in methods} | {"chance": {"random": rows[-1]}}
     first = {place: values[some] for place, values in zip(places, checked, strict=True)}

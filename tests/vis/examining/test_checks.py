@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 from classifiers import build, draw_images
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from cvd.vis.examining import checks
 from cvd.vis.explaining.methods import Explainers, explain_images
@@ -213,6 +213,11 @@ def test_ranks_are_correlated_as_scipy_does() -> None:
     expected = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(maps, others, strict=True)]
     np.testing.assert_allclose(checks.correlate_maps(maps, others), expected)
     np.testing.assert_allclose(checks.correlate_maps(maps, maps**3), 1)
+
+
+def test_ranks_are_those_of_scipy() -> None:
+    rows = np.random.default_rng(3).integers(0, 9, (5, 40)).astype(np.float32)  # with equal values
+    assert np.array_equal(checks.rank_values(rows), rankdata(rows, axis=1))
 
 
 def test_maps_without_ranks() -> None:
