@@ -57,6 +57,19 @@ def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
         ("data.sha256", "g" * 64, ["data.sha256", "g" * 64]),
         ("split.validation", 0, ["split.validation", "0", "1"]),
         ("split.validation", None, ["split.validation", "None"]),
+        ("split.validation", 1.0, ["split.validation is 1.0", "images of each class, 1 or more, or a share of them"]),
+        ("split.train", "0.5", ["split.train is '0.5'", "a share of them, above 0 and below 1"]),
+        ("split.test", True, ["split.test is True", "1 or more"]),
+        (
+            "split",
+            {"train": 0.7, "validation": 0.2, "test": 0.2, "seed": 1},
+            ["split: the shares train 0.7 + validation 0.2 + test 0.2 add up to 1.1, more than 1"],
+        ),
+        (
+            "split",
+            {"train": None, "validation": 0.1, "test": 0.9, "seed": 1},
+            ["split: the shares validation 0.1 + test 0.9 add up to 1, which leaves no image for the others"],
+        ),
         ("variants.augmented.dropout", 1.0, ["variants.augmented.dropout", "0.95"]),
         ("variants.transfer.augment", True, ["variants.transfer: augment true needs images", "'features'"]),
         ("variants.transfer.unfreeze", 2, ["variants.transfer: unfreeze 2 needs images", "'features'"]),
@@ -114,6 +127,12 @@ def test_faults_are_named_in_one_line(path: str, value: object, words: list[str]
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_sizes_of_splits_are_counts_or_shares() -> None:
+    for sizes in ((0.7, 0.1, 0.2), (None, 0.1, 0.2), (1000, 0.5, 1), (0.1, 0.7, 0.2)):
+        values = dict(zip(("train", "validation", "test"), sizes, strict=True)) | {"seed": 1}
+        assert parse_params(changed("split", values)).split.model_dump() == values
 
 
 def test_whole_blocks_of_a_network_hold_the_same_keys() -> None:

@@ -1,12 +1,15 @@
 """What params.yaml names outside of itself is there, or is refused in one line."""
 
 import copy
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from cvd.data.intake.assignment import assign_splits
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.graph import place_variant
 from cvd.runtime.params.loading import Params, load_params, parse_params
@@ -76,6 +79,22 @@ def test_drawn_images_suffice_for_the_splits() -> None:
     with pytest.raises(InputError, match=r"801 images of each class, but data.drawn.n_per_class is 800"):
         check_counts(change(split=sizes | {"test": 600}))
     check_counts(change(split=sizes | {"test": 600}, data={"source": "filtered"}))
+
+
+def test_shares_of_drawn_images_are_counted_as_split_counts_them() -> None:
+    """`check` refuses before any output is deleted exactly what `split` would refuse."""
+    for n, train, validation, test in product((10, 29, 100), (None, 0.29, 0.5, 7), (0.1, 0.29, 3), (0.2, 0.01, 12)):
+        sizes = {"train": train, "validation": validation, "test": test}
+        params = change(split=sizes, data={"drawn": {"n_per_class": n, "seed": 1}})
+        labels, groups = [0] * n + [1] * n, [str(i) for i in range(2 * n)]
+        outcomes = []
+        for work in (partial(check_counts, params), partial(assign_splits, labels, groups, **sizes, seed=1)):
+            try:
+                work()
+                outcomes.append("")
+            except InputError as error:
+                outcomes.append(str(error).partition("split asks for")[1])
+        assert outcomes[0] == outcomes[1], (n, sizes)
 
 
 def test_several_machines_need_to_know_each_other() -> None:

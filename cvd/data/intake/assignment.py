@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 
 from cvd.data.images.manifest import UNUSED
 from cvd.runtime.errors import InputError
@@ -9,7 +10,7 @@ from cvd.runtime.vocabulary import LABELS, SPLITS
 
 
 def assign_splits(
-    labels: Sequence[int], groups: Sequence[str], *, train: int | None, validation: int, test: int, seed: int
+    labels: Sequence[int], groups: Sequence[str], *, train: float | None, validation: float, test: float, seed: int
 ) -> list[str]:
     """Assign every image a split: train, validation, test or unused.
 
@@ -20,9 +21,10 @@ def assign_splits(
     Args:
         labels: (n,) 0 or 1.
         groups: (n,) names; near-duplicates have the same.
-        train: images per class, None: all that is left.
-        validation: images per class.
-        test: images per class.
+        train: images per class; below 1 a share of each class' usable ones, rounded down, at least one; None: all
+            that is left.
+        validation: likewise, without None.
+        test: likewise, without None.
         seed: of the ranks.
 
     Raises:
@@ -35,7 +37,7 @@ def assign_splits(
         members.setdefault(group, []).append(i)
     splits = [UNUSED] * len(labels)
     for split, size in sizes.items():
-        room = [len(labels) if size is None else size] * len(LABELS)
+        room = [len(labels) if size is None else _count_images(size, labels.count(i)) for i in range(len(LABELS))]
         for may_part in (False, True):
             for group in _order_groups(members, seed, split):
                 taken = _choose(members[group], labels, room)
@@ -53,6 +55,11 @@ def assign_splits(
     return splits
 
 
+def _count_images(size: float, n_usable: int) -> int:
+    """Count what a size asks of a class; a share counts as it is written: 0.29 of 100 are 29."""
+    return int(size) if size >= 1 else max(1, int(Fraction(str(size)) * n_usable))
+
+
 def _order_groups(groups: Iterable[str], seed: int, split: str) -> list[str]:
     return sorted(groups, key=lambda group: hashlib.sha256(f"{seed}/{split}/{group}".encode()).digest())
 
@@ -68,27 +75,28 @@ def _choose(indices: Sequence[int], labels: Sequence[int], room: Sequence[int]) 
     return chosen
 
 
-def _check_counts(labels: Sequence[int], sizes: Mapping[str, int | None]) -> None:
-    asked = sum(size if size is not None else 1 for size in sizes.values())
+def _check_counts(labels: Sequence[int], sizes: Mapping[str, float | None]) -> None:
     for label, name in enumerate(LABELS):
         n = labels.count(label)
         if n == 0:
             other = LABELS[1 - label]
             raise InputError(f"the source has no {name} that can be used, only {other}s: both classes are needed")
-        if n < asked:
+        if n < sum(1 if size is None else _count_images(size, n) for size in sizes.values()):
             raise _explain_shortage(labels, sizes, "")
 
 
-def _check_train(labels: Sequence[int], splits: Sequence[str], sizes: Mapping[str, int | None]) -> None:
+def _check_train(labels: Sequence[int], splits: Sequence[str], sizes: Mapping[str, float | None]) -> None:
     for label in range(len(LABELS)):
         if ("train", label) not in zip(splits, labels, strict=True):
             raise _explain_shortage(labels, sizes, ", and none is left for train")
 
 
-def _explain_shortage(labels: Sequence[int], sizes: Mapping[str, int | None], why: str) -> InputError:
+def _explain_shortage(labels: Sequence[int], sizes: Mapping[str, float | None], why: str) -> InputError:
     n, name = min((labels.count(label), name) for label, name in enumerate(LABELS))
-    asked = " + ".join(f"{split} {'null (the rest)' if sizes[split] is None else sizes[split]}" for split in SPLITS)
-    total = sum(size or 0 for size in sizes.values())
+    counts = {split: None if size is None else _count_images(size, n) for split, size in sizes.items()}
+    notes = {split: f" ({counts[split]})" if 0 < (size or 1) < 1 else "" for split, size in sizes.items()}
+    asked = " + ".join(f"{split} {sizes[split] or 'null (the rest)'}{notes[split]}" for split in SPLITS)
+    total = sum(count or 0 for count in counts.values())
     if n < len(SPLITS):
         remedy = f"give a source with at least {len(SPLITS)} images of each class"
     else:

@@ -79,9 +79,9 @@ def place_images(
     images: Path,
     masks_path: Path,
     *,
-    train: int | None,
-    validation: int,
-    test: int,
+    train: float | None,
+    validation: float,
+    test: float,
     seed: int,
     threads: int | None = None,
     progress: Wrap | None = None,
@@ -92,9 +92,9 @@ def place_images(
         archive: a zip, as the download stage leaves it.
         images: the folder.
         masks_path: a zip to be written: `{kind}/{path of its image}.png`.
-        train: images per class, None: all that is left.
-        validation: images per class.
-        test: images per class.
+        train: images per class, a share of them, or None: all that is left; see `assign_splits`.
+        validation: images per class, or a share of them.
+        test: images per class, or a share of them.
         seed: of the split, see `assign_splits`.
         threads: that decode; None: one for each core, up to eight. They do not change the outcome.
         progress: wraps the members that are read.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,10 +56,11 @@ def check_counts(params: Params) -> None:
     Raises:
         InputError: they are too few.
     """
-    sizes = [params.split.train or 1, params.split.validation, params.split.test]  # null: what is left, at least one
     n_drawn = params.data.drawn.n_per_class
-    if params.data.source == "drawn" and sum(sizes) > n_drawn:
-        asked = f"split asks for {sum(sizes)} images of each class, but data.drawn.n_per_class is {n_drawn}"
+    sizes = [params.split.train or 1, params.split.validation, params.split.test]  # null: what is left, at least one
+    n_asked = sum(size if isinstance(size, int) else max(1, int(Fraction(str(size)) * n_drawn)) for size in sizes)
+    if params.data.source == "drawn" and n_asked > n_drawn:
+        asked = f"split asks for {n_asked} images of each class, but data.drawn.n_per_class is {n_drawn}"
         raise InputError(f"{asked}: raise the one, or lower split.train, split.validation or split.test")
 
 

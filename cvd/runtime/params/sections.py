@@ -1,6 +1,7 @@
 """The sections of params.yaml but for the variants: their keys, types and ranges."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
@@ -17,10 +18,19 @@ def _check_images(value: object, check: Callable[[object], Any]) -> Any:
         raise PydanticCustomError("images", accepted) from None
 
 
+def _check_size(value: object, check: Callable[[object], Any]) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        accepted = "should be a number of images of each class, 1 or more, or a share of them, above 0 and below 1"
+        raise PydanticCustomError("size", accepted) from None
+
+
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=1)]
 Texts = Annotated[list[str], Field(min_length=1)]
 Names = Texts | None
+Size = Annotated[Count | Annotated[float, Field(gt=0, lt=1)], WrapValidator(_check_size)]
 Images = Annotated[Annotated[int, Field(ge=1, le=1000)] | Texts, WrapValidator(_check_images)]
 
 
@@ -56,12 +66,23 @@ class Data(Section):
 
 
 class Split(Section):
-    """How many images of each class go where."""
+    """How many images of each class, or which share of them, go where."""
 
-    train: Count | None
-    validation: Count
-    test: Count
+    train: Annotated[Size | None, WrapValidator(_check_size)]
+    validation: Size
+    test: Size
     seed: Seed
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        sizes = {"train": self.train, "validation": self.validation, "test": self.test}
+        shares = {split: size for split, size in sizes.items() if isinstance(size, float)}
+        total = sum(Fraction(str(share)) for share in shares.values())  # as they are written: 0.7 + 0.1 + 0.2 is 1
+        if total > 1 or (total == 1 and len(shares) < len(sizes)):
+            asked = " + ".join(f"{split} {share}" for split, share in shares.items())
+            cause = "more than 1" if total > 1 else "which leaves no image for the others"
+            raise ValueError(f"the shares {asked} add up to {float(total):g}, {cause}: lower one of them")
+        return self
 
 
 class Image(Section):

@@ -33,6 +33,37 @@ def test_null_takes_the_rest() -> None:
     }
 
 
+def test_shares_are_of_each_class_and_rounded_down() -> None:
+    labels = [0] * 100 + [1] * 57
+    groups = [str(i) for i in range(157)]
+    splits = assign_splits(labels, groups, train=None, validation=0.1, test=0.29, seed=1)
+    assert count(labels, splits) == {
+        ("validation", 0): 10, ("validation", 1): 5,  # of 5.7
+        ("test", 0): 29, ("test", 1): 16,  # 0.29 * 100 is 28.999... in floating point; of 16.53
+        ("train", 0): 61, ("train", 1): 36,
+    }  # fmt: skip
+    splits = assign_splits(labels, groups, train=0.7, validation=0.1, test=0.2, seed=1)
+    assert [count(labels, splits)["unused", label] for label in (0, 1)] == [0, 57 - 39 - 5 - 11]
+
+
+def test_share_of_few_images_is_at_least_one_and_mixes_with_counts() -> None:
+    labels, groups = make_images(9)
+    splits = assign_splits(labels, groups, train=0.5, validation=0.1, test=3, seed=1)
+    assert [count(labels, splits)[split, 1] for split in ("train", "validation", "test")] == [4, 1, 3]
+
+
+def test_share_is_the_split_of_that_count() -> None:
+    labels, groups = make_images(100)
+    by_share = assign_splits(labels, groups, train=0.5, validation=0.2, test=0.1, seed=7)
+    assert by_share == assign_splits(labels, groups, train=50, validation=20, test=10, seed=7)
+
+
+def test_shares_in_a_refusal_come_with_their_counts() -> None:
+    labels, groups = make_images(30)
+    with pytest.raises(InputError, match=r"train 20 \+ validation 0.25 \(7\) \+ test 10 = 37 of each class"):
+        assign_splits(labels, groups, train=20, validation=0.25, test=10, seed=1)
+
+
 def test_all_of_it_can_be_asked() -> None:
     labels, groups = make_images(80)
     splits = assign_splits(labels, groups, train=40, validation=20, test=20, seed=1)
