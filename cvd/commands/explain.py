@@ -13,7 +13,7 @@ from cvd.runtime.vocabulary import METHODS
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `cvd explain`."""
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR")
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR|ZIP")
     parser.add_argument("--variant", action="append", help="may be repeated; default: as for `cvd predict`")
     parser.add_argument(
         "--layer", action="append", help="may be repeated; default: an early, a middle and the last convolution"
@@ -32,21 +32,21 @@ def explain_photos(args: argparse.Namespace) -> int:
     from cvd.vis.sheets.drawing import write_png
     from cvd.vis.sheets.overlays import draw_comparison, limit_size
 
-    paths = find_photos(args.photos)
-    names = name_photos(paths, args.photos)
-    variants = list(dict.fromkeys(args.variant or [choose_variant()]))
-    networks = {name: remove_mirror(load_model(name)) for name in variants}
-    viewers = [Viewer(name, network, args.layer, method=args.method) for name, network in networks.items()]
     n_faults = 0
-    for photo in read_photos(paths):
-        n_faults += report_faults([photo])
-        if photo.pixels is None:
-            continue
-        views = [viewer.view(resize_image(photo.pixels, viewer.size_px)[np.newaxis])[0] for viewer in viewers]
-        sheet = draw_comparison(limit_size(photo.pixels), views, title=photo.path.name, caption=viewers[0].caption)
-        target = args.out / f"{names[photo.path]}.{'+'.join(variants)}.png"
-        with replace_file(target) as partial:
-            write_png(sheet, partial)
-        says = "; ".join(f"{view.variant + ': ' if len(views) > 1 else ''}{', '.join(view.lines)}" for view in views)
-        print(f"{show_path(photo.path)}: {says}: {show_path(target)}", flush=True)
+    with find_photos(args.photos) as found:
+        names = name_photos(found.paths, args.photos)
+        variants = list(dict.fromkeys(args.variant or [choose_variant()]))
+        networks = {name: remove_mirror(load_model(name)) for name in variants}
+        viewers = [Viewer(name, network, args.layer, method=args.method) for name, network in networks.items()]
+        for photo in read_photos(found.paths, members=found.members):
+            n_faults += report_faults([photo])
+            if photo.pixels is None:
+                continue
+            views = [viewer.view(resize_image(photo.pixels, viewer.size_px)[np.newaxis])[0] for viewer in viewers]
+            sheet = draw_comparison(limit_size(photo.pixels), views, title=photo.path.name, caption=viewers[0].caption)
+            target = args.out / f"{names[photo.path]}.{'+'.join(variants)}.png"
+            with replace_file(target) as partial:
+                write_png(sheet, partial)
+            lines = (f"{view.variant + ': ' if len(views) > 1 else ''}{', '.join(view.lines)}" for view in views)
+            print(f"{show_path(photo.path)}: {'; '.join(lines)}: {show_path(target)}", flush=True)
     return 1 if n_faults else 0

@@ -2,10 +2,11 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvd.data.intake.photos import Found, read_photos, report_faults, take_batches
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json
 from cvd.runtime.project import find_root
@@ -80,3 +81,36 @@ def load_model(variant: str) -> "keras.Model":
         advice = f"make it again with `dvc repro train@{variant}` or `dvc checkout`"
         raise InputError(f"model {models[variant]} {fault}; {advice}")
     return model
+
+
+def predict_logits(model: "keras.Model", found: Found, *, has_bar: bool) -> Iterator[list[tuple[Path, float | None]]]:
+    """Yield photos with their logits, batch after batch in order; None for one that cannot be read, as stderr says.
+
+    Few photos are in memory at a time. `has_bar` shows the progress on a terminal's stderr.
+    """
+    import numpy as np
+    from tqdm import tqdm
+
+    from cvd.data.images.pixels import limit_opencv_threads, resize_image
+    from cvd.models.networks.prediction import BATCH_SIZE, make_predictor
+
+    limit_opencv_threads()
+    predict, side_px = make_predictor(model), model.input_shape[1]
+    photos = read_photos(
+        found.paths, members=found.members, prepare=lambda pixels: resize_image(pixels, side_px), n_ahead=64
+    )
+    with tqdm(total=len(found.paths), unit="photo", disable=not (has_bar and sys.stderr.isatty())) as bar:
+        for batch in take_batches(photos, BATCH_SIZE):
+            with bar.external_write_mode(file=sys.stderr):
+                report_faults(batch)
+            pixels = [photo.pixels for photo in batch if photo.pixels is not None]
+            logits = iter(predict(np.stack(pixels)) if pixels else ())
+            yield [(photo.path, None if photo.pixels is None else float(next(logits))) for photo in batch]
+            bar.update(len(batch))
+
+
+def find_probability(logit: float) -> float:
+    """Find the probability of dog that a logit stands for."""
+    from scipy.special import expit
+
+    return float(expit(logit))

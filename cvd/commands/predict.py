@@ -1,4 +1,4 @@
-"""`cvd predict`: cat or dog, for photos and folders of them."""
+"""`cvd predict`: cat or dog, for photos, and folders and zips of them."""
 
 import argparse
 import contextlib
@@ -9,51 +9,42 @@ from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 
-from cvd.commands.networks import choose_variant, load_model
-from cvd.data.intake.photos import find_photos, read_photos, report_faults, show_path, take_batches
+from cvd.commands.networks import choose_variant, find_probability, load_model, predict_logits
+from cvd.commands.submission import add_options_of_submission, check_submission, write_submission
+from cvd.data.intake.photos import find_photos, show_path
 from cvd.runtime.vocabulary import LABELS
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be typed after `cvd predict`."""
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR")
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR|ZIP")
     parser.add_argument("--variant", help="default: the one with the best validation accuracy in metrics/")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", const="json", dest="form", help="a JSON array of objects")
     columns = "path,label,probability (of dog),logit"
     form.add_argument("--csv", action="store_const", const="csv", dest="form", help=columns)
+    add_options_of_submission(parser, form)
     parser.set_defaults(form="text")
 
 
 def predict_photos(args: argparse.Namespace) -> int:
     """Predict photo after photo, in order, with few in memory at a time; 1 where photos were skipped."""
-    paths = find_photos(args.photos)
-    model = load_model(args.variant or choose_variant())
-
-    import numpy as np
-    from scipy.special import expit
-    from tqdm import tqdm
-
-    from cvd.data.images.pixels import limit_opencv_threads, resize_image
-    from cvd.models.networks.prediction import BATCH_SIZE, make_predictor
-
-    limit_opencv_threads()
-    predict, side_px = make_predictor(model), model.input_shape[1]
-    photos = read_photos(paths, prepare=lambda pixels: resize_image(pixels, side_px), n_ahead=64)
-    n_faults = 0
-    # A bar would run through rows that appear on a terminal, and they show the progress themselves.
-    hidden = sys.stdout.isatty() or not sys.stderr.isatty()
-    with open_writer(args.form) as write, tqdm(total=len(paths), unit="photo", disable=hidden) as bar:
-        for batch in take_batches(photos, BATCH_SIZE):
-            with bar.external_write_mode(file=sys.stderr):
-                n_faults += report_faults(batch)
-            good = [(photo.path, photo.pixels) for photo in batch if photo.pixels is not None]
-            if good:
-                logits = predict(np.stack([pixels for _, pixels in good])).astype(np.float64)
-                for (path, _), logit, probability in zip(good, logits, expit(logits), strict=True):
-                    write(path, LABELS[int(logit > 0)], float(probability), float(logit))
+    check_submission(args)
+    with find_photos(args.photos) as found:
+        if args.submission:
+            return write_submission(args, found)
+        model = load_model(args.variant or choose_variant())
+        n_faults = 0
+        # A bar would run through rows that appear on a terminal, and they show the progress themselves.
+        batches = predict_logits(model, found, has_bar=not sys.stdout.isatty())
+        with open_writer(args.form) as write:
+            for batch in batches:
+                for path, logit in batch:
+                    if logit is None:
+                        n_faults += 1
+                    else:
+                        write(path, LABELS[int(logit > 0)], find_probability(logit), logit)
                 sys.stdout.flush()
-            bar.update(len(batch))
     return 1 if n_faults else 0
 
 

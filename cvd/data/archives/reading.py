@@ -153,8 +153,9 @@ def _open_nested(
     if info.flag_bits & 1 or size > min(MAX_NESTED_BYTES, MAX_RATIO * max(1, info.compress_size)):
         return None
     try:
-        # Without a name: gone with the process.
-        file = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))  # noqa: SIM115
+        # Without a name: gone with the process. Beside the archive there is room, unless its folder is read-only.
+        folder = path.parent if os.access(path.parent, os.W_OK) else None
+        file = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
         with archive.open(info) as source:
             while chunk := source.read(CHUNK_BYTES):  # ends at the declared size, whatever the actual one
                 file.write(chunk)

@@ -4,13 +4,16 @@ import os
 import stat
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from cvd.data.archives.formats import RefusedError
+from cvd.data.archives.layouts import is_junk
+from cvd.data.archives.reading import Member, UnreadableError, make_unique, open_archive
 from cvd.runtime.errors import InputError
 from cvd.runtime.threads import map_ahead
 
@@ -31,24 +34,53 @@ class Photo(NamedTuple):
     fault: str = ""
 
 
-def find_photos(given: Sequence[Path]) -> list[Path]:
-    """Find the files named, and the image files in the folders named, at any depth, in order.
+class Found(NamedTuple):
+    """Photos that were found."""
+
+    paths: list[Path]  # in order; in a zip `photos.zip/inner/a.jpg`
+    members: dict[Path, Member]  # where to read those in zips
+
+
+@contextmanager
+def find_photos(given: Sequence[Path]) -> Iterator[Found]:
+    """Find the files named, and the image files in the folders and zips named, at any depth, in order.
+
+    Zips stay open in the context. Zips directly inside them are opened too; a zip further down is found as a photo, so
+    that reading reports it.
 
     Raises:
-        InputError: a path does not exist, a folder cannot be listed or holds no image file.
+        InputError: a path does not exist, a folder or zip cannot be listed or holds no image file.
     """
-    photos: list[Path] = []
-    for path in given:
-        try:
-            is_folder = stat.S_ISDIR(path.stat().st_mode)
-        except OSError as error:
-            reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-            raise InputError(f"photo {show_path(path)} {reason}: give the path of a file or a folder") from error
-        inside = list_photos(path) if is_folder else [path]
-        if not inside:
-            raise InputError(f"folder {show_path(path)} holds no photo: expected files ending in {', '.join(SUFFIXES)}")
-        photos += inside
-    return photos
+    with ExitStack() as stack:
+        found = Found([], {})
+        for path in given:
+            try:
+                is_folder = stat.S_ISDIR(path.stat().st_mode)
+            except OSError as error:
+                is_absent = isinstance(error, FileNotFoundError)
+                reason = "does not exist" if is_absent else f"cannot be read: {error.strerror}"
+                advice = "give the path of a file, a folder or a zip"
+                raise InputError(f"photo {show_path(path)} {reason}: {advice}") from error
+            kind, inside = "folder", [path]
+            if is_folder:
+                inside = list_photos(path)
+            elif path.suffix.lower() == ".zip":
+                members = [member for member in stack.enter_context(open_archive(path)) if _is_photo(member.name)]
+                names: set[str] = set()
+                inside = [Path(make_unique(str(Path(f"{path}/{member.name}")), names)) for member in members]
+                found.members.update(zip(inside, members, strict=True))
+                kind = "zip"
+            if not inside:
+                expected = f"expected files ending in {', '.join(SUFFIXES)}"
+                raise InputError(f"{kind} {show_path(path)} holds no photo: {expected}")
+            found.paths.extend(inside)
+        yield found
+
+
+def _is_photo(name: str) -> bool:
+    """True for an archive's member that is an image by its ending and not hidden, and for a zip that was not opened."""
+    is_hidden = any(part.startswith(".") and part.strip(".") for part in name.split("/"))
+    return not is_hidden and not is_junk(name) and name.lower().endswith((*SUFFIXES, ".zip"))
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -126,23 +158,30 @@ def take_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def read_photos(
-    paths: Iterable[Path], *, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None, n_ahead: int = 4
+    paths: Iterable[Path],
+    *,
+    members: Mapping[Path, Member] | None = None,
+    prepare: "Callable[[np.ndarray], np.ndarray] | None" = None,
+    n_ahead: int = 4,
 ) -> Iterator[Photo]:
     """Read photos on threads, in order, and hold few of them at a time, however many there are.
 
-    `prepare` is applied to the pixels on the thread that read them. `n_ahead` photos may be read before they are asked
-    for; each large one takes up to 150 MB.
+    `members` are those of zips. `prepare` is applied to the pixels on the thread that read them. `n_ahead` photos may
+    be read before they are asked for; each large one takes up to 150 MB.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd metadata
-        yield from map_ahead(partial(read_photo, prepare=prepare), paths, n_ahead=n_ahead)
+        yield from map_ahead(partial(read_photo, members=members, prepare=prepare), paths, n_ahead=n_ahead)
 
 
-def read_photo(path: Path, prepare: "Callable[[np.ndarray], np.ndarray] | None" = None) -> Photo:
-    """Read a photo's file; `prepare` is applied to its pixels."""
+def read_photo(
+    path: Path,
+    members: Mapping[Path, Member] | None = None,
+    prepare: "Callable[[np.ndarray], np.ndarray] | None" = None,
+) -> Photo:
+    """Read a photo's file, or its member of a zip; `prepare` is applied to its pixels."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = _read_member(members[path]) if members and path in members else _read_file(path)
         if len(data) > MAX_BYTES:
             return Photo(path, None, f"too_large: more than {MAX_BYTES // 2**20} MB")
         pixels = decode_photo(data)
@@ -151,6 +190,20 @@ def read_photo(path: Path, prepare: "Callable[[np.ndarray], np.ndarray] | None" 
     except (RefusedError, InputError) as error:
         return Photo(path, None, str(error))
     return Photo(path, prepare(pixels) if prepare else pixels)
+
+
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _read_member(member: Member) -> bytes:
+    if member.unsafe:
+        raise RefusedError("unsafe", member.unsafe)
+    try:
+        return member.read(MAX_BYTES + 1)
+    except UnreadableError as error:
+        raise RefusedError("unreadable", str(error)) from error
 
 
 def decode_photo(data: bytes) -> "np.ndarray":
