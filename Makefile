@@ -6,20 +6,26 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 # Tests that load no TensorFlow and run no stage.
-QUICK := $(addprefix tests/,test_house.py test_params.py test_variants_command.py test_files.py test_locks.py \
-  test_threads.py test_stage.py runtime data/archives data/images data/intake) \
+QUICK := $(addprefix tests/,test_house.py test_params.py test_settings.py test_variants_command.py test_files.py \
+  test_locks.py test_threads.py test_stage.py runtime data/archives data/images data/intake) \
   $(addprefix tests/evaluation/,test_evaluation.py test_mistakes.py test_sizes.py)
 # The environment is as the lock file says, in this folder; anything else is rebuilt.
 MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock; }
 
 .DEFAULT_GOAL := help
-.PHONY: help repro check test story lint format ui bench lock clean venv
+.PHONY: help repro photos photos-all check test story lint format ui bench lock clean venv
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 repro: venv ## build everything that is not up to date: data, networks, pictures, report
 	@dvc repro
+
+photos: venv ## the same on 2,000 real photos to train on, 1,000 to validate, 1,000 to test: DATA=, a zip, tar or folder
+	@cvd run settings/photos.yaml "$$DATA" $(ARGS)
+
+photos-all: venv ## the same on all real photos that there are in DATA=
+	@cvd run settings/photos-all.yaml "$$DATA" $(ARGS)
 
 check: venv ## the linters and the quick tests, in under a minute: before each commit
 	@ruff check . && ruff format --check . && mypy && pytest -n 2 --dist loadfile $(QUICK)

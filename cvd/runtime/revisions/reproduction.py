@@ -68,16 +68,16 @@ def _list_commands(
     either = "" if name == WORKSPACE else "or: "
     again = "its values, from the commit that it started from" if changes else "everything again, from its commit"
     yield f"git checkout {shorten_commit(commit)}", either + again
-    settings = " ".join(f"-S {setting}" for setting in list_settings(changes))
+    settings = " ".join(f"-S {shlex.quote(setting)}" for setting in list_settings(changes))
     yield f"dvc exp run {settings}" if settings else "dvc repro", ""
 
 
 def list_settings(changes: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """List changed parameters as `dvc exp run -S` takes them, quoted for a shell."""
+    """List changed parameters as `dvc exp run -S` takes them, not quoted for a shell."""
     settings = []
     for name, (old, new) in changes.items():
         sign = "+" if old == ABSENT else ""
-        settings.append(shlex.quote(f"~{name}" if new == ABSENT else f"{sign}{name}={write_value(new)}"))
+        settings.append(f"~{name}" if new == ABSENT else f"{sign}{name}={write_value(new)}")
     return settings
 
 
@@ -91,4 +91,6 @@ def write_value(value: Any) -> str:
         return repr(value)
     if _PLAIN.fullmatch(value) and not _TYPED.fullmatch(value):
         return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # Between quotes, Hydra takes a backslash as an escape only before a quote, and ${NAME} as a reference.
+    quoted = re.sub(r"(\\*)('|\Z)", lambda end: end[1] * 2 + end[2].replace("'", "\\'"), value)
+    return "'" + quoted.replace("${", "\\${") + "'"
