@@ -14,6 +14,8 @@ import pytest
 import yaml
 from tiny_project import MAKE, ROOT, commit, fake_graph, list_outs, name_author, ran_stages, run
 
+from cvd.runtime.experiments import list_experiments
+
 CHECK = "data/checked.txt"
 
 
@@ -174,6 +176,25 @@ def test_relative_path_is_refused_in_a_copy_and_an_absolute_one_is_not(project: 
     assert line.endswith(f"give an absolute path, such as {project}/mine")
     done = run("dvc", "exp", "run", "--temp", "-S", f"gradcam.photos={project}/mine", "check", cwd=project)
     assert ran_stages(done) == {"check"}
+
+
+def test_settings_become_an_experiment_once_they_are_right(project: Path, tmp_path: Path) -> None:
+    """In an environment that is not activated, too."""
+    graph = yaml.safe_load((project / "dvc.yaml").read_text())
+    graph["stages"] = {name: graph["stages"][name] for name in ("check", "download", "split")}  # a few are enough
+    (project / "dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
+    file = tmp_path / "mine.yaml"
+    file.write_text("split: {train: null, validation: 0.1, test: 0.2}\nvariants: {small: {l2: 0.1}}\n")
+    command = [sys.executable, "-m", "cvd.cli", "run", str(file), str(tmp_path)]
+    done = run(*command, "-S", "split.test=0.3", cwd=project)
+    assert ran_stages(done) == {"check", "download", "split"}
+    assert "Ran experiment(s): mine\n" in done.stdout
+    (experiment,) = [each for each in list_experiments(project) if each.name == "mine"]
+    committed = yaml.safe_load(run("git", "show", f"{experiment.ref}:params.yaml", cwd=project).stdout)
+    assert committed["split"] == {"train": None, "validation": 0.1, "test": 0.3, "seed": 1}
+    assert committed["data"] | {"source": "directory", "path": str(tmp_path)} == committed["data"]
+    assert committed["variants"]["small"]["l2"] == 0.1
+    run("dvc", "checkout", "-q", cwd=project)
 
 
 def test_dvc_of_an_environment_that_is_not_activated_says_so(project: Path, tmp_path: Path) -> None:

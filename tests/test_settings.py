@@ -87,7 +87,9 @@ def test_shipped_files_hold_the_same_keys() -> None:
     assert len({frozenset(flatten_params(read(file))) for file in FILES}) == 1
 
 
-def test_values_are_new_lists_nulls_and_of_variants_like_others(project: Path, tmp_path: Path) -> None:
+def test_values_are_lists_or_new_and_others_that_stay_are_named(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = "gradcam: {layers: [conv1, conv2]}\nvariants: {small: {dropout: 0.5}, baseline: {patience: 3, epochs: 38}}\n"
     name, *options = start(write(project, text), tmp_path, "--queue", "-S", "seed=range(2,6)", "-n", "own")
     assert name == "own"
@@ -102,7 +104,12 @@ def test_values_are_new_lists_nulls_and_of_variants_like_others(project: Path, t
     ]
     apply_overrides(project / "params.yaml", [word for word in options[1:-2] if word != "-S"])
     assert load_params(project / "params.yaml").variants["small"].dropout == 0.5
-    assert start(write(project, "seed: 1\n")) == ["mine"], "what params.yaml has already needs no change"
+    capsys.readouterr()
+    assert start(write(project, "variants: {baseline: {patience: 3}}\n")) == ["mine"], "params.yaml has that already"
+    note = capsys.readouterr().err
+    assert note.startswith("note: params.yaml has other values than your commit, which stay: data.source=directory, ")
+    assert "gradcam.layers=[conv1, conv2], variants.small.dropout=0.5; `git checkout HEAD params.yaml`" in note
+    assert "patience" not in note
 
 
 def test_experiment_gets_the_next_free_name(project: Path) -> None:
@@ -141,11 +148,11 @@ def test_what_cannot_work_is_one_line_and_nothing_starts(
 
 def test_git_without_a_commit_or_a_name_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(project, "seed: 2\n")
+    assert "cannot read nowhere.yaml" in refuse(capsys, "nowhere.yaml")
     run("git", "config", "--unset", "user.email", cwd=project)
     assert "git has no user.email, and experiments are commits: `git config user.email" in refuse(capsys, file)
     shutil.rmtree(project / ".git")
     assert "git has no commit here, and experiments start from one" in refuse(capsys, file)
-    assert "cannot read nowhere.yaml" in refuse(capsys, "nowhere.yaml")
 
 
 def refuse(capsys: pytest.CaptureFixture[str], *words: object) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.experiments import list_experiments
+from cvd.runtime.experiments import list_experiments, load_yaml
 from cvd.runtime.params.loading import parse_params, parse_yaml, read_text
 from cvd.runtime.params.references import check_counts, check_graph, check_paths, read_graph
 from cvd.runtime.project import ask_git, find_root
-from cvd.runtime.revisions.differences import PARAMS, compare_values, flatten_params
+from cvd.runtime.revisions.differences import PARAMS, compare_values, flatten_params, show_value
 from cvd.runtime.revisions.reproduction import list_settings
 
 PIPELINE = "dvc.yaml"
@@ -38,8 +38,8 @@ def run_settings(args: argparse.Namespace) -> int:
     root = find_root()
     if "PATH" in os.environ:  # stages run `python`: this one
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    changes = find_changes(args.settings, args.data, root)
     _check_git(root)
+    changes = find_changes(args.settings, args.data, root)
     options = ["--name", choose_name(args.name or args.settings.stem, root, is_fixed=bool(args.name))]
     options += ["--queue"] if args.queue else []
     options += chain.from_iterable(("-S", setting) for setting in [*changes, *args.more])
@@ -68,7 +68,18 @@ def find_changes(path: Path, data: str | None, root: Path) -> list[str]:
         check_counts(params)
     except InputError as error:
         raise InputError(f"{path} does not fit: {str(error).removeprefix('params: ')}") from error
+    _note_others(before, settings, root)
     return list_settings(compare_values(flatten_params(before), flatten_params(after)))
+
+
+def _note_others(values: Mapping[str, Any], settings: Mapping[str, Any], root: Path) -> None:
+    """Say on stderr what else in params.yaml is not as it was committed: it goes into the experiment too."""
+    committed, given = load_yaml(ask_git("show", f"HEAD:./{PARAMS}", root=root)), flatten_params(settings)
+    changes = compare_values(flatten_params(committed), flatten_params(values))
+    others = [f"{name}={show_value(value)}" for name, (_, value) in changes.items() if name not in given]
+    if others:
+        note = f"note: {PARAMS} has other values than your commit, which stay: {', '.join(others)}"
+        print(f"{note}; `git checkout HEAD {PARAMS}` drops them", file=sys.stderr)
 
 
 def find_source(data: str) -> dict[str, str]:
