@@ -61,6 +61,7 @@ def split_archive(folder: Path) -> Figures:
         placement.split_archive(
             data / "raw.zip",
             images=data / "images",
+            checksums=data / "images.sha256",
             manifest=data / "manifest.csv",
             quarantine=data / "quarantine.csv",
             masks=data / "masks.zip",

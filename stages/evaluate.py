@@ -20,7 +20,7 @@ from cvd.vis.charts.themes import save_figure
 
 
 def main() -> None:
-    paths = ("reads", "manifest", "model", "history", "training", "predictions", "metrics", "figure")
+    paths = ("reads", "images", "manifest", "model", "history", "training", "predictions", "metrics", "figure")
     args = read_arguments(__doc__, names=("variant",), paths=paths)
     run_stage(lambda: work(args), f"evaluate@{args.variant}")
 
@@ -59,7 +59,8 @@ def predict(args: argparse.Namespace, params: Params) -> None:
     set_threads(params.train.threads)
     tf.config.experimental.enable_op_determinism()
     variant, manifest, model = params.variants[args.variant], read_manifest(args.manifest), load_network(args.model)
-    logits = predict_splits(model, variant.input, args.reads, manifest, share=variant.share)
+    folder = args.images if variant.input == "files" else args.reads
+    logits = predict_splits(model, variant.input, folder, manifest, share=variant.share)
     rows = manifest[manifest["path"].isin(list(logits))]
     with replace_file(args.predictions) as partial:
         write_table(tabulate_predictions(rows, [logits[path] for path in rows["path"]]), partial)

@@ -10,9 +10,11 @@ from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.vocabulary import LABELS
 
+PATHS = ("archive", "images", "checksums", "manifest", "quarantine", "masks", "summary", "sheets")
+
 
 def main() -> None:
-    args = read_arguments(__doc__, paths=["archive", "images", "manifest", "quarantine", "masks", "summary", "sheets"])
+    args = read_arguments(__doc__, paths=PATHS)
     run_stage(lambda: split(args), "split")
 
 

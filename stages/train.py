@@ -23,7 +23,7 @@ OUTPUTS = ("model", "history", "timing", "training", "layers")
 
 
 def main() -> None:
-    args = read_arguments(__doc__, names=("variant", *KEYS), paths=("manifest", *OUTPUTS))
+    args = read_arguments(__doc__, names=("variant", *KEYS), paths=("images", "manifest", *OUTPUTS))
     run_stage(lambda: work(args), f"train@{args.variant}", holds_lock=not has_other_chief())
 
 
@@ -39,11 +39,11 @@ def work(args: argparse.Namespace) -> None:
     set_threads(params.train.threads)
     devices = join_training(params.train.strategy)  # before TensorFlow does anything else
     variant = params.variants[args.variant].model_dump()
+    folder = args.images if variant["input"] == "files" else Path(args.reads)
     precision = choose_precision(variant, params.train.precision)
     configuration = describe_configuration(params, args.variant) | {"precision": precision}
-    sources = Sources(Path(args.reads), Path(args.network), args.manifest)
-    outputs = {name: getattr(args, name) for name in OUTPUTS}
-    size_px = getattr(params, args.pixels).size_px
+    sources = Sources(folder, Path(args.network), args.manifest)
+    outputs, size_px = {name: getattr(args, name) for name in OUTPUTS}, getattr(params, args.pixels).size_px
     train = partial(train_variant, args.variant, configuration, sources, outputs, size_px=size_px, devices=devices)
 
     indices = digest_files([sources.manifest, *sources.reads.glob("index.json")])

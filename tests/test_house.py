@@ -111,6 +111,12 @@ def test_graph_of_each_variant_names_what_its_block_needs() -> None:
         assert place_variant(params, name).__dict__ == entry, name
 
 
+def test_no_stage_depends_on_the_folder_of_image_files() -> None:
+    """DVC looks at every file of a dependency, each time, for each stage. The manifest has the images' hashes."""
+    assert not [stage for stage in STAGES if "data/images" in stage_entry(stage)["deps"]]
+    assert "data/images" not in {entry["reads"] for entry in VARS["graph"].values()}
+
+
 @pytest.mark.parametrize("file", MODULES, ids=ids)
 def test_frame_imports_no_work_and_work_little_of_the_frame(file: Path) -> None:
     """Rule 2, and that nobody goes in by the doors for people but these themselves."""

@@ -86,7 +86,7 @@ def test_new_variant_by_hand_is_a_block_and_a_line(project: Path) -> None:
     params.write_text(
         params.read_text().replace("\nvariants:\n", "\nvariants:\n  gentle: {like: augmented, dropout: 0.2}\n")
     )
-    entry = "reads: data/images, network: cvd/models/scratch, pixels: image, section: augment"
+    entry = "reads: data/images.sha256, network: cvd/models/scratch, pixels: image, section: augment"
     line = f"gentle: {{{entry}, like: augmented, base: augmented}}"
     graph.write_text(graph.read_text().replace("      transfer: {reads", f"      {line}\n      transfer: {{reads"))
     done = run("dvc", "repro", "compare", "filters@gentle", cwd=project)

@@ -116,7 +116,7 @@ def test_every_stage_comes_after_the_check() -> None:
     [
         (["augment.rotation_degrees=500", "evaluate@augmented"], "params: augment.rotation_degrees is 500.*180"),
         (["data.path=nowhere"], "data.path is 'nowhere': there is no such file or folder"),
-        (["variants.baseline.input=shards"], "gives baseline `reads: data/images`.*needs `reads: data/shards`"),
+        (["variants.baseline.input=shards"], "gives baseline `reads: data/images.sha256`.*needs `reads: data/shards`"),
     ],
 )
 def test_experiment_is_refused_before_anything_runs(project: Path, words: list[str], said: str) -> None:
@@ -148,7 +148,7 @@ def test_more_blocks_than_the_backbone_has_are_refused(project: Path) -> None:
     insert(
         project,
         "  deep: {like: transfer_augmented, unfreeze: 17}\n",
-        "    deep: {reads: data/images, network: models/backbone, pixels: backbone, section: augment, "
+        "    deep: {reads: data/images.sha256, network: models/backbone, pixels: backbone, section: augment, "
         "like: transfer_augmented, base: transfer}\n",
     )
     line = refuse(project, "dvc", "repro")
@@ -159,7 +159,7 @@ def test_wrong_line_of_a_new_variant_is_refused(project: Path) -> None:
     insert(
         project,
         "  gentle: {like: augmented, dropout: 0.2}\n",
-        "    gentle: {reads: data/images, network: cvd/models/scratch, pixels: image, "
+        "    gentle: {reads: data/images.sha256, network: cvd/models/scratch, pixels: image, "
         "section: image, like: augmented, base: augmented}\n",
     )
     line = refuse(project, "dvc", "repro")

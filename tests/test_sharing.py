@@ -17,10 +17,11 @@ CONFIG = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 
 # What cannot show a photo, and may go to any remote. A new output that is not named here must be private.
 SHAREABLE = {
-    "data/checked.txt", "data/raw.json", "data/manifest.csv", "data/quarantine.csv", "data/features", "models/backbone",
-    "models/${key}.keras", "models/${key}.history.csv", "models/${key}.timing.json", "models/${key}.training.json",
-    "models/${key}.layers.md", "predictions/${key}.csv", "plots/evaluation/${key}.png", "plots/comparison",
-    "plots/filters/${key}", "metrics/data.json", "metrics/timings.json",
+    "data/checked.txt", "data/raw.json", "data/images.sha256", "data/manifest.csv", "data/quarantine.csv",
+    "data/features", "models/backbone", "models/${key}.keras", "models/${key}.history.csv",
+    "models/${key}.timing.json", "models/${key}.training.json", "models/${key}.layers.md", "predictions/${key}.csv",
+    "plots/evaluation/${key}.png", "plots/comparison", "plots/filters/${key}", "metrics/data.json",
+    "metrics/timings.json",
 }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def test_optional_variant_is_one_line_in_the_graph(project: Path) -> None:
     assert cvd("add", "small") == 0
     (line,) = changed_lines(project)
     assert line.split(maxsplit=1)[1] == (
-        "small: {reads: data/images, network: cvd/models/scratch, pixels: image, section: image, "
+        "small: {reads: data/images.sha256, network: cvd/models/scratch, pixels: image, section: image, "
         "like: baseline, base: baseline}"
     )
     assert cvd("remove", "small") == 0
@@ -52,7 +52,7 @@ def test_new_variant_is_one_block_and_one_line(project: Path) -> None:
     assert cvd("add", "gentle", "--like", "augmented", "dropout=0.2", "learning_rate=1e-4") == 0
     block, line = (change.split(maxsplit=1)[1] for change in changed_lines(project))
     assert block == "gentle: {like: augmented, dropout: 0.2, learning_rate: 0.0001}"
-    assert line.startswith("gentle: {reads: data/images, ")
+    assert line.startswith("gentle: {reads: data/images.sha256, ")
     assert "section: augment, like: augmented" in line
     assert cvd("remove", "gentle") == 0
     assert len(changed_lines(project)) == 1, "the block stays"
@@ -144,7 +144,7 @@ def test_wrong_line_is_replaced(project: Path) -> None:
     graph = project / "dvc.yaml"
     cvd("add", "gentle", "--like", "augmented", "dropout=0.2")
     right = graph.read_text()
-    graph.write_text(re.sub("gentle: .*", "gentle: {reads: data/images}", right))
+    graph.write_text(re.sub("gentle: .*", "gentle: {reads: data/images.sha256}", right))
     assert cvd("add", "gentle") == 0
     assert graph.read_text() == right
     assert cvd("add", "gentle", "--no-pictures") == 0

@@ -14,7 +14,7 @@ PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 
 def test_line_follows_from_the_block() -> None:
     assert place_variant(PARAMS, "fine_tuned") == Entry(
-        reads="data/images",
+        reads="data/images.sha256",
         network="models/transfer.keras",
         pixels="backbone",
         section="augment",

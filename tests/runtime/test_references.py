@@ -106,7 +106,7 @@ def test_several_machines_need_to_know_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "{reads: data/images}", "{reads: a, network: b, pixels: c, section: d, base: e, x: f}"]
+    "line", ["", "{reads: data/images.sha256}", "{reads: a, network: b, pixels: c, section: d, base: e, x: f}"]
 )
 def test_line_without_a_key_is_refused(tmp_path: Path, line: str) -> None:
     path = tmp_path / "dvc.yaml"

@@ -1,4 +1,4 @@
-"""data/manifest.csv and data/quarantine.csv: every image of the source, and what became of it."""
+"""data/manifest.csv, data/quarantine.csv and data/images.sha256: every image of the source, and what became of it."""
 
 import csv
 import re
@@ -38,6 +38,13 @@ def write_manifest(rows: Iterable[Mapping[str, object]], path: str | Path) -> No
 def write_quarantine(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
     """Write rows with the keys of QUARANTINE_COLUMNS, ordered by source name."""
     _write_csv(path, QUARANTINE_COLUMNS, sorted(rows, key=lambda row: order_naturally(str(row["source_name"]))))
+
+
+def write_checksums(manifest: pd.DataFrame, path: str | Path) -> None:
+    """Write the images' hashes as `sha256sum --check` reads them in data/images, in the manifest's order."""
+    images = manifest[manifest["path"] != ""]
+    lines = (f"{sha256}  {image}\n" for sha256, image in zip(images["sha256"], images["path"], strict=True))
+    Path(path).write_text("".join(lines), encoding="utf-8")
 
 
 def read_manifest(path: str | Path) -> pd.DataFrame:

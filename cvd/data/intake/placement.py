@@ -15,6 +15,7 @@ from cvd.data.images.manifest import (
     order_naturally,
     read_manifest,
     read_quarantine,
+    write_checksums,
     write_manifest,
     write_quarantine,
 )
@@ -46,6 +47,7 @@ def split_archive(
     archive: Path,
     *,
     images: Path,
+    checksums: Path,
     manifest: Path,
     quarantine: Path,
     masks: Path,
@@ -63,11 +65,13 @@ def split_archive(
         quarantine_path = stack.enter_context(replace_file(quarantine))
         sheets_folder = stack.enter_context(replace_folder(sheets))
         masks_path = stack.enter_context(replace_file(masks))
+        checksums_path = stack.enter_context(replace_file(checksums))
         images_folder = stack.enter_context(replace_folder(images))
         placement = place_images(archive, images_folder, masks_path, **options)
         write_manifest(placement.rows, manifest_path)
         write_quarantine(placement.quarantine, quarantine_path)
         table = read_manifest(manifest_path)
+        write_checksums(table, checksums_path)
         counts = summarise_data(table, read_quarantine(quarantine_path), n_masks=placement.n_masks)
         write_json(counts, summary_path)
         write_sheets(images_folder, table, sheets_folder)

@@ -6,7 +6,7 @@ from cvd.runtime.errors import InputError
 from cvd.runtime.params.loading import Params
 from cvd.runtime.params.variants import BackboneVariant
 
-READS = {"files": "data/images", "shards": "data/shards", "features": "data/features"}
+READS = {"files": "data/images.sha256", "shards": "data/shards", "features": "data/features"}
 
 
 @dataclass(frozen=True)

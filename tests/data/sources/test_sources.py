@@ -19,6 +19,7 @@ from cvd.data.sources import origins
 from cvd.data.sources.origins import Request
 from cvd.data.sources.registry import Provenance, fetch_source
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import hash_file
 
 ROOT = Path(__file__).parents[3]
 HEIC = b"\0\0\0\x18ftypheic" + bytes(52)
@@ -144,6 +145,7 @@ def run_stage(name: str, folder: Path, *arguments: str) -> subprocess.CompletedP
 
 OUTPUTS = {
     "images": "data/images",
+    "checksums": "data/images.sha256",
     "manifest": "data/manifest.csv",
     "quarantine": "data/quarantine.csv",
     "masks": "data/masks.zip",
@@ -176,6 +178,10 @@ def test_stages(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     manifest = read_manifest(project / "data" / "manifest.csv")
     assert manifest["split"].value_counts().to_dict() == {"train": 10, "validation": 4, "test": 6}
+    images = project / "data" / "images"
+    hashes = {str(file.relative_to(images)): hash_file(file) for file in images.rglob("*.jpg")}
+    lines = (project / "data" / "images.sha256").read_text().splitlines()
+    assert {path: digest for digest, path in (line.split("  ") for line in lines)} == hashes
     summary = json.loads((project / "metrics" / "data.json").read_text())
     assert summary["reasons"] == {"not_an_image": 1}
     assert summary["members"] == summary["images"] + summary["quarantined"] == 21
@@ -226,4 +232,4 @@ def test_split_publishes_the_images_first(project: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Path, "replace", note)
     placement.split_archive(Path("raw.zip"), **{name: Path(path) for name, path in OUTPUTS.items()}, **SIZES)
-    assert order == ["images", "masks.zip", "data", "quarantine.csv", "manifest.csv", "data.json"]
+    assert order == ["images", "images.sha256", "masks.zip", "data", "quarantine.csv", "manifest.csv", "data.json"]
