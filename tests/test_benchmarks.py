@@ -20,7 +20,7 @@ SIZES = {
     "pair": "--images 20 --epochs 2 --repeats 1",
     "transfer": "--images 20 --epochs 1",
     "scale": "--counts 32 64",
-    "repro": "--images 30 --repeats 1",
+    "repro": "--photos 30 --repeats 1",
     "loop": "--repeats 1",
     "gradcam": "--images 2 --side 64 --repeats 1",
     "filters": "--filters 2 --side 40 --steps 2 --repeats 1",
@@ -87,7 +87,7 @@ def test_each_prints_its_conditions_its_table_and_its_goals(
     assert " ±" in said or " MB" in said
     verdicts = [line for line in said.splitlines() if line.endswith(all_benchmarks.VERDICTS)]
     assert verdicts
-    assert all(re.search(r"[<>] [\d.]+(x|%| s| MB) +[\d.]+(x|%| s| MB)  (ok|missed)$", line) for line in verdicts)
+    assert all(re.search(r"[<>] [\d.]+(x|%| s| MB|) +[\d.]+(x|%| s| MB|)  (ok|missed)$", line) for line in verdicts)
 
 
 def test_all_are_run_by_make_bench() -> None:
