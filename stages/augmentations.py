@@ -2,9 +2,12 @@
 
 import argparse
 
+import numpy as np
 from tqdm import tqdm
 
-from cvd.data.examples.augmentation import Augmentation, describe_affine, sample_affine, warp_image
+from cvd.data.augmentation.draws import Augmentation
+from cvd.data.augmentation.samples import augment_sample
+from cvd.data.examples.batches import find_next, order_examples
 from cvd.data.images.manifest import choose_images, read_manifest, select_split
 from cvd.data.images.pixels import load_image
 from cvd.runtime.files import replace_folder
@@ -27,17 +30,20 @@ def work(args: argparse.Namespace) -> None:
     paths = choose_images(manifest, params.augmentations.images)
 
     def preview(path: str) -> Preview:
-        image = load_image(args.images / path, params.image.size_px)
-        height, width = image.shape[:2]
-        split = manifest.loc[manifest["path"] == path, "split"].item()
-        index = select_split(manifest, split)["path"].tolist().index(path)
-        # A training image's copies are those of the first epochs, as training sees them.
-        affines = [
-            sample_affine(augmentation, epoch=epoch, index=index, height=height, width=width)
-            for epoch in range(n_samples)
-        ]
-        copies = [warp_image(image, affine.matrix) for affine in affines]
-        return Preview(path, image, copies, [describe_affine(affine) for affine in affines])
+        rows = select_split(manifest, manifest.loc[manifest["path"] == path, "split"].item())
+        index = rows["path"].tolist().index(path)
+
+        def sample(epoch: int) -> tuple[np.ndarray, list[str]]:
+            # A training image's copies are those of the first epochs, as a training on all of them sees them.
+            order = order_examples(len(rows), seed=params.seed, epoch=epoch)
+            pair = rows.iloc[[index, find_next(order, index, batch_size=params.train.batch_size)]]
+            images = np.stack([load_image(args.images / name, params.image.size_px) for name in pair["path"]])
+            indices, labels = pair.index.to_numpy(), pair["label"].to_numpy()
+            partner = pair["path"].iloc[1]
+            return augment_sample(images, labels, augmentation, epoch=epoch, indices=indices, partner=partner)
+
+        copies, captions = zip(*(sample(epoch) for epoch in range(n_samples)), strict=True)
+        return Preview(path, load_image(args.images / path, params.image.size_px), list(copies), list(captions))
 
     with replace_folder(args.out) as folder:
         for start in tqdm(range(0, len(paths), ROWS), desc="drawing", unit="page"):

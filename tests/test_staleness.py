@@ -48,6 +48,7 @@ def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ("cvd/data/archives/formats.py", {"download", "split", "photos"}),
         ("cvd/data/images/pixels.py", {"split", "report", "photos", *EXPLAINED, *HEATED, *LOOKING, *EXAMPLES}),
         ("cvd/data/examples/pipeline.py", EXAMPLES),
+        ("cvd/data/augmentation/colours.py", {"augmentations", *TRAININGS}),
         ("cvd/machine/hardware.py", {"features", "report", *EXPLAINED, *CLIMBING, *TRAININGS, *EVALUATIONS}),
         (
             "cvd/models/networks/head.py",

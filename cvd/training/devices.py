@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from cvd.data.examples.pipeline import Augment, make_evaluation_dataset, make_training_dataset
+from cvd.data.examples.batches import Augment
+from cvd.data.examples.pipeline import make_evaluation_dataset, make_training_dataset
 from cvd.data.examples.reading import Examples
 from cvd.data.examples.shares import hold_part, split_range
 from cvd.machine import hardware

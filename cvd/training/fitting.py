@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cvd.data.examples.pipeline import Augment, reveal_input_errors
+from cvd.data.examples.batches import Augment
+from cvd.data.examples.pipeline import reveal_input_errors
 from cvd.data.examples.reading import Examples
 from cvd.machine.hardware import describe_device
 from cvd.models.networks.finetuning import hash_frozen_weights
@@ -97,7 +98,8 @@ def train_model(
         batch_size: examples per step; the last step of an epoch may have fewer.
         precision: float32 or mixed_bfloat16.
         seed: of initial weights, order of the examples, dropout.
-        augment: applied to training batches.
+        augment: applied to training batches. Where it mixes images, the history's training loss is the cross-entropy
+            with labels between 0 and 1, which no network brings to 0; for its accuracy see `measure_accuracy`.
         state_folder: where each finished epoch is written, and an interrupted training is resumed from.
         on_epoch: told of each epoch, of those before an interruption too.
         name: for the progress bar.
@@ -127,9 +129,17 @@ def train_model(
     return training
 
 
+def measure_accuracy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Measure which of (b, 1) logits name the class that has the larger share of a label, 0 or 1 each.
+
+    Labels of mixed images lie between 0 and 1: Keras' BinaryAccuracy would count every one of them as wrong.
+    """
+    return keras.metrics.binary_accuracy(tf.cast(labels > 0.5, tf.float32), logits, threshold=0.0)
+
+
 def _compile(model: keras.Model, variant: Mapping[str, Any], rate: Rate, steps_per_epoch: int) -> None:
     l2, label_smoothing = variant["l2"], variant["label_smoothing"]
-    metrics = [keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")]
+    metrics = [keras.metrics.MeanMetricWrapper(measure_accuracy, name="accuracy")]
     if l2:
         for weight in model.trainable_weights:
             if weight.name.endswith("kernel"):

@@ -14,6 +14,7 @@ from cvd.runtime.files import digest_files
 ROOT = Path(__file__).parents[2]
 # The code that dvc.yaml's stage `train` depends on, besides its script.
 CODE = (
+    "cvd/data/augmentation",
     "cvd/data/examples",
     "cvd/data/images",
     "cvd/machine",

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from cvd.data.examples.augmentation import Augmentation, augment_images
-from cvd.data.examples.pipeline import Augment
+from cvd.data.augmentation.draws import Augmentation
+from cvd.data.augmentation.images import augment_images
+from cvd.data.augmentation.mixing import is_mixing, mix_batch
+from cvd.data.examples.batches import Augment
 from cvd.data.examples.reading import Examples, read_split
 from cvd.data.examples.subset import take_share
 from cvd.data.images.manifest import read_manifest
@@ -46,7 +49,14 @@ def choose_augment(variant: Mapping[str, Any], ranges: Mapping[str, Any], *, see
     if not variant["augment"]:
         return None
     augmentation = Augmentation(seed=seed, **ranges)
-    return lambda images, epoch, indices: augment_images(images, augmentation, epoch=epoch, indices=indices)
+
+    def change(images: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
+        return augment_images(images, augmentation, epoch=epoch, indices=indices)
+
+    def mix(images: np.ndarray, labels: np.ndarray, epoch: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return mix_batch(images, labels, augmentation, epoch=epoch, indices=indices)
+
+    return Augment(change, mix if is_mixing(augmentation) else None)
 
 
 def read_examples(

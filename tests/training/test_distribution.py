@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cvd.data.examples.batches import Augment, make_batch
 from cvd.data.examples.reading import Examples
 from cvd.data.examples.shares import hold_part, split_range, stream_parts
 from cvd.runtime.errors import InputError
@@ -33,7 +34,8 @@ from cvd.training.state import load_state, open_state_folder
 ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-6  # of weights of about 0.1, in float32
 N_VALIDATION, BATCH, EPOCHS = 13, 8, 4
-# Name, images, epochs. The last batch of the first is a single image, so one worker has none; the second has BatchNorm.
+# Name, images, epochs. The last batch of the first is a single image, so one worker has none; the second has BatchNorm,
+# and mixes its images.
 TRAININGS = [("plain", 41, EPOCHS), ("normalised", 40, 1)]
 VARIANT = {
     "optimizer": "sgd", "learning_rate": 0.02, "schedule": "constant", "warmup_fraction": 0.0, "weight_decay": 0.0,
@@ -49,6 +51,16 @@ def make_examples(n: int, seed: int) -> Examples:
     return Examples([f"{index}.jpg" for index in range(n)], labels, fetch, images.shape[1:], np.dtype(np.uint8))
 
 
+def flip(images: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
+    return images[:, :, ::-1] if epoch % 2 else images
+
+
+def mix(images: np.ndarray, labels: np.ndarray, epoch: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    shares = ((indices + epoch) % 5 / 8).astype(np.float32)[:, np.newaxis]
+    mixed = images + shares[..., np.newaxis, np.newaxis] * (np.roll(images, -1, axis=0).astype(np.float32) - images)
+    return mixed.astype(np.uint8), labels + shares * (np.roll(labels, -1, axis=0) - labels)
+
+
 # What a process of its own runs: python -c PROGRAM STRATEGY FOLDER, with TF_CONFIG. The chief keeps its state there.
 PROGRAM = f"""
 import json, os, signal, sys
@@ -61,7 +73,8 @@ from cvd.training.distributed.joining import join_training
 from contextlib import nullcontext
 from dataclasses import replace
 import numpy as np
-from test_distribution import BATCH, N_VALIDATION, TRAININGS, VARIANT, make_examples
+from test_distribution import BATCH, N_VALIDATION, TRAININGS, VARIANT, flip, make_examples, mix
+from cvd.data.examples.batches import Augment
 from cvd.training.state import open_state_folder
 
 def main(strategy, folder, dies_in):
@@ -99,7 +112,7 @@ def main(strategy, folder, dies_in):
             training = train_model(
                 build, spy(make_examples(n, 1)), make_examples(N_VALIDATION, 2), {{**VARIANT, "epochs": epochs}},
                 batch_size=BATCH, precision="float32", seed=3,
-                augment=lambda images, epoch, indices: images[:, :, ::-1] if epoch % 2 else images,
+                augment=Augment(flip, mix if epochs == 1 else None),
                 state_folder=state_folder, on_epoch=watch if devices.is_chief else None, devices=devices,
             )
         result = {{"history": training.history, "fetched": sorted(fetched)}}
@@ -321,6 +334,26 @@ def test_shares_of_a_step_make_the_batch_of_one_worker(n_workers: int) -> None:
         counted = np.concatenate([share.images[share.weights == 1] for share in shares])
         expected = examples.fetch(np.sort(whole))
         assert sorted(image.tobytes() for image in counted) == sorted(image.tobytes() for image in expected)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3, 5])
+def test_shares_of_a_mixed_step_make_the_mixed_batch_of_one_worker(n_workers: int) -> None:
+    examples, augment = make_examples(23, 1), Augment(flip, mix)
+    order = lambda epoch: np.random.default_rng(epoch).permutation(23)  # noqa: E731
+    parts = [split_range(23, worker=worker, n_workers=n_workers) for worker in range(n_workers)]
+    held = [hold_part(examples, part, memory_bytes=10**9) for part in parts]
+    streams = [
+        stream_parts(own, part, order=order, epochs=range(1, 3), batch_size=6, at_least=2, augment=augment)
+        for own, part in zip(held, parts, strict=True)
+    ]
+    wholes = [(epoch, order(epoch)[start : start + 6]) for epoch in (1, 2) for start in range(0, 23, 6)]
+    for shares, (epoch, whole) in zip(zip(*streams, strict=True), wholes, strict=True):
+        images, labels = make_batch(examples, whole, epoch=epoch, augment=augment)
+        for share, part in zip(shares, parts, strict=True):
+            is_own = (whole >= part.start) & (whole < part.stop)
+            np.testing.assert_array_equal(share.images[share.weights == 1], images[is_own])
+            np.testing.assert_array_equal(share.labels[share.weights == 1], labels[is_own])
+            assert len(share.images) == len(share.labels) == len(share.weights) >= 2
 
 
 def test_more_workers_than_images_are_refused() -> None:

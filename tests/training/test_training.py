@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
+from cvd.data.examples.batches import Augment
 from cvd.data.examples.reading import Examples, read_files, read_shards
 from cvd.data.examples.shard_writer import write_shards
 from cvd.data.examples.shares import hold_part
@@ -23,7 +24,7 @@ from cvd.models.networks.saving import save_model
 from cvd.models.scratch.plain import build_plain
 from cvd.runtime.errors import InputError
 from cvd.training.course import COLUMNS, Training, format_epoch, write_history
-from cvd.training.fitting import train_model
+from cvd.training.fitting import measure_accuracy, train_model
 from cvd.training.state import load_state
 
 SIZE_PX = 46
@@ -54,6 +55,10 @@ def build(dtype: str) -> keras.Model:
     return build_plain(size_px=SIZE_PX, dropout=0.5, dtype=dtype)
 
 
+def build_without_dropout(dtype: str) -> keras.Model:
+    return build_plain(size_px=SIZE_PX, dropout=0.0, dtype=dtype)
+
+
 def build_with_frozen_layers(dtype: str) -> keras.Model:
     """A flat network whose first convolution, with its BatchNorm, does not learn."""
     x = pixels = keras.Input((SIZE_PX, SIZE_PX, 3))
@@ -68,7 +73,7 @@ def build_with_frozen_layers(dtype: str) -> keras.Model:
 
 def train(examples: Examples | None = None, validation: Examples | None = None, **arguments: object) -> Training:
     variant = {key: arguments.pop(key, value) for key, value in VARIANT.items()}
-    chosen = {"build": build, "batch_size": 8, "precision": "float32", "seed": 3, "augment": flip} | arguments
+    chosen = {"build": build, "batch_size": 8, "precision": "float32", "seed": 3, "augment": Augment(flip)} | arguments
     pair = {"train": examples or make_examples(60, 1), "validation": validation or make_examples(20, 2)}
     return train_model(variant=variant, **pair, **chosen)
 
@@ -252,6 +257,38 @@ def test_epoch_averages_over_images_and_accuracy_turns_at_logit_0() -> None:
     assert math.isclose(row["val_accuracy"], np.mean((logits > 0) == examples.labels), rel_tol=1e-6)
 
 
+def test_history_of_mixed_images_is_against_their_mixed_labels() -> None:
+    """Also with a penalty and smoothing: the loss leaves those out, and the larger share decides what is right."""
+
+    def mix(images: np.ndarray, labels: np.ndarray, epoch: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return images, soft[indices]
+
+    examples = make_examples(24, 5)
+    soft = np.random.default_rng(0).uniform(0, 1, (24, 1)).astype(np.float32)
+    augment = Augment(lambda images, epoch, indices: images, mix)
+    still = {"epochs": 1, "batch_size": 8, "optimizer": "sgd", "learning_rate": 1e-12, "build": build_without_dropout}
+    for setting in ({}, {"l2": 0.1, "label_smoothing": 0.2}):
+        training = train(examples, examples, augment=augment, **still, **setting)
+        logits = training.model(examples.fetch(np.arange(24)), training=False).numpy()
+        row = training.history[0]
+        assert row["loss"] == pytest.approx(np.mean(np.logaddexp(0, logits) - soft * logits), rel=1e-5)
+        assert row["accuracy"] == pytest.approx(np.mean((logits > 0) == (soft > 0.5)), rel=1e-6)
+        assert 0 < row["accuracy"] < 1
+        hard = examples.labels[:, np.newaxis]
+        assert row["val_accuracy"] == pytest.approx(np.mean((logits > 0) == hard), rel=1e-6)
+
+
+def test_accuracy_of_whole_labels_is_keras_own() -> None:
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 2, (50, 1)).astype(np.float32), rng.normal(size=(50, 1)).astype(np.float32)
+    own = keras.metrics.MeanMetricWrapper(measure_accuracy)
+    peer = keras.metrics.BinaryAccuracy(threshold=0.0)
+    for part in (slice(0, 20), slice(20, 40), slice(40, 50)):
+        own.update_state(labels[part], logits[part])
+        peer.update_state(labels[part], logits[part])
+    assert float(own.result()) == float(peer.result())
+
+
 def test_mixed_precision_is_saved_in_float32(tmp_path: Path) -> None:
     training = train(epochs=1, precision="mixed_bfloat16")
     assert training.model.get_layer("conv1").compute_dtype == "bfloat16"
@@ -310,7 +347,7 @@ def test_progress_is_a_line_per_epoch_without_a_terminal(capfd: pytest.CaptureFi
     out, err = capfd.readouterr()
     assert len(out.splitlines()) == 2
     assert out.startswith("epoch 1/2  loss ")
-    assert "epoch" not in err
+    assert "epoch 1/2" not in err
 
 
 def test_line_of_an_epoch() -> None:

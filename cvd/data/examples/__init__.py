@@ -1,1 +1,1 @@
-"""Images, shards and features as batches; augmentation."""
+"""Images, shards and features as batches."""

@@ -12,16 +12,13 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
+from cvd.data.examples.batches import Augment, make_batch, order_examples
 from cvd.data.examples.reading import Examples
 from cvd.data.images.pixels import limit_opencv_threads
 from cvd.runtime.errors import InputError
 from cvd.runtime.threads import count_cores, give_way
 
-DOMAIN = 1  # keeps these numbers apart from those of the augmentation (cvd.data.examples.augmentation)
 READY = 8  # batches that wait for the training step
-
-Augment = Callable[[np.ndarray, int, np.ndarray], np.ndarray]
-"""(images (b, h, w, 3) uint8, epoch, indices (b,)) -> images of the same shape."""
 
 
 def make_training_dataset(
@@ -40,6 +37,7 @@ def make_training_dataset(
 
     Returns:
         Batches of (images (b, h, w, 3) uint8 or features (b, k) float32, labels (b, 1) float32), of known cardinality.
+        Labels are 0 or 1, of mixed images between.
     """
     n_batches = -(-len(examples) // batch_size)
 
@@ -47,28 +45,21 @@ def make_training_dataset(
     def order(epoch: int) -> np.ndarray:
         return order_examples(len(examples), seed=seed, epoch=epoch)
 
-    def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+    def make(step: int) -> tuple[np.ndarray, np.ndarray]:
         epoch, batch = divmod(int(step), n_batches)
         indices = order(epoch)[batch * batch_size : (batch + 1) * batch_size]
-        images = examples.fetch(indices)
-        return (augment(images, epoch, indices) if augment else images), _column(examples.labels[indices])
+        return make_batch(examples, indices, epoch=epoch, augment=augment)
 
-    return _make_dataset(examples, make_batch, batch_size, first_epoch * n_batches, epochs * n_batches)
+    return _make_dataset(examples, make, batch_size, first_epoch * n_batches, epochs * n_batches)
 
 
 def make_evaluation_dataset(examples: Examples, *, batch_size: int) -> tf.data.Dataset:
     """Make batches like `make_training_dataset`'s, of all examples once, in their own order."""
 
-    def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-        indices = np.arange(step * batch_size, min((step + 1) * batch_size, len(examples)))
-        return examples.fetch(indices), _column(examples.labels[indices])
+    def make(step: int) -> tuple[np.ndarray, np.ndarray]:
+        return make_batch(examples, np.arange(step * batch_size, min((step + 1) * batch_size, len(examples))))
 
-    return _make_dataset(examples, make_batch, batch_size, 0, -(-len(examples) // batch_size))
-
-
-def order_examples(n: int, *, seed: int, epoch: int) -> np.ndarray:
-    """Draw the order of n examples in an epoch: a permutation of 0..n-1, (n,) int64."""
-    return np.random.default_rng((DOMAIN, seed, epoch)).permutation(n)
+    return _make_dataset(examples, make, batch_size, 0, -(-len(examples) // batch_size))
 
 
 @contextmanager
@@ -83,13 +74,9 @@ def reveal_input_errors() -> Iterator[None]:
         raise InputError(message[1].strip()) from error
 
 
-def _column(labels: np.ndarray) -> np.ndarray:
-    return labels.astype(np.float32)[:, np.newaxis]
-
-
 def _make_dataset(
     examples: Examples,
-    make_batch: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    make: Callable[[int], tuple[np.ndarray, np.ndarray]],
     batch_size: int,
     first: int,
     stop: int,
@@ -98,11 +85,11 @@ def _make_dataset(
     n_threads = count_cores()
     types = (tf.as_dtype(examples.dtype), tf.float32)
     size = batch_size if len(examples) % batch_size == 0 else None
-    make = weakref.ref(make_batch)  # TensorFlow never forgets a function, and this one holds the images
+    make_weakly = weakref.ref(make)  # TensorFlow never forgets a function, and this one holds the images
 
     def make_politely(step: int) -> tuple[np.ndarray, np.ndarray]:
         give_way()  # else it interrupts the training step; each time, for TensorFlow's threads keep nothing of Python's
-        return make()(step)  # type: ignore[misc]
+        return make_weakly()(step)  # type: ignore[misc]
 
     @tf.autograph.experimental.do_not_convert
     def make_tensors(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -118,5 +105,5 @@ def _make_dataset(
     options.threading.private_threadpool_size = n_threads  # apart from the threads of the training step
     options.threading.max_intra_op_parallelism = 1
     dataset = dataset.prefetch(READY).with_options(options)
-    dataset.make_batch = make_batch  # lives as long as the dataset, its iterators and what is derived from it
+    dataset.make = make  # lives as long as the dataset, its iterators and what is derived from it
     return dataset

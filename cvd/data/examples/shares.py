@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from cvd.data.examples.batches import Augment, make_batch
 from cvd.data.examples.reading import Examples
 from cvd.data.images.pixels import limit_opencv_threads
 from cvd.runtime.errors import InputError
@@ -54,11 +55,12 @@ def hold_part(examples: Examples, part: range, *, memory_bytes: int) -> Examples
         pass
 
     def fetch(indices: np.ndarray) -> np.ndarray:
-        if min(indices) < part.start or max(indices) >= part.stop:
-            return examples.fetch(indices)
         copies = np.empty((len(indices), *examples.shape), examples.dtype)
-        for copy, index in zip(copies, indices, strict=True):
-            copy[:] = held[index - part.start]  # eight times as fast as held[indices], which copies byte by byte
+        is_held = (indices >= part.start) & (indices < part.stop)
+        for position in np.flatnonzero(is_held):
+            copies[position] = held[indices[position] - part.start]  # eight times as fast as held[indices]
+        if not is_held.all():
+            copies[~is_held] = examples.fetch(indices[~is_held])
         return copies
 
     return replace(examples, fetch=fetch)
@@ -72,20 +74,21 @@ def stream_parts(
     epochs: range,
     batch_size: int,
     at_least: int = 1,
-    augment: Callable[[np.ndarray, int, np.ndarray], np.ndarray] | None = None,
+    augment: Augment | None = None,
 ) -> Iterator[PartOfBatch]:
     """Yield the part's share of each batch: those of the batch's examples that are in it.
 
-    Together, the workers' shares of a step are the batch of one device.
+    Together, the workers' shares of a step are the batch of one device. Where images are mixed, a worker also reads the
+    partners of its own, which stand after them in the batch and may be in other parts.
 
     Args:
-        examples: n examples; only those of the part are fetched.
+        examples: n examples; only those of the part, and partners, are fetched.
         part: of 0..n-1, not empty.
         order: of all n.
         epochs: which to go through.
         batch_size: examples of a whole batch; an epoch has ceil(n / batch_size).
         at_least: examples in each share, since no network takes an empty batch; added ones have weight 0.
-        augment: applied to the images, with their epoch and indices.
+        augment: applied to the batches.
     """
     limit_opencv_threads()
     n_batches = -(-len(examples) // batch_size)
@@ -94,16 +97,19 @@ def stream_parts(
     def make(step: tuple[int, int]) -> PartOfBatch:
         epoch, batch = step
         whole = order(epoch)[batch * batch_size : (batch + 1) * batch_size]
-        in_part = whole[(whole >= part.start) & (whole < part.stop)]
-        n_filling = max(at_least - len(in_part), 0)
-        indices = np.concatenate([in_part, np.full(n_filling, part.start, in_part.dtype)])  # (b,)
-        images = examples.fetch(indices)  # (b, *shape)
-        return PartOfBatch(
-            augment(images, epoch, indices) if augment else images,
-            examples.labels[indices].astype(np.float32)[:, np.newaxis],
-            np.repeat(np.array([1, 0], np.float32), [len(in_part), n_filling]),
-            len(whole),
-        )
+        own = np.flatnonzero((whole >= part.start) & (whole < part.stop))  # positions in the batch
+        n_filling = max(at_least - len(own), 0)
+        shares = []
+        if len(own):
+            # Sorted, an own example is followed by its partner as in the whole batch, the last one by the first.
+            needed = np.union1d(own, (own + 1) % len(whole)) if augment and augment.mix else own
+            batch_of_needed = make_batch(examples, whole[needed], epoch=epoch, augment=augment)
+            shares.append([column[np.isin(needed, own)] for column in batch_of_needed])
+        if n_filling:
+            shares.append(list(make_batch(examples, np.full(n_filling, part.start), epoch=epoch, augment=augment)))
+        images, labels = (np.concatenate(columns) for columns in zip(*shares, strict=True))
+        weights = np.repeat(np.array([1, 0], np.float32), [len(own), n_filling])
+        return PartOfBatch(images, labels, weights, len(whole))
 
     steps = ((epoch, batch) for epoch in epochs for batch in range(n_batches))
     return map_ahead(make, steps, n_ahead=READY, initializer=give_way)

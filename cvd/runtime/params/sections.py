@@ -28,6 +28,7 @@ def _check_size(value: object, check: Callable[[object], Any]) -> Any:
 
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=1)]
+Alpha = Annotated[float, Field(ge=0, le=10)]  # of Beta(alpha, alpha)
 Texts = Annotated[list[str], Field(min_length=1)]
 Names = Texts | None
 Size = Annotated[Count | Annotated[float, Field(gt=0, lt=1)], WrapValidator(_check_size)]
@@ -139,13 +140,19 @@ class Train(Section):
 
 
 class Augment(Section):
-    """How far training images are moved at random."""
+    """How far training images are changed at random."""
 
     rotation_degrees: float = Field(ge=0, le=180)
     shift_fraction: float = Field(ge=0, le=1)
     shear_degrees: float = Field(ge=0, le=80)
     zoom_fraction: float = Field(ge=0, le=0.9)
     horizontal_flip: bool
+    brightness_fraction: float = Field(ge=0, le=1)
+    contrast_fraction: float = Field(ge=0, le=1)
+    saturation_fraction: float = Field(ge=0, le=1)
+    erase_fraction: float = Field(ge=0, le=1)
+    mixup_alpha: Alpha
+    cutmix_alpha: Alpha
 
 
 class Evaluate(Section):

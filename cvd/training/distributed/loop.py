@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cvd.data.examples.pipeline import order_examples
+from cvd.data.examples.batches import order_examples
 from cvd.data.examples.reading import Examples
 from cvd.data.examples.shares import PartOfBatch, stream_parts
 from cvd.training.course import PURE_LOSS
@@ -134,6 +134,6 @@ class _Steps:
         loss = tf.reduce_sum(self._model.loss.call(labels, logits) * weights)
         if self._model.losses:
             loss += tf.add_n(self._model.losses) * n_whole / self._workers.n_replicas
-        is_right = tf.equal(tf.cast(logits > 0, tf.float32), labels)[:, 0]
+        is_right = tf.equal(logits > 0, labels > 0.5)[:, 0]  # of a mixed image, the class with the larger share
         entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)[:, 0]
         return tf.stack([loss, *(tf.reduce_sum(tf.cast(x, tf.float32) * weights) for x in (entropy, is_right))])

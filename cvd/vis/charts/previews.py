@@ -15,11 +15,9 @@ SIDE = 1.5  # of a picture, inches
 GAP, MARGIN = 0.14, 0.3  # between pictures and around them, inches
 TITLE, LINE = 0.62, 0.125  # heights of the title and of a caption's line, inches
 FRAME = 0.035  # width of the original's frame, inches
-MOST_LETTERS = 26  # of an image's name
+MOST_LETTERS = 26  # of a caption's line, whose end is shown
 ACCENT = "#c44e00"
-SUBTITLE = (
-    "Framed: the original. Every copy is one random draw, applied as one warp; beyond the edge its pixels repeat."
-)
+SUBTITLE = "Framed: the original. Every copy is one random draw. Where a picture is moved, pixels at its edge repeat."
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,7 @@ def _measure(preview: Preview, n_across: int) -> tuple[int, float]:
 
 
 def _draw_preview(figure: Figure, preview: Preview, top: float, n_across: int, line: float) -> None:
-    name = preview.name if len(preview.name) <= MOST_LETTERS else "…" + preview.name[1 - MOST_LETTERS :]
-    pictures, captions = [preview.image, *preview.copies], [["original", name], *preview.captions]
+    pictures, captions = [preview.image, *preview.copies], [["original", preview.name], *preview.captions]
     for position, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         row, column = divmod(position, n_across)
         left, upper = MARGIN + column * (SIDE + GAP), top - row * line
@@ -71,7 +68,8 @@ def _draw_preview(figure: Figure, preview: Preview, top: float, n_across: int, l
         for number, text in enumerate(caption):
             is_heading = position == 0 and number == 0
             style = {"weight": "bold", "colour": ACCENT} if is_heading else {"colour": LIGHT.muted}
-            _write(figure, left, upper - SIDE - 0.07 - number * LINE, text, size=6.8, **style)
+            shown = text if len(text) <= MOST_LETTERS else "…" + text[1 - MOST_LETTERS :]
+            _write(figure, left, upper - SIDE - 0.07 - number * LINE, shown, size=6.8, **style)
 
 
 def _show(figure: Figure, picture: np.ndarray, left: float, top: float) -> None:

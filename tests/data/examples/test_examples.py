@@ -163,6 +163,6 @@ def test_needs_no_tensorflow() -> None:
     import subprocess
     import sys
 
-    modules = "cvd.data.examples.reading, cvd.data.examples.augmentation, cvd.vis.charts.previews"
+    modules = "cvd.data.examples.reading, cvd.data.augmentation.images, cvd.vis.charts.previews"
     code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

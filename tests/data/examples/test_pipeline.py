@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from augmentation_samples import MOVES
 from tensorflow.python.framework import config as tf_config
 
-from cvd.data.examples.augmentation import Augmentation, augment_images
+from cvd.data.augmentation.images import augment_images
+from cvd.data.augmentation.mixing import mix_batch
+from cvd.data.examples.batches import Augment, find_next, order_examples
 from cvd.data.examples.pipeline import (
     make_evaluation_dataset,
     make_training_dataset,
-    order_examples,
     reveal_input_errors,
 )
 from cvd.data.examples.reading import Examples, read_files, read_shards
@@ -57,9 +59,14 @@ def _op_determinism() -> Iterator[None]:
 
 
 def augment(images: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
-    return augment_images(
-        images, Augmentation(1, 40, 0.2, 11.5, 0.2, horizontal_flip=True), epoch=epoch, indices=indices
-    )
+    return augment_images(images, MOVES, epoch=epoch, indices=indices)
+
+
+def mix(images: np.ndarray, labels: np.ndarray, epoch: int, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return mix_batch(images, labels, replace(MOVES, mixup_alpha=0.5, cutmix_alpha=1.0), epoch=epoch, indices=indices)
+
+
+MOVING = Augment(augment)
 
 
 def collect(dataset: tf.data.Dataset) -> Batches:
@@ -88,7 +95,7 @@ def make_by_hand(examples: Examples, *, epochs: range, is_augmented: bool) -> Ba
 @pytest.mark.parametrize("is_augmented", [False, True])
 def test_training_batches_are_those_made_by_hand(examples: Examples, is_augmented: bool) -> None:
     dataset = make_training_dataset(
-        examples, batch_size=BATCH, seed=1, epochs=3, augment=augment if is_augmented else None
+        examples, batch_size=BATCH, seed=1, epochs=3, augment=MOVING if is_augmented else None
     )
     assert dataset.cardinality() == 3 * 5
     batches = collect(dataset)
@@ -102,10 +109,10 @@ def test_training_batches_are_those_made_by_hand(examples: Examples, is_augmente
 def test_files_and_shards_give_equal_batches(folder: Path, examples: Examples, memory_bytes: int) -> None:
     streamed = read_shards(folder, "train"), read_files(folder, make_manifest(), "train", size_px=SIZE)
     shards, files = (hold_part(each, range(N), memory_bytes=memory_bytes) for each in streamed)
-    expected = collect(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=augment))
+    expected = collect(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=MOVING))
     for other in (shards, files):
         assert_equal(
-            collect(make_training_dataset(other, batch_size=BATCH, seed=1, epochs=2, augment=augment)), expected
+            collect(make_training_dataset(other, batch_size=BATCH, seed=1, epochs=2, augment=MOVING)), expected
         )
     assert_equal(
         collect(make_evaluation_dataset(shards, batch_size=BATCH)),
@@ -116,10 +123,10 @@ def test_files_and_shards_give_equal_batches(folder: Path, examples: Examples, m
 @pytest.mark.parametrize("is_sharded", [False, True])
 @pytest.mark.parametrize("memory_bytes", [0, 10**9])
 def test_in_a_graph_as_eagerly(folder: Path, examples: Examples, is_sharded: bool, memory_bytes: int) -> None:
-    eager = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=augment)
+    eager = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=MOVING)
     files, shards = read_files(folder, make_manifest(), "train", size_px=SIZE), read_shards(folder, "train")
     source = hold_part(shards if is_sharded else files, range(N), memory_bytes=memory_bytes)
-    dataset = make_training_dataset(source, batch_size=BATCH, seed=1, epochs=2, augment=augment)
+    dataset = make_training_dataset(source, batch_size=BATCH, seed=1, epochs=2, augment=MOVING)
 
     @tf.function
     def add_up(batches: tf.data.Dataset) -> tuple[tf.Tensor, tf.Tensor]:
@@ -148,8 +155,8 @@ def test_shapes_are_known_to_the_graph(examples: Examples) -> None:
 
 
 def test_a_later_start_is_the_tail(examples: Examples) -> None:
-    whole = collect(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=5, augment=augment))
-    tail = collect(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=5, first_epoch=3, augment=augment))
+    whole = collect(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=5, augment=MOVING))
+    tail = collect(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=5, first_epoch=3, augment=MOVING))
     assert_equal(tail, whole[3 * 5 :])
 
 
@@ -167,11 +174,30 @@ def test_orders_do_not_move_from_one_version_to_the_next() -> None:
 
 def test_batch_size_leaves_each_images_augmentation(examples: Examples) -> None:
     def gather(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        batches = collect(make_training_dataset(examples, batch_size=batch_size, seed=1, epochs=2, augment=augment))
+        batches = collect(make_training_dataset(examples, batch_size=batch_size, seed=1, epochs=2, augment=MOVING))
         return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
 
     for found, expected in zip(gather(7), gather(1), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_mixed_batches_are_the_plain_ones_mixed_with_the_next_example(examples: Examples) -> None:
+    plain = collect(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=MOVING))
+    mixed = collect(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=Augment(augment, mix)))
+    order = np.concatenate([order_examples(N, seed=1, epoch=epoch) for epoch in range(2)])
+    starts = [epoch * N + start for epoch in range(2) for start in range(0, N, BATCH)]
+    for number, (start, (images, labels)) in enumerate(zip(starts, plain, strict=True)):
+        indices = order[start : start + len(images)]
+        assert_equal([mixed[number]], [mix(images, labels, number // 5, indices)])
+    soft = np.concatenate([labels for _, labels in mixed])
+    assert 0 <= soft.min() <= soft.max() <= 1
+    assert np.mean((soft > 0.05) & (soft < 0.95)) > 0.2
+
+
+def test_next_example_is_the_one_after_in_the_batch_and_the_last_ones_the_first() -> None:
+    order = np.array([4, 0, 3, 1, 2])
+    assert [find_next(order, index, batch_size=2) for index in order] == [0, 4, 1, 3, 2]
+    assert [find_next(order, index, batch_size=9) for index in order] == [0, 3, 1, 2, 4]
 
 
 def test_evaluation_is_in_order_once(examples: Examples) -> None:
@@ -183,7 +209,7 @@ def test_evaluation_is_in_order_once(examples: Examples) -> None:
 
 
 def test_a_dataset_can_be_read_again(examples: Examples) -> None:
-    dataset = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=augment)
+    dataset = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=MOVING)
     assert_equal(collect(dataset), collect(dataset))
 
 
@@ -213,7 +239,7 @@ def test_features_pass_through() -> None:
 @pytest.mark.usefixtures("_op_determinism")
 def test_parallel_and_equal_under_op_determinism(examples: Examples) -> None:
     expected = make_by_hand(examples, epochs=range(2), is_augmented=True)
-    dataset = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=augment)
+    dataset = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=MOVING)
     assert_equal(collect(dataset), expected)
     meeting = threading.Barrier(2, timeout=20)
 
@@ -221,7 +247,7 @@ def test_parallel_and_equal_under_op_determinism(examples: Examples) -> None:
         meeting.wait()  # passes only when two batches are being made at once
         return augment(images, epoch, indices)
 
-    dataset = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=meet)
+    dataset = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=Augment(meet))
     assert_equal(collect(dataset), expected)
 
 
@@ -232,7 +258,7 @@ def test_batches_are_made_ahead(examples: Examples) -> None:
         made.release()
         return images
 
-    batches = iter(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=count))
+    batches = iter(make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=Augment(count)))
     next(batches)
     for _ in range(5):
         assert made.acquire(timeout=20)
@@ -264,7 +290,7 @@ def test_fit_takes_it(examples: Examples) -> None:
 
     model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    dataset = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=augment)
+    dataset = make_training_dataset(examples, batch_size=BATCH, seed=1, epochs=2, augment=MOVING)
     history = model.fit(dataset, epochs=2, steps_per_epoch=5, shuffle=False, verbose=0)
     assert len(history.history["loss"]) == 2
 

@@ -6,22 +6,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from augmentation_samples import MOVES as RANGES
+from augmentation_samples import NOTHING, smooth_images
 from scipy.ndimage import map_coordinates
 
-from cvd.data.examples.augmentation import (
-    Affine,
-    Augmentation,
-    augment_images,
-    describe_affine,
-    make_affine,
-    sample_affine,
-    warp_image,
-)
+from cvd.data.augmentation.geometry import Affine, describe_affine, make_affine, sample_affine, warp_image
+from cvd.data.augmentation.images import augment_images
 
-RANGES = Augmentation(
-    seed=1, rotation_degrees=40.0, shift_fraction=0.2, shear_degrees=11.5, zoom_fraction=0.2, horizontal_flip=True
-)
-NOTHING = Augmentation(1, 0.0, 0.0, 0.0, 0.0, horizontal_flip=False)
 CASES = [
     {"rotation_degrees": 30.0},
     {"shift_x": 0.15, "shift_y": -0.1},
@@ -38,14 +29,6 @@ CASES = [
         "flip": True,
     },
 ]
-
-
-def smooth_images(n: int, height: int = 64, width: int = 64) -> np.ndarray:
-    """Blobs: rich enough to tell any two warps apart, smooth enough to interpolate."""
-    noise = np.random.default_rng(0).integers(0, 256, (n, height, width, 3)).astype(np.uint8)
-    blurred = np.stack([cv2.GaussianBlur(each, (0, 0), 3) for each in noise]).astype(float)
-    low, high = blurred.min(), blurred.max()
-    return ((blurred - low) / (high - low) * 255).astype(np.uint8)
 
 
 def sample(index: int, *, epoch: int = 0, seed: int = 1, size: int = 64, **ranges: float) -> Affine:
@@ -217,7 +200,7 @@ def test_describe_names_what_is_seen() -> None:
     assert describe_affine(everything) == ["turned −32°", "shifted −10%, +0%", "sheared +5°", "scaled ×1.25, ×0.80"]
     mirrored = make_affine(rotation_degrees=32, shift_x=0.1, flip=True, height=9, width=9)
     assert describe_affine(mirrored) == ["mirrored", "turned −32°", "shifted +10%, +0%"]
-    assert describe_affine(make_affine(height=9, width=9)) == ["unchanged"]
+    assert describe_affine(make_affine(height=9, width=9)) == []
 
 
 def test_mirrored_first_is_the_same_as_described() -> None:

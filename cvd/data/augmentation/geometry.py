@@ -1,31 +1,12 @@
-"""Augmentation as one affine warp per image: flip, rotation, shift, shear and zoom in one matrix, one interpolation.
-
-OpenCV's warp of uint8 pixels releases Python's lock, so that calls from several threads run in parallel.
-"""
+"""Flip, rotation, shift, shear and zoom as one affine warp per image: one matrix, one interpolation."""
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from cvd.runtime.threads import yield_between
-
-DOMAIN = 2  # keeps these numbers apart from those that order the images (cvd.data.examples.pipeline)
-BLOCK = 1024  # neighbouring images whose numbers are drawn together
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Ranges of the random moves of training images."""
-
-    seed: int  # 0 to 2**31 - 1
-    rotation_degrees: float  # uniform within plus or minus this
-    shift_fraction: float  # of the side, in x and in y
-    shear_degrees: float  # uniform within plus or minus this
-    zoom_fraction: float  # scale within 1 minus and 1 plus this, in x and in y
-    horizontal_flip: bool  # mirror half of the images
+from cvd.data.augmentation.draws import GEOMETRY, Augmentation, draw_numbers
 
 
 @dataclass(frozen=True)
@@ -45,23 +26,10 @@ class Affine:
     matrix: np.ndarray  # (2, 3) float64; maps an output pixel's (x, y, 1) to the input's (x, y)
 
 
-def augment_images(images: np.ndarray, augmentation: Augmentation, *, epoch: int, indices: np.ndarray) -> np.ndarray:
-    """Augment (b, h, w, 3) uint8 images, whose indices in their split are (b,); the result has the same shape.
-
-    Each result depends on (seed, epoch, index) and its own pixels alone. Edge pixels repeat outside an image.
-    """
-    height, width = images.shape[1:3]
-    results = np.empty_like(images)  # (b, h, w, 3)
-    for image, result, index in yield_between(zip(images, results, indices, strict=True)):
-        affine = sample_affine(augmentation, epoch=epoch, index=int(index), height=height, width=width)
-        warp_image(image, affine.matrix, out=result)
-    return results
-
-
 def sample_affine(augmentation: Augmentation, *, epoch: int, index: int, height: int, width: int) -> Affine:
     """Sample one image's warp. Changing one range changes that one value only."""
-    numbers = _draw_numbers(augmentation.seed, epoch, index // BLOCK)[index % BLOCK]  # (7,), uniform in 0..1
-    rotation, shift_x, shift_y, shear, zoom_x, zoom_y, flip = numbers.tolist()
+    numbers = draw_numbers(GEOMETRY, augmentation, epoch=epoch, index=index, n=7)
+    rotation, shift_x, shift_y, shear, zoom_x, zoom_y, flip = numbers
     # 2u - 1 is uniform in -1..1
     return make_affine(
         rotation_degrees=augmentation.rotation_degrees * (2 * rotation - 1),
@@ -135,14 +103,8 @@ def describe_affine(affine: Affine) -> list[str]:
         lines.append(f"sheared {round(mirror * affine.shear_degrees):+d}°")
     if affine.zoom_x != 1 or affine.zoom_y != 1:
         lines.append(f"scaled ×{1 / affine.zoom_x:.2f}, ×{1 / affine.zoom_y:.2f}")
-    return [line.replace("-", "−") for line in lines] or ["unchanged"]
+    return [line.replace("-", "−") for line in lines]
 
 
 def _percent(fraction: float) -> str:
     return f"{round(100 * fraction):+d}%"
-
-
-@lru_cache(maxsize=256)
-def _draw_numbers(seed: int, epoch: int, block: int) -> np.ndarray:
-    """Draw a block's uniform numbers in 0..1, (BLOCK, 7): a generator per image costs 17 us."""
-    return np.random.default_rng((DOMAIN, seed, epoch, block)).random((BLOCK, 7))

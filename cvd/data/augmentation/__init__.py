@@ -1,0 +1,1 @@
+"""Random changes of training images: moves, colours, erased patches, and pairs that are mixed."""
