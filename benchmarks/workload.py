@@ -28,6 +28,15 @@ ROOT = Path(__file__).parent.parent
 SIZE, BATCH = 150, 20  # as in params.yaml and in the tutorials
 SIDE_PX = 200  # of the image files
 LABELS = ("cat", "dog")
+# Augmentation that is off by default; the last two mix images.
+KINDS = {
+    "brightness_fraction": 0.2,
+    "contrast_fraction": 0.3,
+    "saturation_fraction": 0.5,
+    "erase_fraction": 0.3,
+    "mixup_alpha": 0.4,
+    "cutmix_alpha": 1.0,
+}
 
 
 def make_images(first: int, stop: int, side_px: int = SIDE_PX) -> Iterator[tuple[str, str, bytes]]:
