@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from cvd.data.examples.pipeline import Augment
+from cvd.data.examples.batches import Augment
 from cvd.data.examples.reading import Examples
 from cvd.models.networks.backbone import load_backbone
 from cvd.models.networks.features import compute_features, make_extractor
@@ -24,7 +24,7 @@ from cvd.runtime.errors import InputError
 from cvd.training.identity import digest_arrays
 
 LOGIT = "logit"
-DOMAIN = 3  # keeps the coins of `mirror` apart from the numbers of cvd.data.examples
+DOMAIN = 3  # keeps the coins of `mirror` apart from the numbers of cvd.data.examples and cvd.data.augmentation
 N_CALIBRATION = 64  # images that give a random backbone's BatchNorm its statistics
 Build: TypeAlias = Callable[[str], keras.Model]
 Finish: TypeAlias = Callable[[keras.Model], keras.Model]
@@ -229,9 +229,9 @@ def mirror_examples(images: Examples) -> Examples:
 def mirror_half(mirrored: Examples, *, seed: int) -> Augment:
     """Make an augmentation that replaces about half of a batch, another half in each epoch, by the mirror images'."""
 
-    def augment(values: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
+    def change(values: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
         coins = np.random.default_rng((DOMAIN, seed, epoch)).random(len(mirrored))[indices] < 0.5  # (b,)
         values[coins] = mirrored.fetch(indices[coins])
         return values
 
-    return augment
+    return Augment(change)

@@ -176,11 +176,11 @@ def test_mirrors_are_learnt_from_and_asked(network: Path) -> None:
     assert planned.augment
     shares = []
     for epoch in range(20):
-        values = planned.augment(planned.train.fetch(np.arange(24)), epoch, np.arange(24))
+        values = planned.augment.change(planned.train.fetch(np.arange(24)), epoch, np.arange(24))
         is_mirrored = np.isclose(values, mirrored, rtol=1e-4, atol=1e-5).all(axis=1)
         np.testing.assert_allclose(values[~is_mirrored], plain[~is_mirrored], rtol=1e-4, atol=1e-5)
         shares.append(is_mirrored.mean())
-        again = planned.augment(planned.train.fetch(np.array([5, 3])), epoch, np.array([5, 3]))
+        again = planned.augment.change(planned.train.fetch(np.array([5, 3])), epoch, np.array([5, 3]))
         np.testing.assert_array_equal(again, values[[5, 3]])
     assert 0.4 < np.mean(shares) < 0.6
     assert np.std(shares) > 0

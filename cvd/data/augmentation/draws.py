@@ -5,8 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
-# Each purpose has a stream of its own, so that none moves another's numbers. 1 orders the images (cvd.data.examples).
-GEOMETRY, COLOURS, ERASING, NOISE, MIXING, MIXUP, CUTMIX = range(2, 9)
+# Each purpose has a stream of its own, so that none moves another's numbers. 1 orders the images (cvd.data.examples), 3
+# mirrors features (cvd.training.transfer).
+GEOMETRY, COLOURS, ERASING, NOISE, MIXING, MIXUP, CUTMIX = 2, 4, 5, 6, 7, 8, 9
 BLOCK = 1024  # neighbouring images whose numbers are drawn together
 
 

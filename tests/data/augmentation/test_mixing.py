@@ -97,8 +97,8 @@ def test_each_mix_depends_on_seed_epoch_and_index_and_on_the_next_image() -> Non
 
 
 def test_draws_do_not_move_from_one_version_to_the_next() -> None:
-    assert sample(MIXUP)[0].share == pytest.approx(0.614519867, abs=1e-8)
-    assert sample(CUTMIX)[0].patch == Patch(top=3, left=12, height=19, width=25)
+    assert sample(MIXUP)[0].share == pytest.approx(0.638468651, abs=1e-8)
+    assert sample(CUTMIX)[0].patch == Patch(top=1, left=18, height=9, width=12)
 
 
 def test_nothing_is_mixed_by_default_and_words_say_what_is() -> None:
