@@ -1,6 +1,6 @@
 """Brightness, contrast and saturation as one affine map of colours: one 3x4 matrix per image."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -8,10 +8,11 @@ import numpy as np
 from cvd.data.augmentation.draws import COLOURS, Augmentation, draw_numbers
 
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue: ITU-R BT.601
+IDENTITY = np.eye(3)
+UNCHANGED = 0.0, 1.0, 1.0
 
 
-@dataclass(frozen=True)
-class Colours:
+class Colours(NamedTuple):
     """The values sampled for one image."""
 
     brightness: float = 0.0  # of 255, added to every channel
@@ -32,7 +33,7 @@ def sample_colours(augmentation: Augmentation, *, epoch: int, index: int) -> Col
 
 def change_colours(image: np.ndarray, colours: Colours) -> None:
     """Change the colours of (h, w, 3) uint8 RGB pixels in place; results are rounded and cut to 0..255."""
-    if colours != Colours():
+    if colours != UNCHANGED:
         # OpenCV computes with matrices rounded to 1/1024: results may be off by 1.
         cv2.transform(image, make_matrix(colours, np.array(cv2.mean(image)[:3])), dst=image)
 
@@ -44,9 +45,11 @@ def make_matrix(colours: Colours, means: np.ndarray) -> np.ndarray:
     of Keras' RandomBrightness, RandomContrast and RandomColorDegeneration (whose factor is 1 - s), in this order.
     """
     b, f, s = colours.brightness, colours.contrast, colours.saturation
-    blend = s * np.eye(3) + (1 - s) * LUMA  # (3, 3); each row adds (1 - s) of the grey
-    offset = (1 - f) * means + 255 * b  # (3,)
-    return blend @ np.column_stack([f * np.eye(3), offset])
+    blend = s * IDENTITY + (1 - s) * LUMA  # (3, 3); each row adds (1 - s) of the grey
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = f * blend
+    matrix[:, 3] = blend @ ((1 - f) * means + 255 * b)
+    return matrix
 
 
 def describe_colours(colours: Colours) -> list[str]:
