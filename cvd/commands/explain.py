@@ -36,8 +36,11 @@ def explain_photos(args: argparse.Namespace) -> int:
     with find_photos(args.photos) as found:
         names = name_photos(found.paths, args.photos)
         variants = list(dict.fromkeys(args.variant or [choose_variant()]))
-        networks = {name: remove_mirror(load_model(name)) for name in variants}
-        viewers = [Viewer(name, network, args.layer, method=args.method) for name, network in networks.items()]
+        networks = {name: load_model(name) for name in variants}
+        viewers = [
+            Viewer(name, remove_mirror(network), args.layer, method=args.method, answering=network)
+            for name, network in networks.items()
+        ]
         for photo in read_photos(found.paths, members=found.members):
             n_faults += report_faults([photo])
             if photo.pixels is None:

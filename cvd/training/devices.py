@@ -102,12 +102,11 @@ def measure_start(
     """Measure a compiled model in which nothing learns on both splits, as one epoch that the callback is told of."""
     callback.set_model(model)
     callback.on_epoch_begin(0)
-    train_logs, logs = (
-        model.evaluate(make_evaluation_dataset(examples, batch_size=batches.batch_size), return_dict=True, verbose=0)
-        for examples in (train, validation)
-    )
+    sets = (make_evaluation_dataset(examples, batch_size=batches.batch_size) for examples in (train, validation))
+    logs = model.evaluate(next(sets), return_dict=True, verbose=0)
     callback.on_test_begin()
-    callback.on_epoch_end(0, {**train_logs, **{f"val_{name}": value for name, value in logs.items()}})
+    val_logs = model.evaluate(next(sets), return_dict=True, verbose=0)
+    callback.on_epoch_end(0, {**logs, **{f"val_{name}": value for name, value in val_logs.items()}})
 
 
 class MemoryShortError(InputError, MemoryError):

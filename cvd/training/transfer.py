@@ -1,5 +1,6 @@
 """A backbone with a head: where it starts, what of it is computed once, how it is saved."""
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from cvd.data.examples.batches import Augment
 from cvd.data.examples.reading import Examples
+from cvd.machine import hardware
 from cvd.models.networks.backbone import load_backbone
 from cvd.models.networks.features import compute_features, make_extractor
 from cvd.models.networks.finetuning import cut_blocks, find_boundary, unfreeze_blocks
@@ -21,6 +23,7 @@ from cvd.models.networks.layers import list_leaves
 from cvd.models.networks.mirroring import add_mirror, remove_mirror
 from cvd.models.networks.saving import load_network
 from cvd.runtime.errors import InputError
+from cvd.training.devices import MemoryShortError
 from cvd.training.identity import digest_arrays
 
 LOGIT = "logit"
@@ -98,10 +101,6 @@ def choose_ends(start: keras.Model, head: str, *, dropout: float, unfreeze: int)
     if not unfreeze:
         return lambda dtype: make_head(start, dropout=dropout, dtype=dtype), lambda head: join_backbone(start, head)
 
-    def build(_: str) -> keras.Model:
-        model = build_classifier(start, dropout=dropout, unfreeze=unfreeze)
-        return cut_blocks(model, unfreeze)
-
     def finish(blocks: keras.Model) -> keras.Model:
         model = build_classifier(start, dropout=dropout, unfreeze=unfreeze)
         for layer in list_leaves(blocks):
@@ -109,7 +108,7 @@ def choose_ends(start: keras.Model, head: str, *, dropout: float, unfreeze: int)
                 model.get_layer(layer.name).set_weights(layer.get_weights())
         return model
 
-    return build, finish
+    return lambda _: cut_blocks(build_classifier(start, dropout=dropout, unfreeze=unfreeze), unfreeze), finish
 
 
 def load_start(path: Path) -> keras.Model:
@@ -207,11 +206,15 @@ def extract_examples(
 
     Those are the tensors `outputs` of it, as `make_extractor` gives them. Features, the default, are float32. Maps are
     kept as float16: 14,000 images and their mirrors of 9 x 9 x 208 take 0.9 GB.
+
+    Raises:
+        MemoryShortError: they do not fit into free memory.
     """
     extract = make_extractor(start, outputs)
     dtype = "float16" if any(len(output.shape) == 4 for output in outputs) else "float32"
-    extracted = []
-    with tqdm(total=sum(map(len, splits)), desc="frozen layers", unit="image", disable=not sys.stderr.isatty()) as bar:
+    n_images, extracted = sum(map(len, splits)), []
+    _require_memory(n_images, outputs, dtype)
+    with tqdm(total=n_images, desc="frozen layers", unit="image", disable=not sys.stderr.isatty()) as bar:
         for images in splits:
             values = compute_features(
                 extract, images.fetch, n_images=len(images), threads=threads, dtype=dtype, progress=bar.update
@@ -219,6 +222,15 @@ def extract_examples(
             fetch: Callable[[np.ndarray], np.ndarray] = values.__getitem__
             extracted.append(Examples(images.paths, images.labels, fetch, values.shape[1:], values.dtype))
     return extracted
+
+
+def _require_memory(n_images: int, outputs: Sequence[keras.KerasTensor], dtype: str) -> None:
+    needed = n_images * sum(math.prod(output.shape[1:]) for output in outputs) * np.dtype(dtype).itemsize
+    if needed > (spare := hardware.read_memory_bytes()):
+        need = f"what the learning blocks read of {n_images:,} images takes {needed / 1e9:,.1f} GB"
+        raise MemoryShortError(
+            f"not enough memory: {need}, and {spare / 1e9:,.1f} GB are free: lower unfreeze or backbone.size_px"
+        )
 
 
 def mirror_examples(images: Examples) -> Examples:

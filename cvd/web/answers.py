@@ -58,7 +58,7 @@ def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answe
     """
     explained = remove_mirror(model)
     layers = choose_grad_cam_layers(explained, None)
-    viewer = Viewer(variant, explained, [layers[0], layers[-1]])
+    viewer = Viewer(variant, explained, [layers[0], layers[-1]], answering=model)
 
     def ask(photo: np.ndarray) -> Answer:
         (seen,) = viewer.view(resize_image(photo, viewer.size_px)[np.newaxis])

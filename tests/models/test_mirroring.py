@@ -10,6 +10,7 @@ from cvd.models.networks.mirroring import add_mirror, remove_mirror
 from cvd.models.networks.saving import load_network, save_model
 from cvd.models.pretrained.lite import build_lite
 from cvd.vis.explaining.methods import explain_images
+from cvd.vis.explaining.views import Viewer
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (5, 64, 64, 3), np.uint8)
 
@@ -34,3 +35,16 @@ def test_mean_of_image_and_mirror_survives_saving_and_is_taken_out_again(tmp_pat
     maps, expected_maps = (explain_images(model, IMAGES, layer="head_relu", sign=1) for model in (inner, single))
     np.testing.assert_array_equal(maps, expected_maps)
     assert remove_mirror(single) is single
+
+
+def test_what_is_explained_is_named_by_the_network_that_answers() -> None:
+    keras.utils.set_random_seed(1)
+    single = attach_head(build_lite("EfficientNetLite0", 64, has_head=False), build_head(n_features=1280, dropout=0.0))
+    single.get_layer("logit").set_weights([np.full((1280, 1), 1e9, np.float32), np.float32([0.5])])
+    both = add_mirror(single)
+    explained = remove_mirror(both)
+    views = Viewer("best", explained, ["head_relu"], answering=both).view(IMAGES)
+    expected = 1 / (1 + np.exp(-both(IMAGES).numpy()[:, 0]))
+    np.testing.assert_allclose([view.probability for view in views], expected, rtol=1e-4)
+    alone = Viewer("single", explained, ["head_relu"]).view(IMAGES)
+    np.testing.assert_array_equal(views[0].heats[0].map, alone[0].heats[0].map)

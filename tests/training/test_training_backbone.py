@@ -228,3 +228,9 @@ def test_changed_backbone_is_not_saved(network: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(cvd.training.transfer, "attach_head", attach_other)
     with pytest.raises(RuntimeError, match="the frozen backbone's weights have changed"):
         join_backbone(start, build_head(n_features=6, dropout=0.0))
+
+
+def test_maps_that_do_not_fit_into_memory_are_refused(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvd.machine.hardware.read_memory_bytes", lambda: 2_000)
+    with pytest.raises(InputError, match=r"not enough memory: what the learning blocks read of 32 images takes"):
+        plan(network, unfreeze=1)

@@ -117,6 +117,8 @@ def check_graph(params: Params, entries: Mapping[str, Entry]) -> None:
         if start.suffix == ".keras" and start.stem not in entries:
             fault = f"variant {name!r} starts from {start.stem!r}, which is not in dvc.yaml's graph"
             raise InputError(f"{fault}: run `cvd add {start.stem}`")
+        if getattr(params.variants[name], "head", "") == "imagenet" and params.backbone.weights == "random":
+            raise InputError(f"variant {name!r} asks ImageNet's classes, which backbone.weights 'random' does not know")
 
 
 def name_layers(params: Params) -> list[NamedLayers]:

@@ -79,7 +79,7 @@ class BackboneVariant(Variant):
                 )
         if self.head == "imagenet":
             needed = {"pretrained": True, "starts_from": None, "unfreeze": 0, "augment": False}
-            for key, value in {**needed, "dropout": 0, "epochs": 1}.items():
+            for key, value in {**needed, "dropout": 0, "epochs": 1, "share": 1}.items():
                 if (given := getattr(self, key)) != value:
                     raise ValueError(f"head 'imagenet' learns nothing and needs {key} {value}, not {given}")
         if self.starts_from is not None and not self.pretrained:

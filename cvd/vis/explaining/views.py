@@ -20,6 +20,7 @@ class Viewer:
         model: maps images (n, size_px, size_px, 3), pixels 0..255, to logits (n, 1); positive means dog.
         layers: as for `choose_layers`.
         only_last: show the last of the layers only.
+        answering: the network that is asked for the probability, where the explained one is a part of it.
 
     Raises:
         InputError: the method or a layer is unknown.
@@ -33,12 +34,14 @@ class Viewer:
         *,
         method: str = "gradcam",
         only_last: bool = False,
+        answering: keras.Model | None = None,
     ) -> None:
         chosen = choose_layers(model, layers, method=method)
         self.variant, self.size_px = variant, input_side(model)
         self.layers = chosen[-1:] if only_last else chosen
         self.caption = caption_pairs(METHODS[method].title)
         self._explainer = make_explainer(model, self.layers, method=method)
+        self._answer = make_scorer(answering) if answering not in (None, model) else None
 
     def view(self, images: np.ndarray) -> list[View]:
         """View images (n, size_px, size_px, 3): each one's probability, and each layer's heat for cat and for dog."""
@@ -49,6 +52,8 @@ class Viewer:
     def explain(self, images: np.ndarray, paths: Sequence[str], signs: Sequence[int]) -> HeatMaps:
         """Explain images (n, size_px, size_px, 3) of these paths by each layer, for signs: +1 dog, -1 cat."""
         logits, maps = self._explainer.explain(images, signs)
+        if self._answer:
+            logits = self._answer(images)
         columns = np.stack([np.broadcast_to(sign, len(images)) for sign in signs], axis=1)
         stacked = {name: np.stack([by_layer[name] for by_layer in maps], axis=1) for name in self.layers}
         return self._keep(paths, logits, columns, stacked)
