@@ -51,7 +51,7 @@ ui: venv ## browse and compare the runs in MLflow on 127.0.0.1; PORT= changes th
 	MLFLOW_DISABLE_TELEMETRY=true exec mlflow ui --host 127.0.0.1 --port $(PORT) \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --default-artifact-root mlartifacts
 
-bench: venv ## time the parts side by side with what people use today; many minutes
+bench: venv ## time the parts side by side with what people use today; a quarter of an hour
 	@python -m benchmarks
 
 lock: venv ## resolve the dependencies of pyproject.toml anew

@@ -11,7 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("input", "augmentation", "steps", "epoch", "pair", "transfer", "scale", "repro", "loop", "gradcam", "filters")
+NAMES = (
+    "input", "augmentation", "steps", "epoch", "pair", "transfer", "scale", "repro", "loop", "gradcam", "filters",
+    "before",
+)  # fmt: skip
 VERDICTS = ("  ok", "  missed")
 
 

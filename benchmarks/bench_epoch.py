@@ -40,8 +40,8 @@ TUTORIAL, TUTORIAL_AUGMENTED, PYTORCH = "tutorial", "tutorial, augmented", "PyTo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=500, help="training images; half as many are for validation")
-    parser.add_argument("--starts", type=int, default=3, help="trainings of each")
-    parser.add_argument("--warm", type=int, default=5, help="epochs after the cold one")
+    parser.add_argument("--starts", type=int, default=2, help="trainings of each")
+    parser.add_argument("--warm", type=int, default=2, help="epochs after the cold one")
     args = parser.parse_args()
     if args.warm < 1 or args.starts < 1:
         parser.error("--warm and --starts must be at least 1")

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--filters", type=int, default=64)
     parser.add_argument("--side", type=int, default=96, help="of the pictures, px")
     parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     start_tensorflow()
     works = [

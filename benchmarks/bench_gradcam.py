@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100, help="how many to explain")
     parser.add_argument("--side", type=int, default=150, help="of the images, px")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     start_tensorflow()
     images = np.random.default_rng(0).uniform(0, 255, (args.images, args.side, args.side, 3)).astype(np.float32)

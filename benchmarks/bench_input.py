@@ -36,10 +36,10 @@ BLOCK_BYTES = 2**20
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--images", type=int, default=8000, help="how many files; few of them show the start of a pass more"
+        "--images", type=int, default=4000, help="how many files; few of them show the start of a pass more"
     )
     parser.add_argument("--source-px", type=int, default=SIDE_PX, help="side of the files' images")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     start_tensorflow()
     with tempfile.TemporaryDirectory() as temporary:

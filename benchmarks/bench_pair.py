@@ -27,8 +27,8 @@ ALONE, HALVED, WHOLE = "one after the other", "two at once, half the threads eac
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=500, help="training images; half as many are for validation")
-    parser.add_argument("--epochs", type=int, default=5, help="of each training, the cold one included")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=4, help="of each training, the cold one included")
+    parser.add_argument("--repeats", type=int, default=1)
     args = parser.parse_args()
     if args.epochs < 2 or args.repeats < 1:
         parser.error("--epochs must be at least 2 and --repeats at least 1")

@@ -221,7 +221,7 @@ def print_goals(goals: Sequence[Goal]) -> None:
     """What was asked beside what was got; all benchmarks' lines have the same columns."""
     print(f"\n{'':66}{'asked':>10}{'got':>10}")
     for goal in goals:
-        bound, digits = "<" if goal.is_most else ">", 0 if goal.unit in (" s", " MB") else 2
+        bound, digits = "<" if goal.is_most else ">", 0 if goal.unit in (" s", " ms", " MB") else 2
         asked, got = f"{bound} {goal.asked:g}{goal.unit}", f"{goal.got:.{digits}f}{goal.unit}"
         print(f"{goal.work:66}{asked:>10}{got:>10}  {'ok' if goal.is_met else 'missed'}")
     print(end="", flush=True)

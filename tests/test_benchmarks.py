@@ -1,14 +1,16 @@
 """The benchmarks run, on next to nothing, and print their tables. No time is asserted."""
 
+import argparse
 import importlib
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from benchmarks import __main__ as all_benchmarks
-from benchmarks import bench_epoch, bench_loop, bench_pair, contest
+from benchmarks import bench_before, bench_epoch, bench_loop, bench_pair, bench_repro, contest
 from benchmarks.contest import Clock, Figures, Goal, Turn, divide, print_goals, take_turns, time_contenders
 from cvd.machine import threads
 
@@ -18,11 +20,12 @@ SIZES = {
     "steps": "--images 20 --blocks 1 --side 64",
     "epoch": "--images 20 --starts 1 --warm 1",
     "pair": "--images 20 --epochs 2 --repeats 1",
-    "transfer": "--images 20 --epochs 1",
+    "transfer": "--images 20 --epochs 3 --timed 2",
     "scale": "--counts 32 64",
     "repro": "--photos 30 --repeats 1",
     "loop": "--repeats 1",
     "gradcam": "--images 2 --side 64 --repeats 1",
+    "before": "--repeats 1",
     "filters": "--filters 2 --side 40 --steps 2 --repeats 1",
 }
 
@@ -61,14 +64,30 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         )
         monkeypatch.setattr(module, "BLOCK", 1, raising=False)
     # Stages that need no results of the project.
-    commands = [(name, "true") for name in (bench_loop.CHECK, bench_loop.EVALUATION, bench_loop.EXPLANATIONS, "report")]
+    names = [bench_loop.CHECK, "download", bench_loop.EVALUATION, bench_loop.EXPLANATIONS, "report"]
     monkeypatch.setattr(bench_loop, "REPORT", Path(__file__))
     monkeypatch.setattr(bench_loop, "copy_results", Path.mkdir)
-    monkeypatch.setattr(bench_loop, "list_commands", lambda **kinds: commands)
+    monkeypatch.setattr(bench_loop, "list_commands", lambda: (dict.fromkeys(names, "true"), names[2:]))
     monkeypatch.setattr(
         bench_pair, "train_together", lambda threads, *more: [bench_pair.train(*more, n) for n in threads[:1]]
     )
+    # The commit's code is today's.
+    few = argparse.Namespace(pictures=2, images=20, warm=1)
+    monkeypatch.setattr(bench_before, "ask_git", lambda *arguments, **more: bench_before.COMMIT)
+    monkeypatch.setattr(bench_before, "unpack", lambda folder: None)
+    monkeypatch.setattr(bench_before, "work_in", lambda tree, name: bench_before.WORKS[name](few))
+    monkeypatch.setattr(bench_repro, "ROOT", write_project(tmp_path / "root"))
     monkeypatch.chdir(tmp_path)
+
+
+def write_project(folder: Path) -> Path:
+    """Write a project of two stages, for a `dvc repro` that has next to nothing to look at."""
+    (folder / ".dvc").mkdir(parents=True)
+    for name in (".dvc/config", "params.yaml"):
+        shutil.copy(bench_repro.ROOT / name, folder / name)
+    (folder / "dvc.yaml").write_text(bench_repro.chain_echoes(2, params=["image"]))
+    bench_repro.run("git", "init", "-q", folder=folder)
+    return folder
 
 
 @pytest.mark.filterwarnings("default")  # peers warn of this and that
@@ -87,7 +106,7 @@ def test_each_prints_its_conditions_its_table_and_its_goals(
     assert " ±" in said or " MB" in said
     verdicts = [line for line in said.splitlines() if line.endswith(all_benchmarks.VERDICTS)]
     assert verdicts
-    assert all(re.search(r"[<>] [\d.]+(x|%| s| MB|) +[\d.]+(x|%| s| MB|)  (ok|missed)$", line) for line in verdicts)
+    assert all(re.search(r"[<>] [\d.]+(x|%| m?s| MB|) +[\d.]+(x|%| m?s| MB|)  (ok|missed)$", line) for line in verdicts)
 
 
 def test_all_are_run_by_make_bench() -> None:
