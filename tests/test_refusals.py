@@ -178,8 +178,20 @@ def test_relative_path_is_refused_in_a_copy_and_an_absolute_one_is_not(project: 
     assert ran_stages(done) == {"check"}
 
 
+def test_dvc_of_an_environment_that_is_not_activated_says_so(project: Path, tmp_path: Path) -> None:
+    dvc = str(Path(sys.executable).parent / "dvc")
+    with (project / "params.yaml").open("a") as file:
+        file.write("# to be read again\n")
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # without the packages
+    bare.chmod(0o755)
+    line = refuse(project, dvc, "repro", PATH=str(tmp_path), SHELL="/bin/sh")
+    advice = "source .venv/bin/activate, or make repro"
+    assert re.fullmatch(f"`python` is .*, which lacks this project's packages: {advice}", line)
+
+
 def test_settings_become_an_experiment_once_they_are_right(project: Path, tmp_path: Path) -> None:
-    """In an environment that is not activated, too."""
+    """In an environment that is not activated, too. It comes last: it leaves the outputs of three stages only."""
     graph = yaml.safe_load((project / "dvc.yaml").read_text())
     graph["stages"] = {name: graph["stages"][name] for name in ("check", "download", "split")}  # a few are enough
     (project / "dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
@@ -195,15 +207,3 @@ def test_settings_become_an_experiment_once_they_are_right(project: Path, tmp_pa
     assert committed["data"] | {"source": "directory", "path": str(tmp_path)} == committed["data"]
     assert committed["variants"]["small"]["l2"] == 0.1
     run("dvc", "checkout", "-q", cwd=project)
-
-
-def test_dvc_of_an_environment_that_is_not_activated_says_so(project: Path, tmp_path: Path) -> None:
-    dvc = str(Path(sys.executable).parent / "dvc")
-    with (project / "params.yaml").open("a") as file:
-        file.write("# to be read again\n")
-    bare = tmp_path / "python"
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # without the packages
-    bare.chmod(0o755)
-    line = refuse(project, dvc, "repro", PATH=str(tmp_path), SHELL="/bin/sh")
-    advice = "source .venv/bin/activate, or make repro"
-    assert re.fullmatch(f"`python` is .*, which lacks this project's packages: {advice}", line)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cvd.runtime.startup import _pause_garbage_collection
+from cvd.runtime.startup import pause_garbage_collection
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,7 +18,7 @@ def test_an_import_that_fails_leaves_garbage_collection_as_it_was(is_enabled: bo
     before = gc.isenabled(), gc.get_freeze_count()
     (gc.enable if is_enabled else gc.disable)()
     try:
-        with pytest.raises(ImportError), _pause_garbage_collection():
+        with pytest.raises(ImportError), pause_garbage_collection():
             assert not gc.isenabled()
             raise ImportError
         assert (gc.isenabled(), gc.get_freeze_count()) == (is_enabled, before[1])
