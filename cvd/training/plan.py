@@ -65,6 +65,7 @@ def read_examples(
     """Read the training images, or the variant's share of them, and the validation images.
 
     Either split, or this process' part, is kept in memory where it fits into half of `memory_share` of what is free.
+    Images that a frozen network reads once are not: what it makes of them is kept instead (`plan_transfer`).
 
     Returns:
         Training examples, validation examples, and how many training images there are in all.
@@ -75,7 +76,8 @@ def read_examples(
     manifest = read_manifest(sources.manifest)
     read = partial(read_split, variant["input"], sources.reads, manifest, size_px=size_px)
     train, validation = read("train"), read("validation")
-    memory_bytes = int(memory_share * hardware.read_memory_bytes() / 2)
+    is_read_once = variant["network"] == "backbone" and variant["input"] == "files" and not variant["augment"]
+    memory_bytes = 0 if is_read_once else int(memory_share * hardware.read_memory_bytes() / 2)
     part = devices.hold(take_share(train, manifest, variant["share"]), memory_bytes=memory_bytes)
     return part, devices.hold(validation, memory_bytes=memory_bytes), len(train)
 

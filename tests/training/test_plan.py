@@ -142,6 +142,27 @@ def test_a_share_is_the_same_images_whatever_is_read(data: Path, share: float) -
         np.testing.assert_array_equal(other, images[0])
 
 
+@pytest.mark.parametrize("augment", [True, False])
+@pytest.mark.parametrize("network", ["plain", "backbone"])
+def test_images_that_a_frozen_network_reads_once_take_no_memory(
+    data: Path, monkeypatch: pytest.MonkeyPatch, network: str, augment: bool
+) -> None:
+    monkeypatch.setattr(hardware, "read_memory_bytes", lambda: 10**9)
+    variant = BLOCK | {"input": "files", "network": network, "augment": augment}
+    sources = Sources(data, data / "none", data / "manifest.csv")
+    train, *_ = read_examples(variant, sources, size_px=SIZE_PX, memory_share=0.5, devices=ONE_DEVICE)
+    image = Path(data, train.paths[0])
+    before, kept = train.fetch(np.arange(1)), image.read_bytes()
+    image.unlink()
+    try:
+        is_held = np.array_equal(train.fetch(np.arange(1)), before)
+    except InputError:
+        is_held = False
+    finally:
+        image.write_bytes(kept)
+    assert is_held == (network == "plain" or augment)
+
+
 def test_variant_is_trained_on_its_share_and_says_so(data: Path, tmp_path: Path) -> None:
     train_section = {"batch_size": 3, "memory_share": 0.25, "threads": 1}
     for share, n_epochs in ((1.0, 2), (0.5, 4)):
