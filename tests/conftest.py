@@ -28,11 +28,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def second_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another one, made on its own."""
-    return run_pipeline("second", tmp_path_factory)
+    """Another one, made on its own, and each process started as users start it."""
+    return run_pipeline("second", tmp_path_factory, forks=False)
 
 
-def run_pipeline(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_pipeline(name: str, tmp_path_factory: pytest.TempPathFactory, *, forks: bool = True) -> Path:
     """Run the pipeline in a folder that all workers of pytest share; the others wait for the first."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen-gw") else base
@@ -40,7 +40,7 @@ def run_pipeline(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(shared / f"{name}.lock"):
         if not target.exists():
             tiny_project.clone(partial)
-            done = tiny_project.run("dvc", "repro", cwd=partial)
+            done = tiny_project.run("dvc", "repro", cwd=partial, forks=forks)
             trainings = {f"train@{each}" for each in tiny_project.VARIANTS}
             assert tiny_project.ran_stages(done) >= {"download", "split", "shard", "report", *trainings}
             partial.rename(target)

@@ -106,7 +106,9 @@ def test_each_prints_its_conditions_its_table_and_its_goals(
     assert " ±" in said or " MB" in said
     verdicts = [line for line in said.splitlines() if line.endswith(all_benchmarks.VERDICTS)]
     assert verdicts
-    assert all(re.search(r"[<>] [\d.]+(x|%| m?s| MB|) +-?[\d.]+(x|%| m?s| MB|)  (ok|missed)$", line) for line in verdicts)
+    assert all(
+        re.search(r"[<>] [\d.]+(x|%| m?s| MB|) +-?[\d.]+(x|%| m?s| MB|)  (ok|missed)$", line) for line in verdicts
+    )
 
 
 def test_all_are_run_by_make_bench() -> None:

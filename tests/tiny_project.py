@@ -1,14 +1,18 @@
 """The project as it stands, on a tiny configuration of drawn images, in a repository of its own."""
 
+import atexit
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from fork_server import start_server
 
 ROOT = Path(__file__).parent.parent
 VARIANTS = ["baseline", "augmented", "tfrecord", "transfer"]
@@ -27,14 +31,27 @@ for out in outs:
 """
 
 
-def run(*command: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A command as a user types it in that folder."""
+def run(
+    *command: str, cwd: Path, check: bool = True, forks: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """A command as a user types it in that folder; with `forks`, Python need not load the libraries again."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "GIT_"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    folders = [*([str(start_forks())] if forks else []), str(Path(sys.executable).parent)]
+    path = os.pathsep.join([*folders, os.environ["PATH"]])
     env = kept | {"PATH": path, "DVC_NO_ANALYTICS": "true"} | environment
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+@cache
+def start_forks() -> Path:
+    """Start this process' fork server; the folder of the commands that ask it."""
+    folder = tempfile.TemporaryDirectory(prefix="forks-")
+    server = start_server(Path(folder.name, "bin"))
+    # Closed, its standard input ends the server.
+    atexit.register(lambda: (server.communicate(), folder.cleanup()))
+    return Path(folder.name, "bin")
 
 
 def ran_stages(done: subprocess.CompletedProcess[str]) -> set[str]:
