@@ -3,9 +3,9 @@
 import argparse
 
 from cvd.evaluation.comparison import compare_variants, summarise_timing
+from cvd.evaluation.lesson.sizes import describe_sizes, find_bases, render_sizes, tabulate_sizes
 from cvd.evaluation.measures import evaluate_variant, read_predictions
 from cvd.evaluation.overfitting import read_history, tabulate_curves
-from cvd.evaluation.sizes import describe_sizes, find_bases, render_sizes, tabulate_sizes
 from cvd.evaluation.tables import render_markdown, tabulate_charts, tabulate_comparison, tabulate_pairs, write_table
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json, replace_folder, write_json
@@ -34,8 +34,9 @@ def work(args: argparse.Namespace) -> None:
         histories[name] = read_history(args.models / f"{name}.history.csv")
         metrics[name] = evaluate_variant(predictions[name], histories[name], training, **params.evaluate.model_dump())
         timings[name] = summarise_timing(timing, best_epoch=metrics[name]["overfitting"]["best_epoch"])
-    comparison = compare_variants(predictions, metrics, **params.compare.model_dump())
-    bases = find_bases({name: params.variants[name].model_dump() for name in names})
+    blocks = {name: params.variants[name].model_dump() for name in names}
+    comparison = compare_variants(predictions, metrics, blocks, **params.compare.model_dump())
+    bases = find_bases(blocks)
     sizes = tabulate_sizes(bases, metrics, predictions, **params.compare.model_dump())
 
     tables = tabulate_charts(predictions, histories, calibration_bins=params.evaluate.calibration_bins)

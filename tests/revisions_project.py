@@ -15,6 +15,7 @@ from cvd.evaluation.measures import evaluate_variant, tabulate_predictions
 from cvd.runtime.files import render_json
 
 ROOT = Path(__file__).parent.parent
+EVALUATE = {"calibration_bins": 10, "onset_tolerance": 0.05, "notable_gap": 0.05, "learned_accuracy": 0.8}
 TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}
 TIMING = {"images_per_second": 190.4, "seconds": 75.2, "seconds_per_epoch": [18.8], "device": "CPU", "threads": 2}
 HISTORY = pd.DataFrame(
@@ -61,7 +62,7 @@ class Project:
         for name, skill in {"baseline": baseline, "augmented": augmented}.items():
             noise = np.random.default_rng(len(name)).normal(size=3 * N)
             frame = tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
-            metrics = evaluate_variant(frame, HISTORY, TRAINING, calibration_bins=10, onset_tolerance=0.05)
+            metrics = evaluate_variant(frame, HISTORY, TRAINING, **EVALUATE)
             params = {"seed": 1, f"variants.{name}": {"epochs": 4}}
             params |= {"augment": {"rotation_degrees": rotation, "zoom_fraction": 0.2}} if name == "augmented" else {}
             model = self._store(f"models/{name}.keras", f"{name} {skill} {split_seed}")

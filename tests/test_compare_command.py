@@ -19,6 +19,7 @@ from cvd.runtime import experiments
 from cvd.runtime.files import render_json
 
 ROOT = Path(__file__).parent.parent
+EVALUATE = {"calibration_bins": 10, "onset_tolerance": 0.05, "notable_gap": 0.05, "learned_accuracy": 0.8}
 TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}
 TIMING = {"images_per_second": 190.4, "seconds": 75.2, "seconds_per_epoch": [18.8], "device": "CPU", "threads": 2}
 HISTORY = pd.DataFrame(
@@ -37,7 +38,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         noise = np.random.default_rng(round(10 * skill)).normal(size=300)
         frame = tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
         frame.to_csv(tmp_path / f"predictions/{name}.csv", index=False)
-        metrics = evaluate_variant(frame, HISTORY, TRAINING, calibration_bins=10, onset_tolerance=0.05)
+        metrics = evaluate_variant(frame, HISTORY, TRAINING, **EVALUATE)
         (tmp_path / f"metrics/{name}.json").write_text(render_json(metrics))
     (tmp_path / "models/baseline.timing.json").write_text(json.dumps(TIMING))
     (tmp_path / "metrics/comparison.json").write_text("{}")  # of no variant

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,13 @@ from cvd.evaluation.figures import (
     Comparison,
     Measured,
     Metrics,
-    OverfittingRow,
     Pair,
     Rank,
     Timing,
     TimingSummary,
     read_table,
 )
+from cvd.evaluation.fit import describe_fit
 from cvd.evaluation.measures import is_right, read_predictions, select_test
 from cvd.evaluation.statistics import (
     adjust_holm,
@@ -33,10 +33,8 @@ from cvd.evaluation.statistics import (
 )
 from cvd.evaluation.verdict import LEVEL, describe_change, describe_pair, describe_unpaired, state_verdict
 from cvd.runtime.errors import InputError
-from cvd.runtime.vocabulary import SPLITS
 
 Array = NDArray[Any]
-CURVE_FIGURES = ("accuracy_gap", "loss_gap", "validation_loss", "validation_accuracy")
 
 
 def align_test_images(predictions: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -115,34 +113,20 @@ def rank_variants(metrics: Mapping[str, Metrics], accuracies: Array) -> list[Ran
     return sorted(rows, key=lambda row: row["rank"])
 
 
-def describe_fit(name: str, metrics: Metrics) -> OverfittingRow:
-    """Gather a variant's figures of over-fitting, as `OverfittingRow` explains them."""
-    overfitting, training = metrics["overfitting"], metrics["training"]
-    figures: dict[str, Any] = dict(metrics)
-    gaps: dict[str, Any] = {gap["at"]: gap for gap in overfitting["curve_gaps"]}  # of epochs with a number
-    row = {
-        "variant": name,
-        "epochs": training["epochs"],
-        "saved_epoch": training["details"][0].get("saved_epoch"),
-        "best_epoch": overfitting["best_epoch"],
-        "onset_epoch": overfitting["onset_epoch"],
-        **{f"{split}_{key}": figures[split][key] for key in ("accuracy", "loss") for split in SPLITS},
-        "accuracy_gap": overfitting["accuracy_gap"],
-        "loss_gap": overfitting["loss_gap"],
-        **{f"{key}_{at}": gaps.get(at, {}).get(key) for key in CURVE_FIGURES for at in ("best", "last")},
-        **overfitting["details"][0],
-    }
-    return cast(OverfittingRow, row)
-
-
 def compare_variants(
-    predictions: Mapping[str, pd.DataFrame], metrics: Mapping[str, Metrics], *, n_bootstrap: int, seed: int
+    predictions: Mapping[str, pd.DataFrame],
+    metrics: Mapping[str, Metrics],
+    blocks: Mapping[str, Mapping[str, Any]],
+    *,
+    n_bootstrap: int,
+    seed: int,
 ) -> Comparison:
     """Make the content of metrics/comparison.json.
 
     Args:
         predictions: of each variant, as of `cvd.evaluation.measures.read_predictions`.
         metrics: of each variant, as of `cvd.evaluation.measures.evaluate_variant`; same names, same order.
+        blocks: of each variant, that of params.yaml, `like` resolved; what it lacks gets no advice.
         n_bootstrap: replicates of the paired bootstrap.
         seed: of the bootstrap.
 
@@ -154,7 +138,7 @@ def compare_variants(
     accuracies = bootstrap_accuracies(right, n_bootstrap=n_bootstrap, seed=seed)
     pairs = compare_pairs(tests, accuracies)
     ranking = rank_variants(metrics, accuracies)
-    overfitting = [describe_fit(name, figures) for name, figures in metrics.items()]
+    overfitting = [describe_fit(name, figures, blocks.get(name)) for name, figures in metrics.items()]
     return {
         "best": ranking[0]["variant"],
         "n_test_images": right.shape[1],

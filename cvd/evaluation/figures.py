@@ -103,14 +103,15 @@ class CurveFigures(TypedDict):
 
 
 class Overfitting(TypedDict):
-    """The gaps of the saved network, then figures of its history; `details` has the areas between the curves."""
+    """The gaps of the saved network, then figures of its history; `details` has areas, and more on `state`."""
 
+    state: str
     accuracy_gap: float
     loss_gap: float
     best_epoch: int
     onset_epoch: int | None
     curve_gaps: list[EpochGap]
-    details: list[dict[str, float]]
+    details: list[dict[str, Any]]
 
 
 class TrainingFacts(TypedDict):
@@ -196,6 +197,9 @@ class OverfittingRow(TypedDict):
     """One variant's over-fitting: of the saved network on clean images, then of its history as the epochs saw it."""
 
     variant: str
+    state: str
+    cause: str
+    knob: dict[str, str] | None  # what to turn next: `words` and `command`
     epochs: int
     saved_epoch: int | None
     best_epoch: int

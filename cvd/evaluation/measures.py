@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, log_expit
 
 from cvd.evaluation.figures import Metrics, SplitMeasures, read_table
+from cvd.evaluation.fit import gather_evidence, judge_fit
 from cvd.evaluation.overfitting import measure_overfitting
 from cvd.evaluation.statistics import (
     find_average_precision,
@@ -29,7 +30,7 @@ SHOWN = {
     "train": ("accuracy", "loss"),
     "validation": ("accuracy", "loss"),
     "test": ("accuracy", "accuracy_low", "accuracy_high", "loss", "auc", "ece"),
-    "overfitting": ("accuracy_gap", "loss_gap", "best_epoch", "onset_epoch"),
+    "overfitting": ("state", "accuracy_gap", "loss_gap", "best_epoch", "onset_epoch"),
     "training": ("epochs", "precision", "parameters"),
 }
 
@@ -166,6 +167,8 @@ def evaluate_variant(
     *,
     calibration_bins: int,
     onset_tolerance: float,
+    notable_gap: float,
+    learned_accuracy: float,
 ) -> Metrics:
     """Make the content of metrics/VARIANT.json.
 
@@ -175,6 +178,8 @@ def evaluate_variant(
         training: models/VARIANT.training.json.
         calibration_bins: bins of the calibration error.
         onset_tolerance: see `cvd.evaluation.overfitting.find_onset`.
+        notable_gap: see `cvd.evaluation.fit.judge_fit`.
+        learned_accuracy: see there.
 
     Raises:
         InputError: a split has no images, or the images of one label only.
@@ -193,11 +198,14 @@ def evaluate_variant(
     )
     gaps = {"accuracy_gap": train["accuracy"] - validation["accuracy"], "loss_gap": validation["loss"] - train["loss"]}
     curves = measure_overfitting(history, tolerance=onset_tolerance)
+    evidence = gather_evidence(train, validation, training.get("saved_epoch", len(history)))
+    limits = {"onset_tolerance": onset_tolerance, "notable_gap": notable_gap, "learned_accuracy": learned_accuracy}
+    fit = judge_fit(history, evidence, **limits)
     return {
         "train": _arrange("train", train),
         "validation": _arrange("validation", validation),
         "test": _arrange("test", test),
-        "overfitting": _arrange("overfitting", {**gaps, **curves}),
+        "overfitting": _arrange("overfitting", {**fit, **gaps, **curves}),
         "training": _arrange("training", training),
     }
 

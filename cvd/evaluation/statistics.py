@@ -28,6 +28,23 @@ def wilson_interval(n_right: ArrayLike, n: ArrayLike, confidence: float = 0.95) 
     return np.where(k == 0, 0.0, middle - half), np.where(k == n, 1.0, middle + half)
 
 
+def newcombe_interval(
+    k_first: int, n_first: int, k_second: int, n_second: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Newcombe's score interval of a difference of unpaired shares (Newcombe 1998, Stat. Med. 17:873, method 10).
+
+    Returns:
+        Lower and upper bound, within -1..1, of k_first / n_first - k_second / n_second.
+    """
+    p, q = k_first / n_first, k_second / n_second
+    (p_low, p_high), (q_low, q_high) = (
+        [float(bound) for bound in wilson_interval(k, n, confidence)]
+        for k, n in ((k_first, n_first), (k_second, n_second))
+    )
+    # Squares of the distances to the bounds that make the difference small, or large.
+    return p - q - np.hypot(p - p_low, q_high - q), p - q + np.hypot(p_high - p, q - q_low)
+
+
 def tango_interval(
     n_only_first: ArrayLike, n_only_second: ArrayLike, n: ArrayLike, confidence: float = 0.95
 ) -> tuple[Array, Array]:

@@ -9,7 +9,17 @@ import pandas as pd
 from cvd.evaluation.figures import Comparison, Pair, TimingSummary, read_table
 from cvd.evaluation.measures import tabulate_test
 from cvd.evaluation.overfitting import tabulate_curves
-from cvd.evaluation.verdict import format_p, format_percent, format_points, format_signed, list_distinct_pairs
+from cvd.evaluation.verdict import (
+    describe_knob,
+    describe_overfitting,
+    describe_stopping,
+    find_twins,
+    format_p,
+    format_percent,
+    format_points,
+    format_signed,
+    list_distinct_pairs,
+)
 
 Cells = list[str]
 COUNTS = ("saved_epoch", "onset_epoch")  # may be absent
@@ -46,6 +56,8 @@ def read_charts(path: Path) -> dict[str, pd.DataFrame]:
 def tabulate_comparison(comparison: Comparison) -> pd.DataFrame:
     """A row per variant, best first: the ranking and the over-fitting table, in full precision."""
     ranking, overfitting = pd.DataFrame(comparison["ranking"]), pd.DataFrame(comparison["overfitting"])
+    commands = [row["knob"]["command"] if row["knob"] else "" for row in comparison["overfitting"]]
+    overfitting["knob"] = commands
     for name in COUNTS:
         overfitting[name] = overfitting[name].astype("Int64")
     return ranking.merge(overfitting.drop(columns=["test_accuracy", "test_loss"]), on="variant")
@@ -60,12 +72,25 @@ def render_markdown(comparison: Comparison, timings: Mapping[str, TimingSummary]
     """Render as Markdown the verdict, and tables of results, over-fitting (with `timings` its cost) and pairs."""
     rows: list[Any] = tabulate_comparison(comparison).to_dict("records")
     parts = ["\n".join(comparison["verdict"]), render_table(*_list_results(rows))]
-    parts.append(render_table(*_list_overfitting(rows, timings or {})))
+    parts.append(render_table(*_list_overfitting(rows, timings or {}), n_left=2))
+    parts.append("\n".join(f"- {sentence}" for sentence in list_advice(comparison, timings or {})))
     pairs = list_distinct_pairs(comparison["pairs"])
     if pairs:
         parts.append(render_table(*_list_pairs(pairs)))
         parts.append("\n".join(f"- {pair['sentence']}" for pair in pairs))
     return "\n\n".join(parts) + "\n"
+
+
+def list_advice(comparison: Comparison, timings: Mapping[str, TimingSummary]) -> list[str]:
+    """List how each variant is fitted, what early stopping would have given, and what to turn next."""
+    twins = find_twins(comparison["pairs"])
+    lines = []
+    for row in comparison["overfitting"]:
+        if row["variant"] not in twins:
+            timing = timings.get(row["variant"])
+            sentences = [describe_overfitting(row), describe_stopping(row, timing) if timing else None]
+            lines.append(" ".join(filter(None, [*sentences, describe_knob(row)])))
+    return lines
 
 
 def render_table(heads: Sequence[str], rows: Sequence[Cells], *, n_left: int = 1) -> str:
@@ -89,13 +114,14 @@ def _list_results(rows: Sequence[dict[str, Any]]) -> tuple[Cells, list[Cells]]:
 def _list_overfitting(
     rows: Sequence[dict[str, Any]], timings: Mapping[str, TimingSummary]
 ) -> tuple[Cells, list[Cells]]:
-    heads = ["variant", "train", "validation", "gap, points", "loss gap", "curves' gap, best epoch to last"]
+    heads = ["variant", "verdict", "train", "validation", "gap, points", "loss gap", "curves' gap, best epoch to last"]
     heads += ["curves' loss gap, best to last", "area, points", "loss area", "best epoch", "over-fits from"]
     if timings:
         heads += ["training, s", "past best epoch, s", "images/s"]
     cells = [
         [
             row["variant"],
+            row["state"],
             *(format_percent(row[f"{split}_accuracy"]) for split in ("train", "validation")),
             format_points(row["accuracy_gap"]),
             format_signed(row["loss_gap"]),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from cvd.evaluation.figures import Change, Measured, Metrics, OverfittingRow, Pair, Rank
+from cvd.evaluation.figures import Change, Measured, Metrics, OverfittingRow, Pair, Rank, TimingSummary
 
 GUESS_LOSS = math.log(2)  # of who says 50% each time
 LEVEL = 0.05  # of the whole family of pairs, after Holm's correction
@@ -37,8 +37,8 @@ def describe_metrics(name: str, metrics: Metrics) -> str:
     return (
         f"{name}: test accuracy {test['accuracy']:.4f} ({test['accuracy_low']:.4f} to {test['accuracy_high']:.4f}), "
         f"train {metrics['train']['accuracy']:.4f}, validation {metrics['validation']['accuracy']:.4f}, "
-        f"gap {overfitting['accuracy_gap']:+.4f}, "
-        f"best epoch {overfitting['best_epoch']} of {metrics['training']['epochs']}"
+        f"gap {overfitting['accuracy_gap']:+.4f}, best epoch {overfitting['best_epoch']} of "
+        f"{metrics['training']['epochs']}: {overfitting['state']}"
     )
 
 
@@ -115,14 +115,39 @@ def list_distinct_pairs(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def describe_overfitting(row: OverfittingRow) -> str:
-    """Describe a variant's over-fitting in one plain sentence."""
-    name, gap = row["variant"], row["accuracy_gap"]
+    """Describe in one plain sentence whether a variant is under-fitted, well fitted or over-fitted, and by what."""
+    name, gap = row["variant"], format_points(row["accuracy_gap"], sign=False)
     train, validation = format_percent(row["train_accuracy"]), format_percent(row["validation_accuracy"])
     accuracies = f"{train} of its training images right, {validation} of the validation images"
-    text = f"{name} gets {accuracies}: a gap of {format_points(gap, sign=False)} points"
-    if row["onset_epoch"] is not None:
-        return f"{text}; its validation loss rose for good after epoch {row['onset_epoch']} of {row['epochs']}."
-    return f"{text}; its validation loss shows no lasting rise in {row['epochs']} epochs."
+    reason = {
+        "passed": f"its validation loss rose for good after epoch {row['onset_epoch']} of {row['epochs']}",
+        "gap": "the gap is more than luck with the images explains",
+        "little": "it has not learned even its training images",
+        "unstable": "its training loss rose as well",
+        "unfinished": f"its validation loss still falls in epoch {row['epochs']}",
+        "sound": "neither is a sign of over-fitting or of under-fitting",
+    }[row["cause"]]
+    return f"{name} is {row['state']}: {accuracies}, a gap of {gap} points; {reason}."
+
+
+def describe_knob(row: OverfittingRow) -> str | None:
+    """Describe what to turn next; None where no block of params.yaml is known."""
+    return f"Next: {row['knob']['words']}: `{row['knob']['command']}`." if row["knob"] else None
+
+
+def describe_stopping(row: OverfittingRow, timing: TimingSummary) -> str | None:
+    """Describe what early stopping would have given, from the history of a training that kept its last epoch.
+
+    None where that is what it gave, or where an epoch has no number.
+    """
+    best, last = row["validation_accuracy_best"], row["validation_accuracy_last"]
+    if best is None or last is None or row["best_epoch"] == row["epochs"] or row["saved_epoch"] != row["epochs"]:
+        return None
+    seconds = f"{timing['seconds'] - timing['seconds_after_best']:,.0f} s instead of {timing['seconds']:,.0f}"
+    return (
+        f"Stopped at its best epoch, {row['best_epoch']} of {row['epochs']}, {row['variant']} would have a validation "
+        f"accuracy of {format_percent(best)} instead of {format_percent(last)}, after {seconds}."
+    )
 
 
 def describe_cost(row: OverfittingRow) -> str | None:
@@ -145,7 +170,7 @@ def describe_cost(row: OverfittingRow) -> str | None:
 def state_verdict(
     ranking: Sequence[Rank], pairs: Sequence[Pair], overfitting: Sequence[OverfittingRow], *, n_images: int
 ) -> list[str]:
-    """State in a few sentences who is best, how surely, who over-fits most at what cost, and who least."""
+    """State in a few sentences who is best, how surely, and how each is fitted: the largest gap first, at what cost."""
     twins = find_twins(pairs)
     ranked = [row for row in ranking if row["variant"] not in twins]
     best = ranked[0]
@@ -159,6 +184,16 @@ def state_verdict(
         sentence = next(pair["sentence"] for pair in pairs if {pair["first"], pair["second"]} == names)
         sentences.append(f"{others}{sentence}")
     rows = sorted((row for row in overfitting if row["variant"] not in twins), key=lambda row: -row["accuracy_gap"])
-    sentences.append(" ".join(filter(None, [describe_overfitting(rows[0]), describe_cost(rows[0])])))
-    sentences += [describe_overfitting(row) for row in rows[1:][-1:]]
-    return sentences
+    first = [describe_overfitting(rows[0]), describe_cost(rows[0]), describe_knob(rows[0])]
+    sentences.append(" ".join(filter(None, first)))
+    return [*sentences, *describe_others(rows[1:])]
+
+
+def describe_others(rows: Sequence[OverfittingRow]) -> list[str]:
+    """Describe how the other variants are fitted: one in a sentence of its own, more in one sentence together."""
+    if len(rows) < 2:
+        return [describe_overfitting(row) for row in rows]
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        names.setdefault(row["state"], []).append(row["variant"])
+    return ["Of the others, " + "; ".join(f"{state}: {', '.join(group)}" for state, group in names.items()) + "."]

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from cvd.evaluation.sizes import describe_sizes
+from cvd.evaluation.lesson.sizes import describe_sizes
 from cvd.evaluation.verdict import describe_overfitting
 from cvd.report.pictures import encode_figure
 from cvd.report.results import Results

@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from cvd.evaluation.figures import Comparison
-from cvd.evaluation.tables import tabulate_comparison
+from cvd.evaluation.fit import OVER, UNDER
+from cvd.evaluation.tables import list_advice, tabulate_comparison
 from cvd.evaluation.verdict import (
     LEVEL,
     find_twins,
@@ -29,7 +30,6 @@ from cvd.runtime.vocabulary import SPLITS
 from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
 
 TEMPLATES = Path(__file__).parent
-NOTABLE_GAP = 0.05  # accuracy gap from which the headline speaks of over-fitting
 
 
 def count_images(manifest: pd.DataFrame) -> list[dict[str, Any]]:
@@ -53,22 +53,22 @@ def write_headline(comparison: Comparison) -> str:
     second = others[0]["variant"]
     pair = next(pair for pair in comparison["pairs"] if {pair["first"], pair["second"]} == {name, second})
     lead = f"{name} wins with {accuracy}" if pair["p_holm"] < LEVEL else f"{name} and {second} lead, too close to call"
-    worst = max(comparison["overfitting"], key=lambda row: row["accuracy_gap"])
-    if worst["accuracy_gap"] < NOTABLE_GAP:
-        return f"{lead}; none over-fits by {round(100 * NOTABLE_GAP)} points"
-    return f"{lead}; {worst['variant']} over-fits by {format_points(worst['accuracy_gap'], sign=False)} points"
+    rows = sorted(comparison["overfitting"], key=lambda row: -row["accuracy_gap"])
+    if worst := next((row for row in rows if row["state"] == OVER), None):
+        return f"{lead}; {worst['variant']} over-fits by {format_points(worst['accuracy_gap'], sign=False)} points"
+    names = ", ".join(row["variant"] for row in rows if row["state"] == UNDER)
+    return f"{lead}; none over-fits" + (f", but {names} under-fit" if names else "")
 
 
 def mark_variants(text: str, variants: Sequence[str]) -> Markup:
-    """Render a text as HTML, each variant's name in its colour (the classes `v-1`, `v-2` and so on, in their order)."""
+    """Render a text as HTML: `code`, and each variant's name in its colour (classes `v-1`, `v-2`, in their order)."""
+    html = re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))
     if not variants:
-        return escape(text)
+        return Markup(html)
     names = sorted(variants, key=len, reverse=True)
     pattern = r"(?<![\w-])(" + "|".join(re.escape(str(escape(name))) for name in names) + r")(?![\w-])"
     numbers = {str(escape(name)): i for i, name in enumerate(variants, start=1)}
-    return Markup(
-        re.sub(pattern, lambda match: f'<span class="tag v-{numbers[match[1]]}">{match[1]}</span>', str(escape(text)))
-    )
+    return Markup(re.sub(pattern, lambda match: f'<span class="tag v-{numbers[match[1]]}">{match[1]}</span>', html))
 
 
 def render_report(
@@ -134,6 +134,7 @@ def _list_results(results: Results) -> dict[str, Any]:
         "pairs": list_distinct_pairs(comparison["pairs"]),
         "level": LEVEL,
         "twins": find_twins(comparison["pairs"]),
+        "advice": list_advice(comparison, results.timings),
         "metrics": results.metrics,
         "timings": results.timings,
         "intake": results.intake,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from cvd.evaluation.figures import Comparison, Metrics, TimingSummary, read_table
-from cvd.evaluation.sizes import COLUMNS
+from cvd.evaluation.lesson.sizes import COLUMNS
 from cvd.evaluation.tables import read_charts
 from cvd.report.extras import Intake, MapTable, list_explanations, summarise_intake
 from cvd.runtime.errors import InputError

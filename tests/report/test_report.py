@@ -17,7 +17,7 @@ from PIL import Image
 
 from cvd.evaluation import measures
 from cvd.evaluation.comparison import compare_variants, summarise_timing
-from cvd.evaluation.sizes import COLUMNS
+from cvd.evaluation.lesson.sizes import COLUMNS
 from cvd.evaluation.tables import tabulate_charts, write_table
 from cvd.report import exports, illustrations, pictures, results
 from cvd.report import page as report_page
@@ -29,6 +29,7 @@ CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 PARAMS = Path(__file__).parents[2] / "params.yaml"
+EVALUATE = {"calibration_bins": 10, "onset_tolerance": 0.05, "notable_gap": 0.05, "learned_accuracy": 0.8}
 VARIANTS = {"baseline": 0.6, "augmented": 1.0, "tfrecord": 0.6, "transfer": 2.2}
 INTAKE = {
     "members": 130, "images": 126, "quarantined": 4, "masks": 0, "reasons": {"truncated": 3, "not an image": 1},
@@ -81,14 +82,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, skill in VARIANTS.items():
         noise = np.random.default_rng(round(10 * skill)).normal(size=360)
         predictions[name] = frame = measures.tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
-        metrics[name] = measures.evaluate_variant(frame, history, training, calibration_bins=10, onset_tolerance=0.05)
+        metrics[name] = measures.evaluate_variant(frame, history, training, **EVALUATE)
         (root / "metrics" / f"{name}.json").write_text(render_json(metrics[name]))
     charts = root / "plots/comparison"
     charts.mkdir(parents=True)
     tables = tabulate_charts(predictions, dict.fromkeys(predictions, history), calibration_bins=10)
     for kind, table in tables.items():
         write_table(table, charts / f"{kind}.csv")
-    comparison = compare_variants(predictions, metrics, n_bootstrap=200, seed=1)
+    comparison = compare_variants(predictions, metrics, {}, n_bootstrap=200, seed=1)
     (root / "metrics/comparison.json").write_text(render_json(comparison))
     summary = summarise_timing(timing, best_epoch=1)
     (root / "metrics/timings.json").write_text(json.dumps(dict.fromkeys(VARIANTS, summary)))

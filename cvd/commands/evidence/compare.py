@@ -69,7 +69,8 @@ def compare_files(root: Path, params: Params, variants: Sequence[str], form: str
         raise InputError("no variant has been evaluated: run `dvc repro` or `dvc pull`")
     metrics = {name: read_json(root / f"metrics/{name}.json") for name in names}
     predictions = {name: read_predictions(root / f"predictions/{name}.csv") for name in names}
-    comparison = compare_variants(predictions, metrics, **params.compare.model_dump())
+    blocks = {name: block.model_dump() for name, block in params.variants.items()}
+    comparison = compare_variants(predictions, metrics, blocks, **params.compare.model_dump())
     timings = {
         name: summarise_timing(read_json(path), best_epoch=figures["overfitting"]["best_epoch"])
         for name, figures in metrics.items()

@@ -160,6 +160,8 @@ class Evaluate(Section):
 
     calibration_bins: int = Field(ge=2, le=100)
     onset_tolerance: float = Field(ge=0, le=10)
+    notable_gap: float = Field(ge=0, le=1)
+    learned_accuracy: float = Field(ge=0.5, le=1)
 
 
 class Compare(Section):

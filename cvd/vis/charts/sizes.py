@@ -17,7 +17,7 @@ from cvd.vis.charts.themes import LIGHT, NARROW, Theme, choose_colours
 def draw_sizes(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
     """Draw the accuracy of each variant's saved network against the number of training images, the gap shaded.
 
-    `table` is as of `cvd.evaluation.sizes.tabulate_sizes`; `tall` sets variants one below the other.
+    `table` is as of `cvd.evaluation.lesson.sizes.tabulate_sizes`; `tall` sets variants one below the other.
     """
     names = list(dict.fromkeys(table["variant"]))
     colours = choose_colours(names, theme)

@@ -1,0 +1,1 @@
+"""What the variants teach together: more images, one cure at a time, and searches."""
