@@ -11,6 +11,7 @@ from cvd.runtime.errors import DISK_FULL, InputError, describe_fault
 COMMANDS = (  # its name; the module in cvd.commands; there what declares its options, and what runs it; what it does
     ("add", "variants", "add_options_of_add", "add_variants", "put variants into the graph: optional or new ones"),
     ("remove", "variants", "add_options_of_remove", "remove_variants", "take variants out of the graph again"),
+    ("search", "searching.search", "add_options", "run_search", "many settings of a variant, chosen by validation"),
     ("run", "settings", "add_options", "run_settings", "an experiment on photos of your own, by a file of settings"),
     ("predict", "predict", "add_options", "predict_photos", "cat or dog: photos, or folders or zips of them"),
     ("explain", "explain", "add_options", "explain_photos", "heat maps: where a variant finds cat and dog in photos"),

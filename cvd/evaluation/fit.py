@@ -166,7 +166,7 @@ def _cure_underfitting(fit: Fit, block: Mapping[str, Any]) -> tuple[str, ...]:
         return "a lower learning rate", f"learning_rate={rate:g},{rate / 3:.1g}"
     if fit["is_falling"]:
         epochs = block["epochs"]
-        return "more epochs: its validation loss still falls", f"epochs={epochs},{2 * epochs}"
+        return "more epochs", f"epochs={epochs},{2 * epochs}"
     if block["augment"]:
         return "no augmentation, which makes the task harder", "augment=true,false"
     for key in ("dropout", "l2", "weight_decay"):

@@ -125,7 +125,7 @@ def describe_overfitting(row: OverfittingRow) -> str:
         "little": "it has not learned even its training images",
         "unstable": "its training loss rose as well",
         "unfinished": f"its validation loss still falls in epoch {row['epochs']}",
-        "sound": "neither is a sign of over-fitting or of under-fitting",
+        "sound": "no sign of either fault",
     }[row["cause"]]
     return f"{name} is {row['state']}: {accuracies}, a gap of {gap} points; {reason}."
 

@@ -57,6 +57,8 @@ def _describe_run(record: RunRecord) -> str:
     baseline = f"commit `{record.tags.get('dvc.baseline_rev', 'unknown')[:7]}`"
     name = record.experiment
     origin = f"DVC experiment `{name}` on {baseline}. Its files: `dvc exp apply {name}`. Its runs: `cvd runs {name}`."
+    if "search" in record.tags:
+        origin = f"A trial of `cvd search --name {name}` on {baseline}. All of them: `cvd runs {name}`."
     if name == WORKSPACE:
         origin = f"Made by `dvc repro` on {baseline}."
     return f"{origin}\n\nCurves: *Model metrics*. Pictures: *Artifacts*, in `evaluation`, `filters`, `gradcam`."

@@ -133,17 +133,21 @@ def track_training(
     precision: str | None = None,
     processor: str | None = None,
     resume_key: str | None = None,
+    search: str | None = None,
 ) -> Iterator[TrainingRun]:
     """Open a run around a training; it ends FINISHED, KILLED (Ctrl-C) or FAILED (any other error, raised again).
 
     Of the nested `params` those of other variants and of exports are left out. `data` holds digests by name:
     {"manifest": "3f..."}. `resume_key` stands for code, data and parameters: an interrupted run with this key goes on.
+    Runs of a `search` are a group of that name.
     """
     settings = records.name_params(params, variant)
-    record = RunRecord(variant, name_experiment(), "training", now_ms(), params=settings, data=dict(data))
+    record = RunRecord(variant, search or name_experiment(), "training", now_ms(), params=settings, data=dict(data))
     others = {"precision": precision, "processor": processor, "resume_key": resume_key}
     record.tags = describe_origin() | records.describe_process() | records.describe_training(settings, data, **others)
     record.tags["dvc.stage"] = os.environ.get("DVC_STAGE", stage)
+    if search:
+        record.tags |= {"search": search, "dvc.exp_name": search, "group": search}
     record.tags["run_key"] = f"{record.tags['process.host']}-{os.getpid()}-{record.start_ms}"
     run = TrainingRun(record)
     try:

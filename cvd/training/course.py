@@ -28,6 +28,10 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch (1-based) with the history's row, without `epoch`, and `images_per_second`."""
 
 
+class DivergedError(InputError):
+    """The loss is not finite."""
+
+
 @dataclass(frozen=True)
 class Training:
     """What a training leaves behind."""
@@ -156,7 +160,7 @@ class Course(keras.callbacks.Callback):
         values = {name: float(str(np.float32(value))) for name, value in logs.items()}
         for name in ("loss", "val_loss"):
             if not math.isfinite(values[name]):
-                raise InputError(
+                raise DivergedError(
                     f"{name} of epoch {epoch} is {values[name]}: lower the variant's learning_rate, now {rate:g}"
                 )
             values[name] = values.get(name.replace("loss", PURE_LOSS), values[name])

@@ -1,6 +1,6 @@
 """Logits of a saved model, as in use: no dropout, no augmentation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -48,22 +48,32 @@ def predict_logits(
 
 
 def predict_splits(
-    model: keras.Model, source: str, folder: Path, manifest: pd.DataFrame, *, share: float
+    model: keras.Model,
+    source: str,
+    folder: Path,
+    manifest: pd.DataFrame,
+    *,
+    share: float,
+    splits: Sequence[str] = SPLITS,
 ) -> dict[str, float]:
     """Predict the logits of the images that a variant is trained or measured on, by their paths in the manifest.
 
-    `source` and `folder` are as of `cvd.data.examples.reading.read_split`. Of train a `share` is predicted.
+    `source` and `folder` are as of `cvd.data.examples.reading.read_split`. Of train a `share` is predicted. A search
+    names the `splits` that it may look at.
 
     Raises:
         InputError: an example is missing or damaged, or the manifest lists other images.
     """
     network = split_head(model) if source == "features" else model
     logits: dict[str, float] = {}
-    for split in SPLITS:
+    for split in splits:
         examples = read_split(source, folder, manifest, split, size_px=model.input_shape[1])
         examples = take_share(examples, manifest, share if split == "train" else 1)
         batches = make_evaluation_dataset(examples, batch_size=BATCH_SIZE)
-        with reveal_input_errors(), tqdm(total=len(examples), desc=f"predict {split}", unit="image") as bar:
+        with (
+            reveal_input_errors(),
+            tqdm(total=len(examples), desc=f"predict {split}", unit="image", disable=None, leave=False) as bar,
+        ):
             logits |= zip(examples.paths, predict_logits(network, batches, advance=bar.update), strict=True)
     return logits
 

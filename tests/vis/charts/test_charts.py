@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from cvd.evaluation.overfitting import tabulate_curves
 from cvd.vis.charts import curves as charts
-from cvd.vis.charts import diagnostics, forests, themes
+from cvd.vis.charts import diagnostics, forests, searches, themes
 from cvd.vis.charts import sizes as drawn_sizes
 from cvd.vis.charts.themes import DARK, LIGHT
 
@@ -244,3 +244,27 @@ def test_a_shared_layout_gives_the_same_pixels(tall: bool) -> None:
         assert np.ptp(themes.render_figure(dark, dpi=80)) > 0
         themes.share_layout(light, dark)
         np.testing.assert_array_equal(themes.render_figure(light, dpi=80), expected, err_msg=name)
+
+
+def make_search(n_widths: int) -> pd.DataFrame:
+    rows = [
+        {"label": f"width={width} dropout={dropout}", "parameters": 100 * width**2, "train": 0.9, "validation": 0.7}
+        for width in 2 ** np.arange(1, n_widths + 1)
+        for dropout in (0, 0.5)
+    ]
+    return pd.DataFrame(rows).assign(validation_low=0.65, validation_high=0.75, fault="")
+
+
+def test_search_draws_a_line_for_what_does_not_change_the_size() -> None:
+    table = make_search(3)
+    assert searches.name_others(table).tolist() == ["dropout=0", "dropout=0.5"] * 3
+    figure = searches.draw_search(table)
+    sizes, ranking = figure.axes
+    assert [line.get_label() for line in sizes.get_lines() if line.get_label()[0] != "_"] == [
+        "dropout=0",
+        "dropout=0.5",
+    ]
+    assert len(ranking.get_yticklabels()) == 6
+    failed = table.assign(fault=["", *["loss is nan"] * 5])
+    assert len(searches.draw_search(failed).axes) == 1, "one size alone has no curve"
+    assert not searches.draw_search(failed.tail(2)).axes
