@@ -13,7 +13,7 @@ QUICK := $(addprefix tests/,test_house.py test_params.py test_settings.py test_v
 MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock; }
 
 .DEFAULT_GOAL := help
-.PHONY: help repro photos photos-all check test story lint format ui bench lock clean venv
+.PHONY: help repro photos photos-all cures check test story lint format ui bench lock clean venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ photos: venv ## the same on 2,000 real photos to train on, 1,000 to validate, 1,
 
 photos-all: venv ## the same on all real photos that there are in DATA=
 	@cvd run settings/photos-all.yaml "$$DATA" $(ARGS)
+
+cures: venv ## train each cure of over-fitting alone, and compare them: ten to twenty minutes
+	@cvd add --no-pictures too_small baseline_half small l2 dropout_only augmented_only && dvc repro
 
 check: venv ## the linters and the quick tests, in under a minute: before each commit
 	@ruff check . && ruff format --check . && mypy && pytest -n 2 --dist loadfile $(QUICK)

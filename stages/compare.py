@@ -3,6 +3,7 @@
 import argparse
 
 from cvd.evaluation.comparison import compare_variants, summarise_timing
+from cvd.evaluation.lesson.cures import render_cures, tabulate_cures
 from cvd.evaluation.lesson.sizes import describe_sizes, find_bases, render_sizes, tabulate_sizes
 from cvd.evaluation.measures import evaluate_variant, read_predictions
 from cvd.evaluation.overfitting import read_history, tabulate_curves
@@ -11,6 +12,7 @@ from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json, replace_folder, write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
+from cvd.vis.charts.cures import draw_cures
 from cvd.vis.charts.curves import draw_curves
 from cvd.vis.charts.forests import draw_differences, draw_overfitting
 from cvd.vis.charts.sizes import draw_sizes
@@ -37,6 +39,7 @@ def work(args: argparse.Namespace) -> None:
     blocks = {name: params.variants[name].model_dump() for name in names}
     comparison = compare_variants(predictions, metrics, blocks, **params.compare.model_dump())
     bases = find_bases(blocks)
+    cures = tabulate_cures(blocks, metrics, predictions)
     sizes = tabulate_sizes(bases, metrics, predictions, **params.compare.model_dump())
 
     tables = tabulate_charts(predictions, histories, calibration_bins=params.evaluate.calibration_bins)
@@ -49,6 +52,9 @@ def work(args: argparse.Namespace) -> None:
     if sizes is not None:
         tables["sizes"], figures["sizes"] = sizes, draw_sizes(sizes)
         text, sentences = f"{text}\n{render_sizes(sizes)}", sentences + describe_sizes(sizes)
+    if cures is not None:
+        tables["cures"], figures["cures"] = cures, draw_cures(cures)
+        text = f"{text}\n{render_cures(cures)}"
     with replace_folder(args.plots) as folder:
         for name, table in tables.items():
             write_table(table, folder / f"{name}.csv")

@@ -7,11 +7,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from cvd.evaluation.lesson.cures import describe_cures
 from cvd.evaluation.lesson.sizes import describe_sizes
 from cvd.evaluation.verdict import describe_overfitting
 from cvd.report.pictures import encode_figure
 from cvd.report.results import Results
 from cvd.runtime.threads import count_cores
+from cvd.vis.charts.cures import draw_cures
 from cvd.vis.charts.curves import draw_curves
 from cvd.vis.charts.diagnostics import draw_confusion, draw_reliability, draw_roc
 from cvd.vis.charts.forests import draw_differences, draw_overfitting
@@ -40,6 +42,8 @@ def start_charts(results: Results) -> dict[str, Future[Sources]]:
     }
     if pairs:
         makers["differences"] = partial(draw_differences, pairs)
+    if results.cures is not None:
+        makers["cures"] = partial(draw_cures, results.cures)
     if results.sizes is not None:
         makers["sizes"] = partial(draw_sizes, results.sizes)
     pool = ProcessPoolExecutor(min(count_cores(), MOST_AT_ONCE))
@@ -72,6 +76,7 @@ def describe_charts(results: Results) -> dict[str, list[str]]:
             for (_, cats_wrong), (dogs_wrong, _) in [figures["confusion"]]
         ],
         "calibrations": [f"{name}: calibration error {figures['ece']:.3f}." for name, figures in test.items()],
+        "cured": [] if results.cures is None else describe_cures(results.cures),
         "growths": [] if results.sizes is None else describe_sizes(results.sizes),
         "areas": [f"{name}: area {figures['auc']:.3f}." for name, figures in test.items()],
     }

@@ -6,11 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from cvd.evaluation.figures import Comparison, Metrics, TimingSummary, read_table
-from cvd.evaluation.lesson.sizes import COLUMNS
+from cvd.evaluation.lesson import cures, sizes
 from cvd.evaluation.tables import read_charts
 from cvd.report.extras import Intake, MapTable, list_explanations, summarise_intake
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json
+
+# Of cures: what the base, and early stopping, have not.
+MAY_LACK = tuple(f"{name}{end}" for name in ("test", "difference") for end in ("", "_low", "_high"))
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Results:
     roc: dict[str, pd.DataFrame]
     reliability: dict[str, pd.DataFrame]
     sizes: pd.DataFrame | None
+    cures: pd.DataFrame | None
     intake: Intake | None
     explanations: MapTable | None
 
@@ -49,7 +53,8 @@ def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:
         comparison=comparison,
         timings=read_json(metrics / "timings.json"),
         metrics={name: read_json(metrics / f"{name}.json") for name in names},
-        sizes=_read_sizes(plots / "comparison/sizes.csv"),
+        sizes=_read_lesson(plots / "comparison/sizes.csv", sizes.COLUMNS),
+        cures=_read_lesson(plots / "comparison/cures.csv", cures.COLUMNS),
         intake=summarise_intake(intake, set_apart),
         explanations=list_explanations({name: read_json(path) for name, path in explained.items()}),
         **charts,
@@ -63,10 +68,13 @@ def _read_charts(path: Path, names: list[str]) -> dict[str, pd.DataFrame]:
     return {name: charts[name] for name in names}
 
 
-def _read_sizes(path: Path) -> pd.DataFrame | None:
+def _read_lesson(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    """Read a table that is there only where the variants for it were trained."""
     if not path.is_file():
         return None
-    table = read_table(path, "compare", converters={"variant": str})
-    if tuple(table) != COLUMNS or len(table) < 2 or table.isna().any(axis=None):
+    table = read_table(path, "compare", converters={"variant": str}, keep_default_na=False, na_values=[""])
+    words = [name for name in ("variant", "cure", "change", "state", "evidence") if name in columns]
+    needed = [name for name in columns[1:] if name not in (*words, *MAY_LACK)]
+    if tuple(table) != columns or len(table) < 2 or table[needed].isna().any(axis=None):
         raise InputError(f"{path} is not a table of compare: make it again with `dvc repro -f compare`")
-    return table
+    return table.fillna(dict.fromkeys(words, ""))
