@@ -54,7 +54,7 @@ def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:
         timings=read_json(metrics / "timings.json"),
         metrics={name: read_json(metrics / f"{name}.json") for name in names},
         sizes=_read_lesson(plots / "comparison/sizes.csv", sizes.COLUMNS),
-        cures=_read_lesson(plots / "comparison/cures.csv", cures.COLUMNS),
+        cures=_read_lesson(plots / "comparison/cures.csv", cures.COLUMNS, may_lack=MAY_LACK),
         intake=summarise_intake(intake, set_apart),
         explanations=list_explanations({name: read_json(path) for name, path in explained.items()}),
         **charts,
@@ -68,13 +68,13 @@ def _read_charts(path: Path, names: list[str]) -> dict[str, pd.DataFrame]:
     return {name: charts[name] for name in names}
 
 
-def _read_lesson(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
+def _read_lesson(path: Path, columns: tuple[str, ...], may_lack: tuple[str, ...] = ()) -> pd.DataFrame | None:
     """Read a table that is there only where the variants for it were trained."""
     if not path.is_file():
         return None
     table = read_table(path, "compare", converters={"variant": str}, keep_default_na=False, na_values=[""])
     words = [name for name in ("variant", "cure", "change", "state", "evidence") if name in columns]
-    needed = [name for name in columns[1:] if name not in (*words, *MAY_LACK)]
+    needed = [name for name in columns[1:] if name not in (*words, *may_lack)]
     if tuple(table) != columns or len(table) < 2 or table[needed].isna().any(axis=None):
         raise InputError(f"{path} is not a table of compare: make it again with `dvc repro -f compare`")
     return table.fillna(dict.fromkeys(words, ""))

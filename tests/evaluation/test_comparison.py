@@ -310,8 +310,8 @@ def test_stage_writes_all_or_says_what_is_missing() -> None:
     assert "seconds" not in json.dumps(found)
     assert json.loads(PATHS["timings"].read_text())["baseline"]["median_seconds_per_epoch"] == 5.0
     assert sorted(path.name for path in PATHS["plots"].iterdir()) == [
-        "comparison.csv", "comparison.md", "confusion.csv", "curves.csv", "curves.png", "differences.png",
-        "overfitting.png", "pairs.csv", "reliability.csv", "roc.csv",
+        "comparison.csv", "comparison.md", "confusion.csv", "cures.csv", "cures.png", "curves.csv", "curves.png",
+        "differences.png", "overfitting.png", "pairs.csv", "reliability.csv", "roc.csv",
     ]  # fmt: skip
     table = pd.read_csv(PATHS["plots"] / "comparison.csv")
     assert pd.read_csv(PATHS["plots"] / "pairs.csv")["p_holm"].tolist() == [found["pairs"][0]["p_holm"]]

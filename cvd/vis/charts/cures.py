@@ -17,7 +17,7 @@ BASE = "baseline"
 def draw_cures(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
     """Draw `cvd.evaluation.lesson.cures.tabulate_cures`: a row for each cure; `tall` sets the panels below each other.
 
-    A dotted line stands at the base. A cure without test figures has those of validation, hollow.
+    A dotted line stands at the base. A cure without test figures has those of validation only.
     """
     n, height = len(table), 0.42 * len(table) + 1.1
     figure = theme.create_figure(NARROW if tall else 9.4, (2 * height if tall else height) + 0.5)
@@ -28,8 +28,7 @@ def draw_cures(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False)
         if has_test:
             left.plot([row["test_low"], row["test_high"]], [y, y], color=colour, linewidth=2.6)
             left.plot(row["test"], y, "o", markersize=8, color=colour)
-        else:
-            left.plot(row["validation"], y, "o", markersize=8, **theme.hollow(colour))
+        left.plot(row["validation"], y, "D", markersize=5.5, **theme.hollow(colour))
         right.plot([row["gap_low"], row["gap_high"]], [y, y], color=colour, linewidth=2.6)
         right.plot(row["gap"], y, "o", markersize=8, **({"color": colour} if has_test else theme.hollow(colour)))
     base = table[table["variant"] == BASE].iloc[0]
@@ -43,13 +42,12 @@ def draw_cures(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False)
     left.set_xlim(right=min(1.01, left.get_xlim()[1]))
     draw_mark = partial(Line2D, [], [], color=theme.muted)
     handles = [
-        draw_mark(marker="o", markersize=8, linewidth=2.6, label="saved network, 95% interval"),
-        draw_mark(
-            marker="o", markersize=8, linestyle="", **theme.hollow(theme.muted), label="from the history; validation"
-        ),
+        draw_mark(marker="o", markersize=8, linewidth=2.6, label="95% interval"),
+        draw_mark(marker="D", markersize=5.5, linestyle="", **theme.hollow(theme.muted), label="validation"),
+        draw_mark(marker="o", markersize=8, linestyle="", **theme.hollow(theme.muted), label="from the history"),
         draw_mark(linestyle=":", linewidth=1.4, label="without a cure"),
     ]
-    theme.write_legend(figure, handles, n_columns=1 if tall else 3)
+    theme.write_legend(figure, handles, n_columns=2 if tall else 4)
     left.set_ylim(n - 0.5, -0.5)
     right.set_ylim(n - 0.5, -0.5)
     return figure
