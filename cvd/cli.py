@@ -24,6 +24,13 @@ COMMANDS = (  # its name; the module in cvd.commands; there what declares its op
         "print_experiments",
         "a table of the experiments: what was varied, what it did",
     ),
+    (
+        "probe",
+        "evidence.probe",
+        "add_options",
+        "probe_networks",
+        "accuracy as test images are shifted, turned, blurred",
+    ),
     ("worker", "worker", "add_options", "work_along", "train along with a chief on another machine, as TF_CONFIG says"),
     ("sync", "runs", "", "sync_results", "bring results that MLflow lacks into it"),
     ("runs", "runs", "add_options", "print_runs", "MLflow's runs of an experiment, or all"),

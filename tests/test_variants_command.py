@@ -60,10 +60,10 @@ def test_new_variant_is_one_block_and_one_line(project: Path) -> None:
     assert not changed_lines(project)
 
 
-def test_shares_of_the_images_are_trained_without_pictures(project: Path) -> None:
-    assert cvd("add", "baseline_half", "baseline_eighth") == 0
+def test_shares_and_networks_without_convolutions_are_trained_without_pictures(project: Path) -> None:
+    assert cvd("add", "baseline_half", "baseline_eighth", "dense") == 0
     graph = (project / "dvc.yaml").read_text()
-    assert graph.index("    graph:") < graph.index("      baseline_half:") < graph.index("      baseline_eighth:")
+    assert graph.index("    graph:") < graph.index("      baseline_half:") < graph.index("      dense:")
 
 
 def test_adding_twice_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ def add_options_of_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="a block of params.yaml's `variants`, or a new name")
     like = "make a new block: like another, but for these keys"
     parser.add_argument("--like", nargs="+", metavar=("OTHER", "KEY=VALUE"), help=like)
-    bare = "train and compare only; so it is for a `share` of the images"
+    bare = "train and compare only; so it is for a `share` of the images, and for networks without convolutions"
     parser.add_argument("--no-pictures", action="store_true", help=bare)
 
 
@@ -50,7 +50,7 @@ def add_variants(args: argparse.Namespace) -> int:
         if (start := _find_start(params, name)) and start not in graph:
             fault = f"starts from {start!r}, which is not in the graph"
             raise InputError(f"variant {name!r} {fault}: run `cvd add {start}`")
-        has_pictures = params.variants[name].share == 1 and not args.no_pictures
+        has_pictures = _has_maps(params, name) and params.variants[name].share == 1 and not args.no_pictures
         wrong = [place for place in (NETWORKS, GRAPH) if name in list_entries(graph_text, place)]
         said = ", ".join(f"{key}: {value}" for key, value in entry.items())
         graph_text = insert_entry(graph_text, NETWORKS if has_pictures else GRAPH, f"{name}: {{{said}}}")
@@ -105,6 +105,11 @@ def _check_removal(args: argparse.Namespace, params: Params, graph_text: str) ->
             raise InputError(f"variant {name!r} starts from {start!r}: take {name} out as well")
     if not set(list_entries(graph_text, NETWORKS)) - set(args.names):
         raise InputError(f"{' '.join(args.names)!r} would leave no network to draw: one at least has to stay")
+
+
+def _has_maps(params: Params, name: str) -> bool:
+    """True where the network has convolutions: pictures are of what they see."""
+    return params.variants[name].network != "dense"
 
 
 def _find_start(params: Params, name: str) -> str | None:

@@ -41,6 +41,7 @@ class Params(Section):
     filters: sections.Filters
     gradcam: sections.GradCam
     explanations: sections.Explanations
+    probes: sections.Probes
     _blocks: dict[str, Any] = PrivateAttr(default_factory=dict)  # of `variants`, as they are written
 
     def trace(self, name: str) -> list[str]:

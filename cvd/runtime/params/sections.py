@@ -31,6 +31,7 @@ Count = Annotated[int, Field(ge=1)]
 Alpha = Annotated[float, Field(ge=0, le=10)]  # of Beta(alpha, alpha)
 Texts = Annotated[list[str], Field(min_length=1)]
 Names = Texts | None
+Levels = Annotated[list[Annotated[float, Field(gt=0, le=360)]], Field(min_length=1)]
 Size = Annotated[Count | Annotated[float, Field(gt=0, lt=1)], WrapValidator(_check_size)]
 Images = Annotated[Annotated[int, Field(ge=1, le=1000)] | Texts, WrapValidator(_check_images)]
 
@@ -205,6 +206,16 @@ class GradCam(Section):
     mistakes: int = Field(ge=1, le=50)
     photos: str
     top: int = Field(ge=1, le=10)
+
+
+class Probes(Section):
+    """The levels of `cvd probe`, each above 0."""
+
+    images: Images
+    shift_px: Levels
+    rotation_degrees: Levels
+    brightness_fraction: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    blur_px: Levels
 
 
 class Explanations(Section):

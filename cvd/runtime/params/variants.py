@@ -56,6 +56,15 @@ class ResidualVariant(Variant):
     depth: int = Field(ge=1, le=16)
 
 
+class DenseVariant(Variant):
+    """Dense layers on the pixels, no convolution."""
+
+    input: Literal["files", "shards"]
+    network: Literal["dense"]
+    width: int = Field(ge=1, le=4096)
+    depth: int = Field(ge=1, le=7)
+
+
 class BackboneVariant(Variant):
     """A network of `backbone` with a small head."""
 
@@ -88,7 +97,7 @@ class BackboneVariant(Variant):
         return self
 
 
-AnyVariant = Annotated[PlainVariant | ResidualVariant | BackboneVariant, Field(discriminator="network")]
+AnyVariant = Annotated[PlainVariant | ResidualVariant | DenseVariant | BackboneVariant, Field(discriminator="network")]
 
 
 def trace_block(name: str, blocks: Mapping[str, Any]) -> list[str]:
