@@ -109,8 +109,10 @@ def _choose_name(args: argparse.Namespace, spec: Mapping[str, Any] | None, root:
 
 
 def _search(points: Sequence[Point], spec: Mapping[str, Any], folder: Path, root: Path, name: str) -> None:
-    from cvd.commands.searching.trials import Place
+    from cvd.commands.searching.trials import Place, check_sources
 
+    place = Place(root, folder, name)
+    check_sources(points[0], spec["base"], place)
     total, drawn = _count_product(spec), spec["n"] is not None
     how = (
         f"{len(points)} of {total} combinations, drawn at random by seed {spec['draw']}" if drawn else f"{len(points)}"
@@ -124,7 +126,6 @@ def _search(points: Sequence[Point], spec: Mapping[str, Any], folder: Path, root
     from cvd.machine.threads import set_threads
 
     set_threads(points[0].params.train.threads)
-    place = Place(root, folder, name)
     trials, best = _run_trials(points, spec["base"], place)
     winner = find_winner(trials)
     parts = [render_trials(tabulate_trials(trials))]

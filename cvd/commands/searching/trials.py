@@ -42,20 +42,25 @@ class Place:
         return self.root / ("data/images" if entry.reads.endswith(".sha256") else entry.reads)
 
 
-def make_trial_key(point: Point, base: str, place: Place) -> tuple[str, dict[str, str], dict[str, Any]]:
-    """Make the key that stands for all that a trial's result follows from; also its data's digests, and configuration.
+def check_sources(point: Point, base: str, place: Place) -> None:
+    """Check that what a training reads is there.
 
     Raises:
-        InputError: what the training reads is not there.
+        InputError: it is not.
     """
+    entry = place_variant(point.params, base)
+    for path in (place.manifest, place.find_reads(entry), place.root / entry.network):
+        if not path.exists():
+            raise InputError(f"{path.relative_to(place.root)} is not there: run `dvc repro train@{base}` first")
+
+
+def make_trial_key(point: Point, base: str, place: Place) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """Make the key of all that a trial follows from; return the digests of its data and its configuration too."""
     from cvd.training.identity import digest_inputs, make_key
     from cvd.training.plan import choose_precision
 
     entry, variant = place_variant(point.params, base), point.params.variants[base].model_dump()
     reads, network = place.find_reads(entry), place.root / entry.network
-    for path in (place.manifest, reads, network):
-        if not path.exists():
-            raise InputError(f"{path.relative_to(place.root)} is not there: run `dvc repro features shard` first")
     precision = choose_precision(variant, point.params.train.precision)
     configuration = describe_configuration(point.params, base) | {"precision": precision}
     data = digest_inputs(variant, manifest=place.manifest, reads=reads, network=network)

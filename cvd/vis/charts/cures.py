@@ -33,7 +33,7 @@ def draw_cures(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False)
         right.plot(row["gap"], y, "o", markersize=8, **({"color": colour} if has_test else theme.hollow(colour)))
     base = table[table["variant"] == BASE].iloc[0]
     for axes, at, label in (
-        (left, base["test"], "test accuracy"),
+        (left, base["test"], "accuracy"),
         (right, base["gap"], "gap: training minus validation"),
     ):
         _dress(axes, at, label, list(table["cure"]), theme)
@@ -42,7 +42,7 @@ def draw_cures(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False)
     left.set_xlim(right=min(1.01, left.get_xlim()[1]))
     draw_mark = partial(Line2D, [], [], color=theme.muted)
     handles = [
-        draw_mark(marker="o", markersize=8, linewidth=2.6, label="95% interval"),
+        draw_mark(marker="o", markersize=8, linewidth=2.6, label="test; gap: with 95% intervals"),
         draw_mark(marker="D", markersize=5.5, linestyle="", **theme.hollow(theme.muted), label="validation"),
         draw_mark(marker="o", markersize=8, linestyle="", **theme.hollow(theme.muted), label="from the history"),
         draw_mark(linestyle=":", linewidth=1.4, label="without a cure"),
