@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from cvd.data.images.manifest import REASONS, UNUSED, select_split
 from cvd.data.images.pixels import decode_image
@@ -18,8 +19,10 @@ _CELL_PX = 96
 _COLUMNS = 8
 _ROWS = 6
 _GAP_PX = 2
+_LINE_PX = 14
 _MAX_LISTED = 200  # groups of near-duplicates that are written out
 _MAX_SHOWN = 24  # of them in pictures, a row each
+Lines = Sequence[str]
 
 
 def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks: int = 0) -> dict[str, Any]:
@@ -58,7 +61,8 @@ def write_sheets(images: Path, manifest: pd.DataFrame, folder: Path) -> list[Pat
     """Write contact sheets of data/images into an existing folder, and return their files.
 
     `{split}_{class}.png`: up to 48 images, spread evenly over the split.
-    `near_duplicates.png`, where there are any: a row for each group, those that disagree about the class first.
+    `near_duplicates.png`, where there are any: a row for each group, those that disagree about the class first, each
+    image with the end of its name in the source, and its split.
     """
     written = []
     for split in SPLITS:
@@ -70,38 +74,51 @@ def write_sheets(images: Path, manifest: pd.DataFrame, folder: Path) -> list[Pat
             sheet = tile_images([decode_image(images / path) for path in chosen])
             written.append(_write_png(sheet, folder / f"{split}_{name}.png"))
     if groups := _choose_groups(manifest):
-        rows_of_images = [[decode_image(images / path) for path in paths] for paths in groups]
-        written.append(_write_png(stack_rows(rows_of_images), folder / "near_duplicates.png"))
+        rows_of_images = [[decode_image(images / path) for path in group["path"]] for group in groups]
+        captions = [list(zip(group["source_name"], group["split"], strict=True)) for group in groups]
+        written.append(_write_png(stack_rows(rows_of_images, captions), folder / "near_duplicates.png"))
     return written
 
 
-def stack_rows(rows: Sequence[Sequence[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
-    """Draw a contact sheet with a row for each sequence of images."""
+def stack_rows(rows: Sequence[Sequence[NDArray[np.uint8]]], captions: Sequence[Sequence[Lines]]) -> NDArray[np.uint8]:
+    """Draw a contact sheet with a row for each sequence of images, and lines under each image."""
     n_columns = max(map(len, rows))
     blank = np.full((_CELL_PX, _CELL_PX, 3), 255, np.uint8)
-    cells = [cell for row in rows for cell in [*row, *[blank] * (n_columns - len(row))]]
-    return tile_images(cells, n_columns=n_columns)
+    n_blank = [n_columns - len(row) for row in rows]
+    cells = [cell for row, n in zip(rows, n_blank, strict=True) for cell in [*row, *[blank] * n]]
+    lines = [line for row, n in zip(captions, n_blank, strict=True) for line in [*row, *[()] * n]]
+    return tile_images(cells, n_columns=n_columns, captions=lines)
 
 
-def tile_images(images: Iterable[NDArray[np.uint8]], *, n_columns: int = _COLUMNS) -> NDArray[np.uint8]:
-    """Draw a contact sheet, (h, w, 3) uint8 on white, of (h', w', 3) uint8 images, fitted into square cells."""
+def tile_images(
+    images: Iterable[NDArray[np.uint8]], *, n_columns: int = _COLUMNS, captions: Sequence[Lines] = ()
+) -> NDArray[np.uint8]:
+    """Draw a contact sheet, (h, w, 3) uint8 on white, of (h', w', 3) uint8 images, fitted into square cells.
+
+    `captions` are the lines under each, of which as much of the end is written as there is room for.
+    """
     cells = [_fit(image) for image in images]
-    pitch = _CELL_PX + _GAP_PX
+    height, pitch = _CELL_PX + _GAP_PX + _LINE_PX * max(map(len, captions), default=0), _CELL_PX + _GAP_PX
     n_columns = max(1, min(n_columns, len(cells)))
     n_rows = max(1, -(-len(cells) // n_columns))
-    sheet = np.full((n_rows * pitch + _GAP_PX, n_columns * pitch + _GAP_PX, 3), 255, np.uint8)
+    sheet = Image.new("RGB", (n_columns * pitch + _GAP_PX, n_rows * height + _GAP_PX), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(_LINE_PX - 3)
     for i, cell in enumerate(cells):
-        top, left = _GAP_PX + i // n_columns * pitch, _GAP_PX + i % n_columns * pitch
-        sheet[top : top + _CELL_PX, left : left + _CELL_PX] = cell
-    return sheet
+        top, left = _GAP_PX + i // n_columns * height, _GAP_PX + i % n_columns * pitch
+        sheet.paste(Image.fromarray(cell), (left, top))
+        for number, line in enumerate(captions[i] if captions else ()):
+            while pen.textlength(line, font) > _CELL_PX:
+                line = "…" + line[2:]
+            pen.text((left, top + _CELL_PX + number * _LINE_PX), line, "black", font)
+    return np.array(sheet)
 
 
-def _choose_groups(manifest: pd.DataFrame) -> list[list[str]]:
-    """Choose near-duplicates to show: each group's paths; unused images have none."""
+def _choose_groups(manifest: pd.DataFrame) -> list[pd.DataFrame]:
+    """Choose near-duplicates to show: some rows of each group; unused images are left out."""
     placed = manifest[manifest["path"] != ""]
     groups = [group for _, group in placed.groupby("group", sort=True) if len(group) > 1]
     groups.sort(key=lambda group: -group["label"].nunique())
-    return [list(group["path"][:_COLUMNS]) for group in groups[:_MAX_SHOWN]]
+    return [group[:_COLUMNS] for group in groups[:_MAX_SHOWN]]
 
 
 def _write_png(image: NDArray[np.uint8], path: Path) -> Path:

@@ -72,14 +72,17 @@ def test_sheets(tmp_path: Path) -> None:
     ]
     sheets = {path.stem: cv2.imread(str(path)) for path in written}
     assert np.abs(sheets["train_cat"][50, 50].astype(int) - (10, 120, 250)).max() < 4
-    assert sheets["near_duplicates"].shape == (98 + 2, 2 * 98 + 2, 3)  # the one group, whose two images are placed
+    near = sheets["near_duplicates"]
+    assert near.shape == (98 + 28 + 2, 2 * 98 + 2, 3)  # the one group, whose two images are placed, and two lines
+    assert all((near[98 : 98 + 28, left : left + 96] < 100).any() for left in (2, 100)), "names and splits"
 
 
 def test_groups_have_a_row_each() -> None:
     dark = np.zeros((9, 9, 3), np.uint8)
-    sheet = stack_rows([[dark, dark, dark], [dark, dark]])
-    assert sheet.shape == (2 * 98 + 2, 3 * 98 + 2, 3)
-    filled = [[bool((sheet[row * 98 + 50, column * 98 + 50] == 0).all()) for column in range(3)] for row in range(2)]
+    lines = ("a name that is longer than its cell/é.jpg", "train")
+    sheet = stack_rows([[dark, dark, dark], [dark, dark]], [[lines] * 3, [lines] * 2])
+    assert sheet.shape == (2 * 126 + 2, 3 * 98 + 2, 3)
+    filled = [[bool((sheet[row * 126 + 50, column * 98 + 50] == 0).all()) for column in range(3)] for row in range(2)]
     assert filled == [[True, True, True], [True, True, False]]
 
 
