@@ -29,9 +29,10 @@ def choose_telling(predictions: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]
 
 
 def choose_disagreements(predictions: Mapping[str, pd.DataFrame], n: int) -> list[str]:
-    """List the paths of up to `n` images that only some variants take for a cat; the farthest apart come first.
+    """List up to `n` paths of images that only some variants take for a cat, the farthest apart of each story first.
 
-    All variants predict the same images.
+    A story is who is right, of a cat or a dog. Each has its turn before one comes again: six images of the same story
+    tell no more than one. All variants predict the same images.
     """
     by_variant = {name: frame.set_index("path") for name, frame in predictions.items()}
     logits = pd.DataFrame({name: frame["logit"] for name, frame in by_variant.items()})
@@ -40,4 +41,7 @@ def choose_disagreements(predictions: Mapping[str, pd.DataFrame], n: int) -> lis
     spread = probabilities.max(axis=1) - probabilities.min(axis=1)
     ranked = spread[is_split].rename("spread").rename_axis("path").reset_index()
     ranked = ranked.sort_values(["spread", "path"], ascending=[False, True], kind="stable")
-    return [str(path) for path in ranked["path"].head(n)]
+    first, *_ = by_variant.values()
+    stories = [(first["label"][path], *(logits.loc[path] > 0)) for path in ranked["path"]]
+    ranked["turn"] = ranked.groupby(pd.Series(stories, index=ranked.index, dtype=object)).cumcount()
+    return [str(path) for path in ranked.sort_values("turn", kind="stable")["path"].head(n)]
