@@ -74,7 +74,7 @@ def make_contenders(
         warnings.simplefilter("ignore")  # third-party: it imports SciPy's old names
         from tf_keras_vis.gradcam import Gradcam
 
-    explain, peer = make_explainer(model, [layer]), Gradcam(model, clone=False)
+    explain, peer = make_explainer(model, [layer], method="gradcam"), Gradcam(model, clone=False)
     side = images.shape[1]
     start = time.perf_counter()
     explain(images[:1], signs)

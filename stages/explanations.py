@@ -1,7 +1,6 @@
 """Explanations: a network's heat maps, for pictures too, and in numbers whether they mean something."""
 
 import argparse
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -32,46 +31,37 @@ def work(args: argparse.Namespace) -> None:
     from cvd.machine.threads import set_threads
     from cvd.models.networks.mirroring import remove_mirror
     from cvd.models.networks.saving import load_network
-    from cvd.vis.examining.figures import examine, read_masks
+    from cvd.vis.examining.figures import Scope, describe_figures, examine, read_masks
     from cvd.vis.explaining.heatmaps import write_heatmaps
+    from cvd.vis.explaining.methods import resolve_method
     from cvd.vis.explaining.views import Viewer
 
     set_threads(params.train.threads)
     tf.config.experimental.enable_op_determinism()
     manifest, model = read_manifest(args.manifest), remove_mirror(load_network(args.model))
-    shown, checked = (list(dict.fromkeys(choose_images(manifest, some))) for some in (pictures.images, settings.images))
+    shown, checked = (list(dict.fromkeys(choose_images(manifest, n))) for n in (pictures.images, settings.images))
     telling = pd.concat(choose_telling(select_test(read_predictions(args.predictions)), pictures.mistakes))["path"]
     examined = list(dict.fromkeys([*checked, *telling]))
     pair = Viewer(args.variant, model, pictures.layers, method=pictures.method)
-    single = Viewer(args.variant, model, method=pictures.method, only_last=True)
     paths = list(dict.fromkeys([*examined, *shown]))
     images = dict(map_ahead(lambda path: (path, load_image(args.images / path, pair.size_px)), paths, n_ahead=32))
     examination = examine(
         model,
         np.stack([images[path] for path in examined]),  # (n, s, s, 3)
         read_masks(args.masks, checked),
-        methods=settings.methods,
-        layers=settings.layers,
-        n_perturbed=settings.perturbed,
+        Scope(settings.methods, settings.layers, settings.perturbed, settings.steps, settings.randomised),
         seed=params.seed,
     )
     write_json(examination.figures, args.metrics, indent=1)
     pairs = pair.explain(np.stack([images[path] for path in shown]), shown, (-1, 1))
-    maps = examination.maps.get(pictures.method, {})
-    known = (examination.logits, maps) if set(single.layers) <= set(maps) else None
     # Maps that are not there yet may take minutes: only those that sheets are likely to show.
-    named = examined if known else list(dict.fromkeys([*checked[: settings.perturbed], *telling]))
-    singles = single.explain_named(np.stack([images[path] for path in named]), named, known)
-    write_heatmaps(args.heatmaps, shown=pairs, named=singles)
-    print(f"{args.variant}: {describe(examination.figures)}", flush=True)
-
-
-def describe(figures: Mapping[str, Mapping[str, Mapping[str, object]]]) -> str:
-    """Name the figures of the first method's last layer."""
-    method, layers = next(iter(figures.items()))
-    layer, measured = list(layers.items())[-1]
-    named = ", ".join(f"{name} {value:.2f}" for name, value in measured.items() if isinstance(value, float))
-    return f"{method} at {layer}: {named}"
+    some = list(dict.fromkeys([*checked[: settings.randomised], *telling]))
+    sets = {"shown": pairs}
+    for name, method in (("named", resolve_method(pictures.method)), ("averaged", "gradcam")):
+        viewer, maps = Viewer(args.variant, model, method=method, only_last=True), examination.maps.get(method, {})
+        sets[name] = viewer.explain_most(images, some, examination.logits, maps)
+    write_heatmaps(args.heatmaps, **sets)
+    print(f"{args.variant}: {describe_figures(examination.figures)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def work(args: argparse.Namespace) -> None:
     seen = read_heatmaps(args.heatmaps, "shown")
     images = {path: limit_size(decode_image(args.images / path)) for path in seen.paths}
     with replace_folder(args.out) as folder:
-        write_sheets(folder, images, {path: seen.view(path) for path in images}, caption=seen.caption)
+        write_sheets(folder, images, {path: seen.view(path) for path in images}, caption=seen.caption, note=seen.note)
     print(f"{args.variant}: {len(images)} images, {len(seen.maps)} layers")
 
 

@@ -12,7 +12,8 @@ from cvd.runtime.files import replace_folder
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
-from cvd.vis.sheets.overlays import limit_size, write_photos
+from cvd.vis.sheets.overlays import limit_size
+from cvd.vis.sheets.photos import write_photos
 
 
 def main() -> None:
@@ -29,17 +30,19 @@ def work(args: argparse.Namespace) -> None:
     start_tensorflow()
 
     from cvd.models.networks.backbone import class_names, describe_backbone, load_backbone
-    from cvd.vis.explaining.views import TopViewer
+    from cvd.vis.explaining.views import ClassViewer
 
     backbone = describe_backbone(args.backbone)
     with replace_folder(args.out) as folder:
         if not backbone.has_classes:
             print(f"{backbone.name} from {backbone.weights} has no ImageNet classes: no photos are explained")
             return
-        top = TopViewer(load_backbone(args.backbone), class_names(), top=settings.top, method=settings.method)
+        viewer = ClassViewer(load_backbone(args.backbone), class_names(), method=settings.method)
         bar = tqdm(photos.values(), desc="explaining photos", unit="photo")
-        heats = (top.view(resize_image(photo, backbone.size_px)[np.newaxis]) for photo in bar)
-        write_photos(folder, photos, heats, network=backbone.name, caption=top.caption)
+        heats = (viewer.view(resize_image(photo, backbone.size_px)[np.newaxis], top=settings.top) for photo in bar)
+        title = f"What {backbone.name} sees: its top {settings.top} of ImageNet's 1,000 classes"
+        caption = f"{viewer.title}: what speaks for each class, and what tells the first two apart"
+        write_photos(folder, photos, heats, title=title, caption=caption, note=viewer.note)
     print(f"{len(photos)} photos, top {settings.top} classes of {backbone.name}")
 
 

@@ -16,10 +16,12 @@ SHEETS = {
 # Name, heading, what it shows, and which pictures: patterns below plots/ (each for each variant, where it names one)
 # with how many of these it shows; 0 only counts them.
 EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
-    ("gradcam", "Where it looks", "Grad-CAM: what in the image speaks for an answer.",
-     {"side_by_side/images/*": 4, "photos/*": 2, "gradcam/{variant}/**/*": 0}),
+    ("gradcam", "Where it looks", "Heat maps: what in the image speaks for an answer.",
+     {"side_by_side/images/*": 4, "photos/*": 12, "gradcam/{variant}/**/*": 0}),
+    ("contradictions", "When a heat map contradicts its network", "Before Flatten and Dense, Grad-CAM is no sum.",
+     {"side_by_side/contradictions.*": 1}),
     ("mistakes", "What it gets wrong", "Test images that were taken for the other animal.",
-     {"side_by_side/*": 1, "mistakes/{variant}.*": 1}),
+     {"side_by_side/disagreements.*": 1, "mistakes/{variant}.*": 1}),
     ("activations", "What its layers answer", "Activations: channels of convolution and pooling layers for one image.",
      {"activations/{variant}/*": 1, "activations/{variant}/*/*": 0}),
     ("filters", "What its filters look for", "Filters: inputs that excite a filter most, found by gradient ascent.",

@@ -4,8 +4,10 @@ from typing import Literal, get_args
 
 LABELS = ("cat", "dog")  # in the order of their numbers: a positive logit means the second
 SPLITS = ("train", "validation", "test")
-Method = Literal["gradcam", "gradcam++", "hirescam", "scorecam", "integrated"]
+Method = Literal["gradcam", "gradcam++", "hirescam", "hirescam+", "scorecam", "integrated"]
 METHODS: tuple[Method, ...] = get_args(Method)
+Choice = Literal["auto", Method]  # auto: the one whose maps add up to the network's answer
+CHOICES: tuple[str, ...] = ("auto", *METHODS)
 
 # A variant has one colour in every picture. The optional ones: two for each spare colour, few are ever drawn together.
 HUES = {

@@ -48,7 +48,7 @@ class Answer(NamedTuple):
 
 
 def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answer]:
-    """Make what asks a network about a photo, (h, w, 3) uint8: its probability, and Grad-CAM of two convolutions.
+    """Make what asks a network about a photo, (h, w, 3) uint8: its probability, and heat maps of two convolutions.
 
     The model maps images (n, s, s, 3), pixels 0..255, to logits (n, 1); positive means dog. Cat and dog of a layer
     share their scale; layers and networks do not. The first call is slow.

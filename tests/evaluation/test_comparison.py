@@ -20,8 +20,10 @@ from cvd.evaluation.measures import evaluate_variant, tabulate_predictions
 from cvd.evaluation.overfitting import tabulate_curves
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import render_json
+from cvd.runtime.params.loading import load_params
 
 ROOT = Path(__file__).parents[2]
+EVALUATE = {"calibration_bins": 10, "onset_tolerance": 0.05, "notable_gap": 0.05, "learned_accuracy": 0.8}
 TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters": 10}
 HISTORY = pd.DataFrame(
     {"epoch": range(1, 5), "loss": 0.4, "accuracy": 0.8, "val_loss": [0.6, 0.5, 0.5, 0.6], "val_accuracy": 0.7}
@@ -36,10 +38,7 @@ def make_results(skills: dict[str, float], n: int = 200) -> tuple[dict[str, pd.D
     for name, skill in skills.items():
         noise = np.random.default_rng(round(1000 * skill)).normal(size=3 * n)
         predictions[name] = tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
-    metrics = {
-        name: evaluate_variant(frame, HISTORY, TRAINING, calibration_bins=10, onset_tolerance=0.05)
-        for name, frame in predictions.items()
-    }
+    metrics = {name: evaluate_variant(frame, HISTORY, TRAINING, **EVALUATE) for name, frame in predictions.items()}
     return predictions, metrics
 
 
@@ -153,8 +152,10 @@ def test_mcnemar_keeps_its_level() -> None:
 
 def test_comparison_of_four() -> None:
     predictions, metrics = make_results({"baseline": 0.5, "augmented": 0.7, "tfrecord": 0.5, "transfer": 2.0})
-    found = comparison.compare_variants(predictions, metrics, n_bootstrap=500, seed=1)
-    assert render_json(found) == render_json(comparison.compare_variants(predictions, metrics, n_bootstrap=500, seed=1))
+    found = comparison.compare_variants(predictions, metrics, {}, n_bootstrap=500, seed=1)
+    assert render_json(found) == render_json(
+        comparison.compare_variants(predictions, metrics, {}, n_bootstrap=500, seed=1)
+    )
     assert found["best"] == "transfer"
     assert found["n_test_images"] == 200
     assert found["n_pairs"] == 6
@@ -187,7 +188,7 @@ def test_comparison_of_four() -> None:
 
 def test_one_variant_alone() -> None:
     predictions, metrics = make_results({"baseline": 1.0})
-    found = comparison.compare_variants(predictions, metrics, n_bootstrap=100, seed=1)
+    found = comparison.compare_variants(predictions, metrics, {}, n_bootstrap=100, seed=1)
     assert found["pairs"] == []
     assert len(found["verdict"]) == 2
     assert "| baseline |" in tables.render_markdown(found)
@@ -232,6 +233,18 @@ def test_cost_of_overfitting_is_told_where_there_is_one() -> None:
     assert verdict.describe_cost(row | {"validation_loss_last": None}) is None
 
 
+def test_early_stopping_is_told_from_the_history() -> None:
+    row: Any = {"variant": "a", "epochs": 38, "best_epoch": 16, "saved_epoch": 38}
+    row |= {"validation_accuracy_best": 0.6125, "validation_accuracy_last": 0.62}
+    timing: Any = {"seconds": 66.4, "seconds_after_best": 38.2}
+    assert verdict.describe_stopping(row, timing) == (
+        "Stopped at its best epoch, 16 of 38, a would have a validation accuracy of 61.3% instead of 62.0%, after 28 s "
+        "instead of 66."
+    )
+    for there_already in ({"saved_epoch": 16}, {"best_epoch": 38}, {"validation_accuracy_best": None}):
+        assert verdict.describe_stopping(row | there_already, timing) is None
+
+
 def test_numbers_as_people_write_them() -> None:
     assert verdict.format_points(-0.0312) == "\N{MINUS SIGN}3.1"
     assert verdict.format_points(-0.0001) == "0.0"
@@ -243,7 +256,7 @@ def test_different_test_images_are_refused() -> None:
     predictions, metrics = make_results({"a": 1.0, "b": 1.5})
     predictions["b"] = predictions["b"].assign(path=lambda frame: frame["path"] + "x")
     with pytest.raises(InputError, match=r"b.csv and predictions/a.csv are of different test images"):
-        comparison.compare_variants(predictions, metrics, n_bootstrap=100, seed=1)
+        comparison.compare_variants(predictions, metrics, {}, n_bootstrap=100, seed=1)
 
 
 def write_results(predictions: dict[str, pd.DataFrame]) -> None:
@@ -290,13 +303,15 @@ def test_stage_writes_all_or_says_what_is_missing() -> None:
     names = ["baseline", "augmented"]
     assert [row["variant"] for row in found["overfitting"]] == names
     chosen = ({name: results[name] for name in names} for results in (predictions, metrics))
-    wanted = comparison.compare_variants(*chosen, n_bootstrap=2000, seed=1)
+    params = load_params(ROOT / "params.yaml")
+    blocks = {name: params.variants[name].model_dump() for name in names}
+    wanted = comparison.compare_variants(*chosen, blocks, n_bootstrap=2000, seed=1)
     assert PATHS["comparison"].read_text() == render_json(wanted)
     assert "seconds" not in json.dumps(found)
     assert json.loads(PATHS["timings"].read_text())["baseline"]["median_seconds_per_epoch"] == 5.0
     assert sorted(path.name for path in PATHS["plots"].iterdir()) == [
-        "comparison.csv", "comparison.md", "confusion.csv", "curves.csv", "curves.png", "differences.png",
-        "overfitting.png", "pairs.csv", "reliability.csv", "roc.csv",
+        "comparison.csv", "comparison.md", "confusion.csv", "cures.csv", "cures.png", "curves.csv", "curves.png",
+        "differences.png", "overfitting.png", "pairs.csv", "reliability.csv", "roc.csv",
     ]  # fmt: skip
     table = pd.read_csv(PATHS["plots"] / "comparison.csv")
     assert pd.read_csv(PATHS["plots"] / "pairs.csv")["p_holm"].tolist() == [found["pairs"][0]["p_holm"]]
@@ -384,7 +399,7 @@ def test_change_of_one_variant() -> None:
     predictions, metrics = make_results({"old": 0.6, "new": 1.0})
     turned = predictions["new"].sample(frac=1, random_state=1)  # another order of rows changes nothing
     change = comparison.measure_change(predictions["old"], turned)
-    pair = comparison.compare_variants(predictions, metrics, n_bootstrap=100, seed=1)["pairs"][0]
+    pair = comparison.compare_variants(predictions, metrics, {}, n_bootstrap=100, seed=1)["pairs"][0]
     assert (len(change["only_before_right"]), len(change["only_after_right"])) == (
         pair["only_first_right"],
         pair["only_second_right"],

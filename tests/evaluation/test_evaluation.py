@@ -60,6 +60,7 @@ FIGURES = (
     "n_images", "accuracy", "accuracy_low", "accuracy_high", "loss", "auc", "average_precision", "brier", "ece",
     "confusion", "classes", "threshold", "accuracy_at_threshold",
 )  # fmt: skip
+EVALUATE = {"calibration_bins": 10, "onset_tolerance": 0.05, "notable_gap": 0.05, "learned_accuracy": 0.8}
 TRAINING = {"epochs": 5, "saved_epoch": 5, "precision": "float32", "parameters": 10, "other": 1}
 
 
@@ -163,8 +164,7 @@ def test_everything_is_recomputable_from_the_file(tmp_path: Path) -> None:
             measures.read_predictions(tmp_path / "v.csv"),
             make_history([0.6]),
             TRAINING,
-            calibration_bins=10,
-            onset_tolerance=0,
+            **EVALUATE,
         )
     )
     metrics = json.loads(text)
@@ -221,8 +221,7 @@ def test_threshold_is_chosen_on_validation_alone() -> None:
         probability=predictions["probability"].where(~others, 1 - predictions["probability"]),
     )
     found = [
-        measures.evaluate_variant(each, make_history([0.6]), TRAINING, calibration_bins=10, onset_tolerance=0)
-        for each in (predictions, changed)
+        measures.evaluate_variant(each, make_history([0.6]), TRAINING, **EVALUATE) for each in (predictions, changed)
     ]
     thresholds = {each[split]["details"][0]["threshold"] for each in found for split in measures.SPLITS}
     assert len(thresholds) == 1
@@ -230,9 +229,7 @@ def test_threshold_is_chosen_on_validation_alone() -> None:
 
 
 def test_contract_of_the_metrics() -> None:
-    metrics = measures.evaluate_variant(
-        make_predictions(), make_history([0.6] * 5), TRAINING, calibration_bins=10, onset_tolerance=0.05
-    )
+    metrics = measures.evaluate_variant(make_predictions(), make_history([0.6] * 5), TRAINING, **EVALUATE)
     shown = {
         section: {name for name, value in figures.items() if not isinstance(value, list)}
         for section, figures in metrics.items()
@@ -241,7 +238,7 @@ def test_contract_of_the_metrics() -> None:
         "train": {"accuracy", "loss"},
         "validation": {"accuracy", "loss"},
         "test": {"accuracy", "accuracy_low", "accuracy_high", "loss", "auc", "ece"},
-        "overfitting": {"accuracy_gap", "loss_gap", "best_epoch", "onset_epoch"},
+        "overfitting": {"state", "accuracy_gap", "loss_gap", "best_epoch", "onset_epoch"},
         "training": {"epochs", "precision", "parameters"},
     }
     rest = {"n_images", "average_precision", "brier", "threshold", "accuracy_at_threshold"}
@@ -249,7 +246,7 @@ def test_contract_of_the_metrics() -> None:
         "train": rest | {"accuracy_low", "accuracy_high", "auc", "ece"},
         "validation": rest | {"accuracy_low", "accuracy_high", "auc", "ece"},
         "test": rest,
-        "overfitting": {"accuracy_area", "loss_area"},
+        "overfitting": {"accuracy_area", "loss_area", "cause", "is_falling", "gap_low"},
         "training": {"saved_epoch", "other"},
     }
     assert {"confusion", "classes"} < set(metrics["test"])
@@ -345,4 +342,4 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
         find_best_epoch([float("nan")] * 3)
     one_class = make_predictions().query("split != 'test' or label == 1")
     with pytest.raises(InputError, match=r"split test holds the labels \[1\]"):
-        measures.evaluate_variant(one_class, make_history([0.6]), TRAINING, calibration_bins=10, onset_tolerance=0.05)
+        measures.evaluate_variant(one_class, make_history([0.6]), TRAINING, **EVALUATE)

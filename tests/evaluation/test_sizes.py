@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cvd.evaluation import sizes
+from cvd.evaluation.lesson import sizes
 from cvd.evaluation.statistics import bootstrap_accuracies, find_interval
 from cvd.runtime.errors import InputError
 

@@ -37,8 +37,19 @@ INTAKE = {
 }  # fmt: skip
 EXPLANATIONS = {
     "baseline": {
-        "gradcam": {"conv4": {"animal_pointing": 0.61, "deletion": 0.5, "rank_correlation": -0.12, "details": [{}]}},
-        "chance": {"random": {"animal_pointing": 0.3, "deletion": 0.4}},
+        "gradcam": {
+            "pool3": {"animal_pointing": 0.77},
+            "conv4": {
+                "agreement": 0.52,
+                "deletion": 0.5,
+                "insertion": 0.6,
+                "rank_correlation": -0.12,
+                "animal_pointing": 0.61,
+                "details": [{}],
+            },
+        },
+        "hirescam": {"conv4": {"agreement": 1.0, "deletion": 0.2, "insertion": 0.9}},
+        "chance": {"random": {"animal_pointing": 0.3, "deletion": 0.4, "insertion": 0.62}},
     }
 }
 PROVENANCE = {
@@ -308,8 +319,13 @@ def test_page_shows_what_else_there_is(page: str, workspace: Path) -> None:
         "Cat/666.jpg : truncated &lt;0 bytes&gt; and 3 more",
         "5 images are near-copies of one another, in 2 groups; none of them stands in two splits, and 1 were left out",
         "baseline : 8 times the images (15 to 120) take test accuracy from 55.0% to 72.0%, by +17.0 points",
-        "baseline gradcam conv4 0.61 0.50 −0.12",
-        "baseline chance 0.30 0.40",
+        "true to the network plausible to a person",
+        "baseline gradcam conv4 0.52 0.50 0.60 −0.12 0.61",
+        "baseline chance 0.40 0.62 0.30",
+        "Warning. baseline : gradcam at conv4 is no better than chance "
+        "(deletion 0.50, noise 0.40, less is better; insertion 0.60, noise 0.62, more is better).",
+        "Warning. baseline : gradcam at conv4 contradicts the network: in 48% of images the other class has more heat.",
+        "baseline : truest by insertion minus deletion: hirescam (0.70).",
     ):
         assert wanted in text, wanted
     assert page.index('id="errors"') < page.index('id="more"') < page.index('id="seen"')
@@ -353,7 +369,8 @@ def test_browser_finds_no_fault(page: str, tmp_path: Path, width: int) -> None:
         broken: images.filter(image => !image.naturalWidth).length,
         n: images.length,
         wide: root.scrollWidth - root.clientWidth,
-        outside: images.filter(image => image.getBoundingClientRect().right > root.clientWidth + 1).length,
+        outside: images.filter(
+              image => !image.closest(".scroll") && image.getBoundingClientRect().right > root.clientWidth + 1).length,
         smallest: Math.min(...texts.map(text => parseFloat(getComputedStyle(text).fontSize))),
         tall: images.some(image => (image.currentSrc || "") !== image.src),
       }, "*");

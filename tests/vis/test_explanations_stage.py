@@ -63,13 +63,18 @@ def test_maps_that_have_yet_to_be_made_are_few_and_an_image_that_is_named_twice_
     figures, named = explain(
         project,
         gradcam={"images": 2, "mistakes": 1, "method": "gradcam"},
-        explanations={"methods": ["gradcam"], "images": checked, "perturbed": 2},
+        explanations={"methods": ["gradcam"], "images": checked, "perturbed": 2, "randomised": 2},
     )
     assert set(named) > {*checked, PATHS[-1]}
     again, fewer = explain(
         project,
         gradcam={"images": 2, "mistakes": 1, "method": "hirescam"},
-        explanations={"methods": ["gradcam"], "images": [checked[0], checked[0], *checked[1:]], "perturbed": 2},
+        explanations={
+            "methods": ["gradcam"],
+            "images": [checked[0], checked[0], *checked[1:]],
+            "perturbed": 2,
+            "randomised": 2,
+        },
     )
     assert again == figures
     assert fewer[:2] == checked[:2]

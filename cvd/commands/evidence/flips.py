@@ -40,11 +40,11 @@ def draw_flips(pair: dict[str, Any], before: Revision, after: Revision, path: Pa
         print(f"{path} is not written: no answer turned", file=sys.stderr)
         return
     start_tensorflow()
-    from cvd.vis.explaining.methods import METHODS
+    from cvd.vis.explaining.methods import METHODS, resolve_method
     from cvd.vis.sheets.drawing import write_png
     from cvd.vis.sheets.galleries import draw_disagreements
 
-    heat = METHODS[method].describe("the last convolution")
+    heat = METHODS[resolve_method(method)].describe("the last convolution")
     sheets = []
     for variant in dict.fromkeys(name for name, _, _ in turned):
         chosen = [(when, paths) for name, when, paths in turned if name == variant]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from cvd.runtime.vocabulary import Method
+from cvd.runtime.vocabulary import Choice, Method
 
 
 def _check_images(value: object, check: Callable[[object], Any]) -> Any:
@@ -202,7 +202,7 @@ class GradCam(Section):
 
     images: Images
     layers: Names
-    method: Method
+    method: Choice
     mistakes: int = Field(ge=1, le=50)
     photos: str
     top: int = Field(ge=1, le=10)
@@ -225,3 +225,5 @@ class Explanations(Section):
     layers: Names
     images: Images
     perturbed: int = Field(ge=1, le=1000)
+    steps: int = Field(ge=1, le=50)
+    randomised: int = Field(ge=1, le=1000)

@@ -14,7 +14,7 @@ from cvd.vis.explaining.geometry import upsample_map
 # Of the longer side: the 15 px of Zhang et al., Top-Down Neural Attention by Excitation Backprop (IJCV 2018), on photos
 # of 500 px.
 TOLERANCE = 0.03
-N_STEPS = 10  # parts into which an image's pixels are dealt
+GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, lie more evenly than those of any other number
 BLUR = 0.07  # standard deviation of the blur that insertion begins with, as a share of the side
 GREY = 128.0  # what deleted pixels become
 N_AT_ONCE = 32  # perturbed images that a network looks at together
@@ -57,93 +57,75 @@ def is_near(spot: tuple[float, float], mask: np.ndarray, *, tolerance: float = T
     return bool((np.hypot(rows + top - row, columns + left - column) <= reach).any())
 
 
-def order_pixels(heat: np.ndarray, height: int, width: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Order the pixels of an image, hottest first, equal ones at random: (height * width,) int64, flat indices."""
-    flat = upsample_map(heat, height, width).ravel()
-    return np.lexsort((rng.random(flat.size), -flat))
+def pick_hottest(heat: np.ndarray, n: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Pick the `n` hottest pixels of a map (h, w), of equal ones some at random: (h, w) bool."""
+    flat = heat.ravel()
+    if not 0 < n < flat.size:
+        return np.full(heat.shape, n > 0)
+    least = np.partition(flat, -n)[-n]
+    picked = flat > least
+    equal = np.flatnonzero(flat == least)
+    picked[rng.permutation(equal)[: n - np.count_nonzero(picked)]] = True
+    return picked.reshape(heat.shape)
 
 
-def delete_pixels(image: np.ndarray, order: np.ndarray, *, n_steps: int = N_STEPS) -> np.ndarray:
-    """Turn more and more pixels of an image (h, w, 3) grey, from none to all: (n_steps + 1, h, w, 3)."""
-    return _mix(np.asarray(image, np.float32), np.full(image.shape, GREY, np.float32), order, n_steps)
+def blur_image(image: np.ndarray) -> np.ndarray:
+    """Blur an image (h, w, 3), float32, as insertion begins with it."""
+    return cv2.GaussianBlur(image, (0, 0), BLUR * max(image.shape[:2]))
 
 
-def insert_pixels(image: np.ndarray, order: np.ndarray, *, n_steps: int = N_STEPS) -> np.ndarray:
-    """Put more and more pixels of an image (h, w, 3) into a blurred one, from none to all: (n_steps + 1, h, w, 3)."""
-    image = np.asarray(image, np.float32)
-    blurred = cv2.GaussianBlur(image, (0, 0), BLUR * max(image.shape[:2]))
-    return _mix(blurred, image, order, n_steps)
+def place_points(n_images: int, n_steps: int) -> np.ndarray:
+    """Place the shares of pixels at which each image's curves are read: (n_images, n_steps), 0 to 1.
 
-
-def _mix(before: np.ndarray, after: np.ndarray, order: np.ndarray, n_steps: int) -> np.ndarray:
-    # As many pixels (h * w, 3) change at each step; each step begins with the picture of the one before.
-    ends = np.linspace(0, order.size, n_steps + 1).round().astype(np.int64)
-    mixed = np.empty((n_steps + 1, *before.shape), np.float32)
-    mixed[0] = before
-    for step in range(1, n_steps + 1):
-        places = order[ends[step - 1] : ends[step]]
-        mixed[step] = mixed[step - 1]
-        mixed[step].reshape(-1, 3)[places] = after.reshape(-1, 3)[places]
-    return mixed
-
-
-def measure_areas(curves: np.ndarray) -> np.ndarray:
-    """Integrate curves (..., steps) of values at even steps from 0 to 1, by trapezia: (...)."""
-    return np.asarray(np.trapezoid(curves, dx=1 / (curves.shape[-1] - 1), axis=-1))
+    One lies in each of `n_steps` equal parts. Where in its part turns by the golden ratio from image to image. So all
+    images together cover 0 to 1 evenly, and the mean over points and images is that of whole curves.
+    """
+    turns = (0.5 + GOLDEN * np.arange(n_images)) % 1  # (n,), 0 to 1
+    return (np.arange(n_steps) + turns[:, None]) / n_steps
 
 
 def measure_faithfulness(
     predict: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
-    maps: Sequence[np.ndarray],
+    find_heats: Callable[[int], Sequence[np.ndarray]],
     *,
     signs: np.ndarray,
+    n_steps: int,
     seed: int,
 ) -> np.ndarray:
     """Measure the areas under the deletion and insertion curves (Petsiuk et al., RISE, 2018, section 3.2).
 
     Deletion greys an image's pixels, hottest first, and watches the probability of the class that the map explains;
     insertion puts them back into a blurred image. A good map has a small first and a large second area. Both depend on
-    the network: compare with a random order.
+    the network: compare with a random order. An area is the mean of the curve at the image's points (`place_points`):
+    rough for one image, right for the mean over many.
 
     Args:
         predict: images (b, h, w, 3) -> probability of the class of sign +1, (b,); full batches but for the last.
         images: (n, h, w, 3), pixels 0..255.
-        maps: of each of m methods (n, h', w'), >= 0.
+        find_heats: an image's number -> its map (h, w) by each of m methods.
         signs: (n,), which class each map explains: +1, or -1 for the other one, of probability 1 - p.
+        n_steps: points of each curve, at least 1.
         seed: of the order of equally hot pixels.
 
     Returns:
         (2, m, n): deletion and insertion of each method and image.
     """
-    values = _predict_stream(predict, _perturb(images, maps, seed=seed))
-    # All curves begin or end with one of three pictures, which are looked at once: grey, the image, the image blurred.
-    grey, rest = values[0], values[1:].reshape(len(images), -1)
-    curves = np.empty((2, len(maps), len(images), N_STEPS + 1))
-    curves[0, ..., 0] = curves[1, ..., -1] = rest[:, 0]
-    curves[0, ..., -1], curves[1, ..., 0] = grey, rest[:, 1]
-    # (n, m, 2, steps between) to (2, m, n, steps between).
-    curves[..., 1:-1] = rest[:, 2:].reshape(len(images), len(maps), 2, -1).transpose(2, 1, 0, 3)
-    curves = np.where(signs[:, None] > 0, curves, 1 - curves)
-    return measure_areas(curves)
+    points = place_points(len(images), n_steps)
 
+    def perturb(index: int) -> np.ndarray:
+        image = np.asarray(images[index], np.float32)
+        blurred, rng = blur_image(image), np.random.default_rng([seed, index])
+        pictures = []
+        for heat in find_heats(index):
+            for share in points[index]:
+                picked = pick_hottest(heat, round(share * heat.size), rng=rng)[..., None]  # (h, w, 1)
+                pictures += [np.where(picked, np.float32(GREY), image), np.where(picked, image, blurred)]
+        return np.stack(pictures)
 
-def _perturb(images: np.ndarray, maps: Sequence[np.ndarray], *, seed: int) -> Iterator[np.ndarray]:
-    """Yield the pictures of all curves, (b, h, w, 3) at a time: grey; then of each image it, blurred, each map's."""
-
-    def perturb(index: int) -> list[np.ndarray]:
-        image, pictures = images[index], []
-        for number, of_method in enumerate(maps):
-            order = order_pixels(of_method[index], *image.shape[:2], rng=np.random.default_rng([seed, index]))
-            inserted = insert_pixels(image, order)
-            if number == 0:
-                pictures.append(inserted[[-1, 0]])
-            pictures += [delete_pixels(image, order)[1:-1], inserted[1:-1]]
-        return pictures
-
-    yield np.full((1, *images.shape[1:]), GREY, np.float32)
-    for pictures in map_ahead(perturb, range(len(images)), n_ahead=1, n_threads=1):  # while a network looks
-        yield from pictures
+    pictures = map_ahead(perturb, range(len(images)), n_ahead=2, n_threads=1)  # while a network looks
+    values = _predict_stream(predict, pictures).reshape(len(images), -1, n_steps, 2)  # (n, m, steps, 2)
+    return np.where(signs[:, None, None, None] > 0, values, 1 - values).mean(axis=2).transpose(2, 1, 0)
 
 
 def _predict_stream(predict: Callable[[np.ndarray], np.ndarray], pictures: Iterable[np.ndarray]) -> np.ndarray:

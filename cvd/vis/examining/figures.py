@@ -14,14 +14,17 @@ import numpy as np
 
 from cvd.runtime.threads import map_ahead
 from cvd.vis.examining import checks
-from cvd.vis.explaining.geometry import Cells, lay_maps, place_cells
+from cvd.vis.explaining.geometry import Cells, lay_maps, place_cells, upsample_map
 from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
-from cvd.vis.explaining.methods import Explainers, choose_layers
+from cvd.vis.explaining.layers import choose_examined_layers
+from cvd.vis.explaining.methods import METHODS, Explainers, choose_layers
 
 MASKS = ("animal", "head")
 TOLERANCES = (checks.TOLERANCE, 0.0)  # of the pointing game, and of the strict one
 N_AHEAD = 32  # images whose masks are decoded at once
+CHANCE = ("chance", "random")  # stands for the method and layer of maps without meaning
 Masks = Sequence[dict[str, np.ndarray]]  # of each image by kind, (h, w) bool
+Maps = dict[str, dict[str, np.ndarray]]  # by method and layer
 
 
 class Curve(TypedDict):
@@ -33,14 +36,16 @@ class Curve(TypedDict):
 class LayerFigures(TypedDict, total=False):
     """Figures of a method's maps at a layer: means over images. Those of masks are there where images have masks."""
 
+    agreement: float  # share of images with more evidence for the class that the network names than for the other
+    logit_error: float  # mean distance of their difference from the logit, as a share of the mean logit's size
+    deletion: float  # areas under the curves of probability; of each method's last layer only
+    insertion: float
     animal_share: float  # of heat inside the mask
     animal_pointing: float  # share of images whose hottest spot is inside the mask or close
     animal_pointing_strict: float  # inside the mask
     head_share: float
     head_pointing: float
     head_pointing_strict: float
-    deletion: float  # areas under the curves of probability
-    insertion: float
     rank_correlation: float  # with the maps of the network whose layers are all shuffled
     details: list[Curve]
 
@@ -63,22 +68,30 @@ def _decode_masks(encoded: dict[str, bytes]) -> dict[str, np.ndarray]:
     return {kind: mask for kind, mask in masks.items() if mask.any()}
 
 
+class Scope(NamedTuple):
+    """What is checked, and of how many images."""
+
+    methods: Sequence[str]  # as of `methods.METHODS`
+    layers: Sequence[str] | None  # their names; None: as of `choose_examined_layers`
+    n_perturbed: int  # so many of the checked images are perturbed, by the maps of each method's last layer
+    n_steps: int  # points of a curve of deletion or insertion
+    n_randomised: int  # so many of the checked images are explained by randomised networks
+
+
 class Examination(NamedTuple):
     """What `examine` finds."""
 
     figures: Figures
     logits: np.ndarray  # (n, 1)
-    maps: dict[str, dict[str, np.ndarray]]  # by method and layer, (n, h', w'), of the class that the network names
+    maps: Maps  # by method and layer, (n, 2, h', w'): for the class that the network names, for the other
 
 
 def examine(
     model: keras.Model,
     images: np.ndarray,
     masks: Masks,
+    scope: Scope,
     *,
-    methods: Sequence[str],
-    layers: Sequence[str] | None,
-    n_perturbed: int,
     seed: int,
 ) -> Examination:
     """Explain images, each for the class that the network names, and check these maps and maps without meaning.
@@ -87,39 +100,74 @@ def examine(
         model: maps images to one logit; its weights are shuffled meanwhile.
         images: (n, h, w, 3), pixels 0..255.
         masks: of the first of the images, which are the checked ones; the others are only explained.
-        methods: as of `methods.METHODS`.
-        layers: names of layers; None: the last that is chosen.
-        n_perturbed: so many of the checked images are perturbed, and explained by randomised networks.
+        scope: what is checked.
         seed: of maps without meaning, of weights' places, of the order of equally hot pixels.
 
     Returns:
         Figures by method and layer; "chance" and "random" are the maps without meaning. Logits and maps.
     """
-    named = {method: choose_layers(model, layers, method=method) for method in methods}
-    named = {method: names if layers else names[-1:] for method, names in named.items()}
+    named = {method: _choose_layers(model, scope.layers, method) for method in scope.methods}
     explainers = Explainers(model, named)
-    logits, maps = explainers.explain(images)
-    places = [(method, layer) for method, names in named.items() for layer in names]
-    checked = [maps[method][layer][: len(masks)] for method, layer in places]
-    # Noise has the shape of the last method's maps, lies where they lie, and is measured in the last row.
-    noise = np.random.default_rng(seed).random(checked[-1].shape, np.float32)
-    cells = [place_cells(model, layer) for _, layer in (*places, places[-1])]
-    some = slice(min(n_perturbed, len(masks)))
-    signs = np.where(logits[some, 0] > 0, 1, -1)
-    laid = [lay_maps(values[some], where) for values, where in zip((*checked, noise), cells, strict=True)]
+    logits, maps = explainers.explain_answers(images)
+    n = len(masks)
+    answers, signs = np.abs(logits[:n, 0]), np.where(logits[:n, 0] > 0, 1, -1)
+    pairs = {(method, layer): maps[method][layer][:n] for method, names in named.items() for layer in names}
+    checked = {place: pair[:, 0] for place, pair in pairs.items()}
+    # Noise has the shape of the last method's last maps, and lies where they lie.
+    noise = np.random.default_rng(seed).random([*checked.values()][-1].shape, np.float32)
+    compared = checked | {CHANCE: noise}
+    cells = {place: place_cells(model, place[1]) for place in checked}
+    cells[CHANCE] = [*cells.values()][-1]
     with ThreadPoolExecutor(1) as pool:  # beside the network, which leaves the cores idle between batches
-        locating = pool.submit(_localise, [*checked, noise], cells, masks)
-        areas = _perturb(model, images[some], laid, signs, seed)
-        located = locating.result()
-    rows = [_round(place | area) for place, area in zip(located, areas, strict=True)]
-    figures: Figures = {method: {} for method in methods} | {"chance": {"random": rows[-1]}}
-    first = {place: values[some] for place, values in zip(places, checked, strict=True)}
-    curves = _randomise(explainers, model, images[some], signs, first, seed)
-    for (method, layer), row in zip(places, rows[:-1], strict=True):
-        curve = curves[method, layer]
-        *_, last = curve.values()
-        figures[method][layer] = row | {"rank_correlation": last, "details": [{"rank_correlations": curve}]}
+        locating = pool.submit(_localise, list(compared.values()), list(cells.values()), masks)
+        some, last = (
+            slice(min(scope.n_perturbed, n)),
+            [*((method, names[-1]) for method, names in named.items()), CHANCE],
+        )
+        laid = [(compared[place][some], cells[place]) for place in last]
+        areas = dict(zip(last, _perturb(model, images[some], laid, signs[some], scope.n_steps, seed), strict=True))
+        located = dict(zip(compared, locating.result(), strict=True))
+    few = slice(min(scope.n_randomised, n))
+    curves = _randomise(explainers, model, images[few], signs[few], {k: v[few] for k, v in checked.items()}, seed)
+    figures: Figures = {method: {} for method in (*scope.methods, CHANCE[0])}
+    for place in compared:
+        row: Any = _round(areas.get(place, {}) | located[place])
+        if place != CHANCE:
+            row = _round(weigh_answers(pairs[place], answers, has_sum=METHODS[place[0]].unit == "logits")) | row
+            *_, lowest = curves[place].values()
+            row |= {"rank_correlation": lowest, "details": [{"rank_correlations": curves[place]}]}
+        figures[place[0]][place[1]] = row
     return Examination(figures, logits, maps)
+
+
+def _choose_layers(model: keras.Model, layers: Sequence[str] | None, method: str) -> list[str]:
+    if layers is None and METHODS[method].has_layers:
+        return choose_examined_layers(model)
+    return choose_layers(model, layers, method=method)
+
+
+def weigh_answers(pairs: np.ndarray, answers: np.ndarray, *, has_sum: bool) -> dict[str, float]:
+    """Weigh the evidence for each image's answer against that for the other class.
+
+    Args:
+        pairs: (n, 2, h', w'), >= 0: maps for the class that the network names, and for the other.
+        answers: (n,), the size of each logit.
+        has_sum: whether maps are in logits, so that their difference can be held against the logit.
+
+    Returns:
+        `agreement` and `logit_error`, as in LayerFigures.
+    """
+    totals = pairs.sum(axis=(2, 3), dtype=np.float64)  # (n, 2)
+    balance = totals[:, 0] - totals[:, 1]  # (n,)
+    figures = {"agreement": float((balance > 0).mean())}
+    return figures | {"logit_error": float(np.abs(balance - answers).mean() / answers.mean())} if has_sum else figures
+
+
+def describe_figures(figures: Figures) -> str:
+    """Name the figures of the last method's last layer; `chance` is no method."""
+    method, layers = list(figures.items())[-2]
+    layer, measured = list(layers.items())[-1]
+    return f"{method} at {layer}: " + ", ".join(f"{k} {v:.2f}" for k, v in measured.items() if isinstance(v, float))
 
 
 def _localise(maps: Sequence[np.ndarray], cells: Sequence[Cells | None], masks: Masks) -> list[dict[str, float]]:
@@ -144,14 +192,39 @@ def _localise(maps: Sequence[np.ndarray], cells: Sequence[Cells | None], masks: 
 
 
 def _perturb(
-    model: keras.Model, images: np.ndarray, maps: Sequence[np.ndarray], signs: np.ndarray, seed: int
+    model: keras.Model,
+    images: np.ndarray,
+    placed: Sequence[tuple[np.ndarray, Cells | None]],
+    signs: np.ndarray,
+    n_steps: int,
+    seed: int,
 ) -> list[dict[str, float]]:
-    """Average the areas under the curves of images (n, h, w, 3), for each method's maps (n, h, w)."""
+    """Average the areas under the curves of images (n, h, w, 3), for each method's maps (n, h', w') and their cells."""
+    maps, cells = zip(*placed, strict=True)
     score = make_scorer(model, batch_size=checks.N_AT_ONCE)
+    height, width = images.shape[1:3]
+    # Methods with the same maps, as Grad-CAM and HiResCAM behind global pooling, are looked at once.
+    firsts = [next(k for k in range(len(maps)) if _are_alike(maps[k], of_method)) for of_method in maps]
+    distinct = sorted(set(firsts))
+
+    def find_heats(index: int) -> list[np.ndarray]:
+        laid = [lay_maps(maps[k][index : index + 1], cells[k])[0] for k in distinct]
+        return [upsample_map(heat, height, width) for heat in laid]
+
     areas = checks.measure_faithfulness(
-        lambda batch: compute_probabilities(score(batch))[:, 0], images, maps, signs=signs, seed=seed
-    )
-    return [dict(zip(("deletion", "insertion"), pair, strict=True)) for pair in areas.mean(axis=2).T]
+        lambda batch: compute_probabilities(score(batch))[:, 0],
+        images, find_heats, signs=signs, n_steps=n_steps, seed=seed,
+    )  # fmt: skip
+    means = areas.mean(axis=2)  # (2, m)
+    return [dict(zip(("deletion", "insertion"), means[:, distinct.index(k)], strict=True)) for k in firsts]
+
+
+def _are_alike(maps: np.ndarray, others: np.ndarray) -> bool:
+    """Whether each map is the other but for a factor and rounding: then both order the pixels alike."""
+    if maps.shape != others.shape:
+        return False
+    first, second = (v / np.maximum(v.max(axis=(1, 2), keepdims=True), 1e-30) for v in (maps, others))
+    return np.allclose(first, second, atol=1e-4)
 
 
 def _randomise(
@@ -165,9 +238,9 @@ def _randomise(
     """Correlate maps, by method and layer, with those of the network as it is randomised: {lowest layer: mean}."""
     curves: dict[tuple[str, str], dict[str, float]] = {place: {} for place in maps}
     for lowest in checks.randomise_from_top(model, seed=seed):
-        _, others = explainers.explain(images, signs)
+        _, others = explainers.explain(images, [signs])
         for (method, layer), values in maps.items():
-            curves[method, layer][lowest] = float(checks.correlate_maps(values, others[method][layer]).mean())
+            curves[method, layer][lowest] = float(checks.correlate_maps(values, others[method][layer][:, 0]).mean())
     return {place: _round(curve) for place, curve in curves.items()}
 
 

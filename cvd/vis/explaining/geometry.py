@@ -27,6 +27,8 @@ class Heat(NamedTuple):
     map: np.ndarray  # (h', w'), >= 0
     unit: str = "logits"  # of the map
     depth: str = ""  # of the layer: early, middle, late
+    total: float = 0.0  # sum over the layer's cells
+    is_paired: bool = False  # of a difference: it shares its scale with the layer's other such map
 
     @property
     def heading(self) -> str:
@@ -39,21 +41,27 @@ class View(NamedTuple):
 
     variant: str
     probability: float  # of dog
-    heats: Sequence[Heat]  # of each layer for cat, then for dog
+    heats: Sequence[Heat]  # of each layer for cat and for dog
+    labels: Sequence[str] = LABELS  # of the two classes: the probability is that of the second
+    method: str = ""  # by which the heats were made, as readers know it
 
     @property
     def label(self) -> str:
         """The class that the network names."""
-        return LABELS[int(self.probability > 0.5)]
+        return self.labels[int(self.probability > 0.5)]
 
     @property
     def lines(self) -> list[str]:
         """What the network says, in words."""
-        return [f"P(dog) {self.probability:.3f}", f"says {self.label}"]
+        return [f"P({self.labels[1]}) {self.probability:.3f}", f"says {self.label}"]
 
     def find_pair(self, heat: Heat) -> list[Heat]:
         """Find the heats of the same layer, for cat and for dog, which share their scale."""
         return [other for other in self.heats if other.layer == heat.layer]
+
+    def is_contradicted(self, heat: Heat) -> bool:
+        """Whether this heat is for what the network says, and its layer has more for the other class."""
+        return heat.label == self.label and any(other.total > heat.total for other in self.find_pair(heat))
 
 
 def upsample_map(heat: np.ndarray, height: int, width: int) -> np.ndarray:

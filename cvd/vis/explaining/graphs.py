@@ -141,14 +141,18 @@ def check_images(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32)
 
 
-def check_classes(model: keras.Model, class_index: int | np.ndarray, n_images: int) -> np.ndarray:
-    """Give each of n images its class, (n,), int64.
+def weigh_classes(model: keras.Model, class_index: int | np.ndarray, n_images: int) -> np.ndarray:
+    """Give each of n images the weights of the logits whose sum is explained, (n, classes), float32.
+
+    `class_index` is a class for all images or (n,), of weight 1 among zeros. Or it is the weights (n, classes), such as
+    1 and -1 for the difference of two classes.
 
     Raises:
         InputError: the model has no such class.
     """
-    classes = np.broadcast_to(np.asarray(class_index, np.int64), n_images)
-    n_classes = model.outputs[0].shape[-1]
-    if classes.size and not 0 <= classes.min() <= classes.max() < n_classes:
+    given, n_classes = np.asarray(class_index), model.outputs[0].shape[-1]
+    if given.ndim == 2 and given.shape == (n_images, n_classes):
+        return given.astype(np.float32)
+    if given.ndim > 1 or (given.size and not 0 <= given.min() <= given.max() < n_classes):
         raise InputError(f"class_index is {class_index}: model {model.name!r} has classes 0 to {n_classes - 1}")
-    return classes
+    return np.eye(n_classes, dtype=np.float32)[np.broadcast_to(given.astype(np.int64), n_images)]

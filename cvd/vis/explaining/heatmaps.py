@@ -15,14 +15,14 @@ import numpy as np
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
-from cvd.runtime.vocabulary import LABELS
 from cvd.vis.explaining.geometry import Axis, Cells, Heat, View, lay_maps
 from cvd.vis.explaining.layers import PIXELS, name_depths
 
 
-def caption_pairs(title: str) -> str:
+def caption_pairs(title: str, labels: Sequence[str]) -> str:
     """Say what pictures of a method's maps for both classes show."""
-    return f"{title}: where each network finds evidence for cat, and for dog"
+    first, second = labels
+    return f"{title}: where each network finds evidence for {first}, and for {second}"
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,10 @@ class HeatMaps:
     variant: str
     title: str  # of the method
     unit: str  # of the maps
+    note: str  # what a reader of the maps must know
+    labels: Sequence[str]  # of the two classes: signs -1 and +1
     paths: Sequence[str]  # of the images, n
-    probabilities: np.ndarray  # (n,), of dog
+    probabilities: np.ndarray  # (n,), of the second class
     signs: np.ndarray  # (n, s), which class each map explains: +1 dog, -1 cat
     maps: Mapping[str, np.ndarray]  # of each layer, from the input to the output, (n, s, h', w'), >= 0
     cells: Mapping[str, Cells | None]  # where each layer's cells lie; None: on the whole image
@@ -41,28 +43,38 @@ class HeatMaps:
     @property
     def caption(self) -> str:
         """Caption of pictures with both classes."""
-        return caption_pairs(self.title)
+        return caption_pairs(self.title, self.labels)
 
     def describe(self) -> str:
         """Name the method, and the last convolution unless it explains by the pixels."""
         return self.title if PIXELS in self.maps else f"{self.title} at the last convolution"
 
+    def sum_last(self) -> np.ndarray:
+        """Sum the cells of the last layer's maps: (n, s)."""
+        *_, last = self.maps.values()
+        return last.sum(axis=(2, 3), dtype=np.float64)
+
     def view(self, path: str) -> View:
         """View one image: its probability, and each layer's heat for each class, laid on the image."""
         index = list(self.paths).index(path)
         heats = [
-            Heat(LABELS[int(sign > 0)], layer, heat, self.unit, depth)
+            Heat(self.labels[int(sign > 0)], layer, heat, self.unit, depth, float(total))
             for (layer, maps), depth in zip(self.maps.items(), name_depths(len(self.maps)), strict=True)
-            for sign, heat in zip(self.signs[index], lay_maps(maps[index], self.cells[layer]), strict=True)
+            for sign, heat, total in zip(
+                self.signs[index],
+                lay_maps(maps[index], self.cells[layer]),
+                maps[index].sum(axis=(1, 2), dtype=np.float64),
+                strict=True,
+            )
         ]
-        return View(self.variant, float(self.probabilities[index]), heats)
+        return View(self.variant, float(self.probabilities[index]), heats, self.labels, self.title)
 
 
 def write_heatmaps(path: Path, **sets: HeatMaps) -> None:
     """Write named sets of maps into one .npz file, whole or not at all; equal sets give equal bytes."""
     arrays: dict[str, Any] = {}
     for name, heats in sets.items():
-        words = np.array([heats.variant, heats.title, heats.unit])
+        words = np.array([heats.variant, heats.title, heats.unit, heats.note, *heats.labels])
         arrays |= {f"{name}/words": words, f"{name}/paths": np.array(heats.paths, dtype=np.str_)}
         arrays |= {f"{name}/probabilities": heats.probabilities, f"{name}/signs": heats.signs}
         arrays[f"{name}/layers"] = np.array(list(heats.maps), dtype=np.str_)
@@ -84,13 +96,15 @@ def read_heatmaps(path: Path, name: str) -> HeatMaps:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            variant, title, unit = (str(word) for word in arrays[f"{name}/words"])
+            variant, title, unit, note, *labels = (str(word) for word in arrays[f"{name}/words"])
             layers = [str(layer) for layer in arrays[f"{name}/layers"]]
             numbers = dict(enumerate(layers))
             return HeatMaps(
                 variant,
                 title,
                 unit,
+                note,
+                labels,
                 [str(image) for image in arrays[f"{name}/paths"]],
                 arrays[f"{name}/probabilities"],
                 arrays[f"{name}/signs"],

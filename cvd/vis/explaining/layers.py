@@ -105,6 +105,7 @@ def choose_filter_layers(model: keras.Model, layers: Sequence[str] | None) -> li
     if len(convolutions) <= PLAIN_CONVOLUTIONS:
         return convolutions
     full = _list_maps(model, [kind for kind in CONVOLUTIONS if kind != "DepthwiseConv2D"])
+    full = [name for name in full if not _is_shortcut(model, name)]
     steps = [round(index * (len(full) - 1) / (N_STAGES - 1)) for index in range(N_STAGES)]
     return list(dict.fromkeys(follow_convolution(model, full[step], through_sums=False) for step in steps))
 
@@ -148,6 +149,30 @@ def follow_convolution(model: keras.Model, name: str, *, through_sums: bool = Tr
         if is_sum:
             break
     return current
+
+
+def choose_examined_layers(model: keras.Model) -> list[str]:
+    """Choose the middle one of `choose_grad_cam_layers`, or the pooling right behind it, and the last one.
+
+    Raises:
+        InputError: there is no convolution at all.
+    """
+    *_, last = chosen = choose_grad_cam_layers(model, None)
+    pooled = {name: layer.name for layer in model.layers if _is_pooling(layer) for name in _list_inputs(layer)}
+    return [*(pooled.get(name, name) for name in chosen[-2:-1]), last]
+
+
+def _is_pooling(layer: Any) -> bool:
+    return type(layer).__name__ in POOLINGS
+
+
+def _is_shortcut(model: keras.Model, name: str) -> bool:
+    """Whether a convolution only carries a block's input past it, to the sum at its end (ResNet, Xception)."""
+    inputs = {layer.name: _list_inputs(layer) for layer in model.layers}
+    end = follow_convolution(model, name, through_sums=False)
+    sums = [layer.name for layer in model.layers if type(layer).__name__ == "Add" and end in inputs[layer.name]]
+    readers = [other for other, sources in inputs.items() if set(sources) & set(inputs[name])]
+    return bool(sums) and len(readers) > 1
 
 
 def choose_evenly(n_all: int, n: int) -> list[int]:

@@ -24,15 +24,26 @@ import keras
 import numpy as np
 
 from cvd.runtime.errors import InputError
-from cvd.vis.explaining import explainers
+from cvd.vis.explaining import cams, explainers
 from cvd.vis.explaining.layers import PIXELS, choose_grad_cam_layers, require_channels_last
 
 METHODS: dict[str, type[explainers.Explainer]] = {
-    "gradcam": explainers.GradCam,
-    "gradcam++": explainers.GradCamPlusPlus,
-    "hirescam": explainers.HiResCam,
+    "gradcam": cams.GradCam,
+    "gradcam++": cams.GradCamPlusPlus,
+    "hirescam": cams.HiResCam,
+    "hirescam+": cams.HiResCamPlus,
     "scorecam": explainers.ScoreCam,
     "integrated": explainers.IntegratedGradients,
+}
+AUTO = "auto"  # stands for the method whose maps add up to the answer
+# What a reader of a map must know, under the pictures.
+NOTES = {
+    "gradcam": "It averages gradients first. Unless global pooling follows, its sums can contradict the answer.",
+    "gradcam++": "It counts positive gradients only, so its sums say nothing of the answer.",
+    "hirescam": "The sums for and against an answer differ by its logit, but for what biases add behind the layer.",
+    "hirescam+": "The sums for and against an answer differ by its logit: each cell takes its part of what biases add.",
+    "scorecam": "It weighs channels by the answer to what each lets through. Its sums say nothing of the answer.",
+    "integrated": "The sums for and against an answer differ by what the pixels change of a black image's logit.",
 }
 
 
@@ -41,7 +52,7 @@ def explain_images(
     images: np.ndarray,
     *,
     layer: str | None = None,
-    method: str = "gradcam",
+    method: str = "auto",
     sign: int | np.ndarray = 1,
     class_index: int | np.ndarray = 0,
 ) -> np.ndarray:
@@ -51,7 +62,7 @@ def explain_images(
         model: maps images to logits, shape (n, 1), positive means dog; or to (n, classes), logits or softmax.
         images: (n, h, w, 3), uint8 or float32, as the model takes them (the project's models: pixels 0..255).
         layer: name of a layer whose output is (n, h', w', k); None: the last convolution.
-        method: one of METHODS.
+        method: one of METHODS, or `auto`, as of `resolve_method`.
         sign: +1 explains what raises the logit ("dog"), -1 what lowers it ("cat"); for all images or (n,).
         class_index: which output of a model with many, for all images or (n,).
 
@@ -67,13 +78,13 @@ def explain_images(
     return maps[layers[0]]
 
 
-def make_explainer(model: keras.Model, layers: Sequence[str], *, method: str = "gradcam") -> explainers.Explainer:
+def make_explainer(model: keras.Model, layers: Sequence[str], *, method: str = "auto") -> explainers.Explainer:
     """Make an explainer of images by several layers, as of `choose_layers`.
 
     Raises:
         InputError: the method or a layer is unknown, or its output is not 4-D, or channels come first.
     """
-    explainer = _find_method(method)
+    explainer = METHODS[resolve_method(method)]
     require_channels_last(model)
     return explainer(model, layers)
 
@@ -91,23 +102,41 @@ class Explainers:
     def __init__(self, model: keras.Model, layers: Mapping[str, Sequence[str]]) -> None:
         groups: dict[object, list[str]] = {}
         for method in layers:
-            groups.setdefault(_find_method(method).gather, []).append(method)
+            groups.setdefault(METHODS[resolve_method(method)].gather, []).append(method)
         self._layers, self._groups = layers, []
         for methods in groups.values():
             union = list(dict.fromkeys(name for method in methods for name in layers[method]))
             self._groups.append({method: make_explainer(model, union, method=method) for method in methods})
 
     def explain(
-        self, images: np.ndarray, sign: explainers.Sign = None
+        self, images: np.ndarray, signs: Sequence[explainers.Sign]
     ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
-        """Explain images for one sign: logits (n, classes), and maps (n, h', w') by method and layer."""
+        """Explain images for s signs: logits (n, classes), and maps (n, s, h', w') by method and layer."""
         by_method: dict[str, dict[str, np.ndarray]] = {}
         for group in self._groups:
             first, *_ = group.values()
-            logits, explained = first.explain_alike(list(group.values()), images, [sign])
-            for method, (maps,) in zip(group, explained, strict=True):
-                by_method[method] = {name: maps[name] for name in self._layers[method]}
+            logits, explained = first.explain_alike(list(group.values()), images, signs)
+            for method, by_sign in zip(group, explained, strict=True):
+                layers = self._layers[method]
+                by_method[method] = {name: np.stack([maps[name] for maps in by_sign], axis=1) for name in layers}
         return logits, {method: by_method[method] for method in self._layers}
+
+    def explain_answers(self, images: np.ndarray) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
+        """Explain images as `explain` does, for two signs: the class that the network names, then the other one."""
+        logits, maps = self.explain(images, (1, -1))
+        return logits, {
+            method: {layer: put_answer_first(pair, logits) for layer, pair in by_layer.items()}
+            for method, by_layer in maps.items()
+        }
+
+
+def put_answer_first(pairs: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Put the map of the class that the network names first, of pairs (n, 2, h', w') for dog and for cat.
+
+    `logits` are (n, 1).
+    """
+    order = np.where(logits > 0, [0, 1], [1, 0])[..., None, None]  # (n, 2, 1, 1)
+    return np.take_along_axis(pairs, order, axis=1)
 
 
 def choose_layers(model: keras.Model, layers: Sequence[str] | None, *, method: str) -> list[str]:
@@ -116,14 +145,23 @@ def choose_layers(model: keras.Model, layers: Sequence[str] | None, *, method: s
     Raises:
         InputError: the method is unknown, or takes no layers; a layer is unknown or its output is not 4-D.
     """
-    if _find_method(method).has_layers:
+    if METHODS[resolve_method(method)].has_layers:
         return choose_grad_cam_layers(model, layers)
     if layers and list(layers) != [PIXELS]:
         raise InputError(f"method {method!r} explains by the pixels, not by layer {layers[0]!r}: leave the layer out")
     return [PIXELS]
 
 
-def _find_method(method: str) -> type[explainers.Explainer]:
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}: choose from {', '.join(METHODS)}")
-    return METHODS[method]
+def resolve_method(method: str) -> str:
+    """Check a method's name; `auto` becomes `hirescam+`.
+
+    Its maps for and against an answer differ by the logit, so they cannot contradict the network. Grad-CAM averages
+    gradients first. Behind global average pooling this gives the same map but for a bias; behind Flatten and Dense the
+    map of the class that the network denies can outweigh the other.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    if method != AUTO and method not in METHODS:
+        raise InputError(f"method is {method!r}: choose from {AUTO}, {', '.join(METHODS)}")
+    return "hirescam+" if method == AUTO else method

@@ -68,6 +68,28 @@ def combine_hires_cam(activations: np.ndarray, gradients: np.ndarray) -> np.ndar
     return np.maximum(np.einsum("nhwk,nhwk->nhw", activations, gradients), 0)
 
 
+def combine_hires_cam_plus(activations: np.ndarray, gradients: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """HiResCAM, its cells scaled so that the maps for and against a class differ by its logit.
+
+    A piecewise linear network's logit is the sum of activation times gradient, plus what biases add behind the layer.
+    Each cell takes a part of that, as large as its share of all evidence, for and against. Where biases add more than
+    there is evidence, they count only as much.
+
+    Args:
+        activations: (n, h', w', k).
+        gradients: (n, h', w', k), of the logit by the activations.
+        logits: (n,).
+
+    Returns:
+        (n, h', w'), >= 0, in logits.
+    """
+    cells = np.einsum("nhwk,nhwk->nhw", activations, gradients)
+    sizes, biases = np.abs(cells), logits - cells.sum(axis=(1, 2))  # (n, h', w'), (n,)
+    totals = sizes.sum(axis=(1, 2))
+    rates = np.clip(np.divide(biases, totals, out=np.zeros_like(biases), where=totals > 0), -1, 1)
+    return np.maximum(cells + rates[:, None, None] * sizes, 0)
+
+
 def combine_score_cam(activations: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Score-CAM (Wang et al. 2020): channels weighed by what the class gets when only they let the image through.
 

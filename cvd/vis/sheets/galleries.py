@@ -26,11 +26,16 @@ class Exhibit(NamedTuple):
     label: str  # what it is
     probability: float  # of dog
     heat: Heat  # for what the network says
+    is_contradicted: bool = False  # whether the heat for the other class is more
 
 
 def make_exhibit(row: Any, image: np.ndarray, view: View) -> Exhibit:
-    """Make an exhibit of a prediction: a row of `path`, `label` (0 cat, 1 dog), `probability`; a view of one heat."""
-    return Exhibit(row.path.rsplit("/", 1)[-1], image, LABELS[row.label], row.probability, view.heats[0])
+    """Make an exhibit of a prediction: `row` has `path`, `label` (0 cat, 1 dog), `probability`.
+
+    The view's first heat is for what the network says.
+    """
+    name, (heat, *_) = row.path.rsplit("/", 1)[-1], view.heats
+    return Exhibit(name, image, LABELS[row.label], row.probability, heat, view.is_contradicted(heat))
 
 
 def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: str, heat: str) -> np.ndarray:
@@ -107,7 +112,10 @@ def _write_verdict(sheet: Sheet, exhibit: Exhibit, x: int, y: int) -> None:
     text = f"says {says}, {'right' if is_right else f'is a {exhibit.label}'}"
     sheet.write(text, x, y + 5, size_px=SMALL, bold=not is_right, ink=RIGHT if is_right else WRONG)
     sheet.write(f"{exhibit.probability:.3f}", x + TILE, y + 5, size_px=SMALL, ink=INK, anchor="ra")
-    sheet.write(exhibit.name, x, y + 23, size_px=SMALL, ink=FAINT, room=TILE)
+    if exhibit.is_contradicted:
+        sheet.write("its map contradicts it", x, y + 23, size_px=SMALL, ink=WRONG, room=TILE)
+    else:
+        sheet.write(exhibit.name, x, y + 23, size_px=SMALL, ink=FAINT, room=TILE)
 
 
 def _overlay_own(image: np.ndarray, heat: Heat) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -25,7 +25,8 @@ from cvd.vis.sheets.drawing import (
 )
 
 COLOURS = "inferno"
-OPACITY = 0.65  # of the hottest spot
+WRONG = (176, 62, 0)  # as the themes' vermilion
+OPACITY = 0.8  # of the hottest spot
 LONGEST = 2048  # photos with a longer side are drawn at this, px
 TILE = 196  # longer side of a picture on a sheet, px
 PANEL = 320  # of a single heat map, px
@@ -48,17 +49,16 @@ def colour_map(heat: np.ndarray) -> np.ndarray:
 def overlay_heat(image: np.ndarray, heat: np.ndarray, *, largest: float | None = None) -> np.ndarray:
     """Lay heat (h', w'), >= 0, of any size, on a photo (h, w, 3) uint8: the more heat the more opaque.
 
-    `largest` is shown as hottest, and so is all above; None: the map's largest. Gives (h, w, 3), uint8; the photo,
-    paled, where the map is empty.
+    `largest` is shown as hottest, and so is all above; None: the map's largest. Gives (h, w, 3), uint8. The photo is
+    grey, so that all colour is heat: a red fox keeps no red of its own.
     """
-    # Heat from 0 to 1 (h, w, 1); the photo, half of its colour gone (h, w, 3).
+    # Heat from 0 to 1 (h, w, 1); the photo without its colours (h, w, 1).
     strength = np.minimum(normalise_map(upsample_map(heat, *image.shape[:2]), largest=largest), 1)[..., None]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    paled = 0.45 * image + 0.55 * grey
     # The darkest and the brightest colours are left out; hot spots hide the photo by OPACITY.
     colours = colour_map(0.25 + 0.65 * strength[..., 0]).astype(np.float32)
     opacity = OPACITY * strength**0.8
-    return np.clip(np.rint(paled * (1 - opacity) + colours * opacity), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(grey * (1 - opacity) + colours * opacity), 0, 255).astype(np.uint8)
 
 
 def limit_size(image: np.ndarray) -> np.ndarray:
@@ -81,22 +81,26 @@ def draw_heat(image: np.ndarray, heat: Heat, *, title: str, caption: str) -> np.
         high = f"{hottest:.3g} {heat.unit}".rstrip() + " and above" * bool(hottest < np.max(heat.map))
         lay_bar(sheet, MARGIN + column, top + height + 12, column - SPACE, high=high)
     else:
-        sheet.write(_describe_map(heat), MARGIN + column, top + height + 12, size_px=SMALL, ink=FAINT)
+        sheet.write("empty: no evidence", MARGIN + column, top + height + 12, size_px=SMALL, ink=FAINT)
     return sheet.pixels
 
 
-def draw_comparison(image: np.ndarray, views: Sequence[View], *, title: str, caption: str) -> np.ndarray:
+def draw_comparison(
+    image: np.ndarray, views: Sequence[View], *, title: str, caption: str, note: str = ""
+) -> np.ndarray:
     """Draw what networks see in an image, (h, w, 3) uint8: a row for each network, a column for each layer and class.
 
     The classes of a layer share their scale, so that a class without much evidence stays dark. Layers and networks do
-    not: their logits have different sizes. All views have as many heats. Gives (H, W, 3), uint8.
+    not: their logits have different sizes. All views have as many heats. `note` stands under the caption. Gives
+    (H, W, 3), uint8.
     """
     small = fit_picture(image, TILE)
     height = small.shape[0]
-    pitch, step, top = height + 60, TILE + SPACE, 118
+    pitch, step, top = height + 78, TILE + SPACE, 136
     columns = 1 + max(len(view.heats) for view in views)
     sheet = Sheet(top + len(views) * pitch + 34 + MARGIN, max(2 * MARGIN + LABEL + columns * step - SPACE, 760))
     sheet.write_header(title, caption)
+    sheet.write(note, MARGIN, 76, size_px=SMALL, ink=FAINT)
     for column, heading in enumerate(["input", *(heat.heading for heat in views[0].heats)]):
         sheet.write(heading, MARGIN + LABEL + column * step, top - 24, bold=True)
     for number, view in enumerate(views):
@@ -109,30 +113,46 @@ def draw_comparison(image: np.ndarray, views: Sequence[View], *, title: str, cap
             left += step
             hottest = find_hottest(view.find_pair(heat))
             sheet.lay(overlay_heat(small, heat.map, largest=hottest), left, y)
-            sheet.write(heat.layer, left, y + height + 5, size_px=SMALL, ink=FAINT, room=TILE)
-            sheet.write(_describe_map(heat), left, y + height + 22, size_px=SMALL, ink=FAINT)
+            write_amount(sheet, view, heat, left, y + height)
     y = top + len(views) * pitch
     high = describe_hottest(views[0].heats, "each pair, cat and dog")
     lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=high, overlaid=True)
     return sheet.pixels
 
 
-def write_sheets(folder: Path, images: Mapping[str, np.ndarray], views: Mapping[str, View], *, caption: str) -> None:
+def write_amount(sheet: Sheet, view: View, heat: Heat, x: int, y: int) -> None:
+    """Write a heat's layer and amount below a picture that ends at y; say where it contradicts the network."""
+    sheet.write(heat.layer, x, y + 5, size_px=SMALL, ink=FAINT, room=TILE)
+    sheet.write(describe_amount(heat), x, y + 22, size_px=SMALL, ink=FAINT, room=TILE)
+    if view.is_contradicted(heat):
+        sheet.write("less than for the other", x, y + 39, size_px=SMALL, bold=True, ink=WRONG, room=TILE)
+
+
+def describe_amount(heat: Heat) -> str:
+    """Say how much evidence a map holds."""
+    if not np.any(heat.map > 0):
+        return "empty: no evidence"
+    return f"sum {heat.total:.2g}, max {float(np.max(heat.map)):.2g} {heat.unit}".rstrip()
+
+
+def write_sheets(
+    folder: Path, images: Mapping[str, np.ndarray], views: Mapping[str, View], *, caption: str, note: str
+) -> None:
     """Write what one network sees in images, (h, w, 3) uint8 by path: IMAGE.png, IMAGE/LAYER_CLASS.png of each map."""
     for path, image in images.items():
         name, view = name_file(path), views[path]
-        write_png(draw_comparison(image, [view], title=path, caption=caption), folder / f"{name}.png")
+        write_png(draw_comparison(image, [view], title=path, caption=caption, note=note), folder / f"{name}.png")
         for heat in view.heats:
             single = draw_heat(image, heat, title=path, caption=f"{view.variant}   ·   {view.lines[0]}")
             write_png(single, folder / name / f"{name_layer_file(heat.layer)}_{heat.label}.png")
 
 
 def write_comparisons(
-    folder: Path, images: Mapping[str, np.ndarray], views: Mapping[str, Sequence[View]], *, caption: str
+    folder: Path, images: Mapping[str, np.ndarray], views: Mapping[str, Sequence[View]], *, caption: str, note: str
 ) -> None:
     """Write IMAGE.png: what several networks see in images, (h, w, 3) uint8 by path, a view of each network."""
     for path, image in images.items():
-        sheet = draw_comparison(image, views[path], title=path, caption=caption)
+        sheet = draw_comparison(image, views[path], title=path, caption=caption, note=note)
         write_png(sheet, folder / f"{name_file(path)}.png")
 
 
@@ -161,34 +181,6 @@ def _are_pixels(heats: Sequence[Heat]) -> bool:
     return any(heat.layer == PIXELS for heat in heats)
 
 
-def draw_photo(name: str, photo: np.ndarray, heats: Sequence[Heat], *, title: str, caption: str) -> np.ndarray:
-    """Draw a photo (h, w, 3) uint8, and an overlay of each heat under its label: (H, W, 3), uint8."""
-    side, top = 280, 96
-    small = fit_picture(photo, side)
-    bottom = top + small.shape[0] + 72
-    sheet = Sheet(bottom + 40 + MARGIN, max(2 * MARGIN + max(3, 1 + len(heats)) * (side + SPACE) - SPACE, 760))
-    sheet.write_header(title, caption)
-    sheet.write(name, MARGIN, top, size_px=SMALL, ink=FAINT, room=side)
-    sheet.lay(small, MARGIN, top + 22)
-    for column, heat in enumerate(heats, start=1):
-        x = MARGIN + column * (side + SPACE)
-        sheet.write(heat.heading, x, top - 2, bold=True, room=side)
-        sheet.lay(overlay_heat(small, heat.map, largest=find_hottest([heat])), x, top + 22)
-        sheet.write(_describe_map(heat), x, top + 28 + small.shape[0], size_px=SMALL, ink=FAINT)
-    lay_bar(sheet, MARGIN + side + SPACE, bottom, 2 * side, high=describe_hottest(heats, "each map"), overlaid=True)
-    return sheet.pixels
-
-
-def write_photos(
-    folder: Path, photos: Mapping[str, np.ndarray], heats: Iterable[Sequence[Heat]], *, network: str, caption: str
-) -> None:
-    """Write PHOTO.png: what a network of ImageNet sees in photos, (h, w, 3) uint8 by name; heats in their order."""
-    for (name, photo), seen in zip(photos.items(), heats, strict=True):
-        title = f"What {network} sees: its top {len(seen)} of ImageNet's 1,000 classes"
-        sheet = draw_photo(name, photo, seen, title=title, caption=caption)
-        write_png(sheet, folder / f"{name_layer_file(name)}.png")  # a.jpg and a.png may both be there
-
-
 def lay_bar(sheet: Sheet, x: int, y: int, width: int, *, high: str, overlaid: bool = False) -> None:
     """Lay a colour bar with words at its ends; `overlaid`: the colours as they look on mid grey."""
     sheet.lay(draw_ramp(width) if overlaid else colour_map(_make_ramp(width)), x, y)
@@ -204,7 +196,3 @@ def draw_ramp(width: int) -> np.ndarray:
 
 def _make_ramp(width: int) -> np.ndarray:
     return np.tile(np.linspace(0, 1, width, dtype=np.float32), (12, 1))
-
-
-def _describe_map(heat: Heat) -> str:
-    return f"max {float(np.max(heat.map)):.3g} {heat.unit}".rstrip() if np.any(heat.map > 0) else "empty: no evidence"

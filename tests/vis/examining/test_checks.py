@@ -77,71 +77,93 @@ def test_near_is_what_the_distance_transform_says(tolerance: float) -> None:
     np.testing.assert_array_equal(near, distances <= tolerance * 60)
 
 
-def order(heat: np.ndarray, seed: int = 0) -> np.ndarray:
-    return checks.order_pixels(heat, *heat.shape, rng=np.random.default_rng(seed))
-
-
-def test_hottest_first_and_ties_at_random() -> None:
-    heat = np.zeros((6, 7))
+def test_the_hottest_are_picked_and_ties_at_random() -> None:
+    heat = np.zeros((6, 7), np.float32)
     heat[2, 3], heat[4, 1] = 5, 9
-    places = order(heat)
-    assert places[:2].tolist() == [4 * 7 + 1, 2 * 7 + 3]
-    assert sorted(places) == list(range(42))
-    assert places[2:].tolist() != sorted(places[2:])
-    assert places.tolist() == order(heat).tolist() != order(heat, 1).tolist()
+
+    def pick(n: int, seed: int = 0) -> np.ndarray:
+        return checks.pick_hottest(heat, n, rng=np.random.default_rng(seed))
+
+    assert [int(pick(n).sum()) for n in (0, 1, 5, 42)] == [0, 1, 5, 42]
+    assert np.argwhere(pick(1)).tolist() == [[4, 1]]
+    assert pick(5)[[2, 4], [3, 1]].all()
+    assert np.array_equal(pick(5), pick(5))
+    assert not np.array_equal(pick(5), pick(5, 1))
 
 
-def test_pixels_go_and_come_in_equal_parts() -> None:
-    image = np.random.default_rng(0).integers(0, 100, (10, 10, 3), dtype=np.uint8)
-    ranks = order(np.random.default_rng(1).random((10, 10)))
-    deleted = checks.delete_pixels(image, ranks, n_steps=4)
-    np.testing.assert_array_equal(deleted[0], image)
-    assert [(step == checks.GREY).all(axis=-1).sum() for step in deleted] == [0, 25, 50, 75, 100]
-    inserted = checks.insert_pixels(image, ranks, n_steps=4)
-    np.testing.assert_array_equal(inserted[-1], image)
-    assert inserted[0].std() < image.std() / 2
-    assert (inserted[1] == image).all(axis=-1).ravel()[ranks[:25]].all()
+@pytest.mark.parametrize("n_steps", [1, 2, 5])
+def test_points_cover_all_shares_evenly(n_steps: int) -> None:
+    points = checks.place_points(600, n_steps)
+    assert points.shape == (600, n_steps)
+    assert (np.floor(points * n_steps) == np.arange(n_steps)).all(), "one point in each part"
+    # The largest distance of sorted points from an even grid: of random ones it would be some .03.
+    for every in (slice(None), slice(None, None, 2), slice(1, None, 2)):  # cats and dogs come in turn
+        some = np.sort(points[every].ravel())
+        assert np.abs(some - (np.arange(some.size) + 0.5) / some.size).max() < 0.008
 
 
-def test_areas_by_hand() -> None:
-    assert checks.measure_areas(np.ones(11)) == pytest.approx(1)
-    assert checks.measure_areas(np.array([1.0, 0.0, 0.0])) == pytest.approx(0.25)
+def shade(images: np.ndarray) -> np.ndarray:
+    """A network that answers to the brightness of the left third."""
+    return images[:, :, :4].mean(axis=(1, 2, 3)) / 255
+
+
+def test_areas_are_those_under_the_whole_curves() -> None:
+    """Of a white image, whose curves are known: straight, and bent where the map's pixels have all changed."""
+    images = np.full((300, 12, 12, 3), 255, np.uint8)
+    left, right, even = np.zeros((3, 12, 12), np.float32)
+    left[:, :4], right[:, 4:] = 1, 1
+    signs = np.ones(300, int)
+    areas = checks.measure_faithfulness(shade, images, lambda _: [left, right, even], signs=signs, n_steps=2, seed=1)
+    grey = checks.GREY / 255
+    # Deletion by the left third falls from 1 to grey until a third is gone; by the rest it falls in the last third.
+    expected = [grey + (1 - grey) * share for share in (1 / 6, 5 / 6, 1 / 2)]
+    np.testing.assert_allclose(areas[0].mean(axis=1), expected, atol=0.01)
+    np.testing.assert_allclose(areas[1], 1, rtol=1e-6)  # a white image, blurred, is white
+    other = checks.measure_faithfulness(shade, images, lambda _: [left], signs=-signs, n_steps=2, seed=1)
+    np.testing.assert_allclose(other[0], 1 - areas[0, :1])
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_map_of_what_counts_beats_one_of_what_does_not(sign: int) -> None:
     # The network answers to the brightness of the left third. Dark there speaks for the other class.
     def predict(images: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-(images[:, :, :4].mean(axis=(1, 2, 3)) - 128) / 10))
+        return 1 / (1 + np.exp(-(shade(images) * 255 - 128) / 10))
 
-    image = np.full((1, 12, 12, 3), 128, np.uint8)
-    image[:, 3:9, :4] += np.uint8(100) if sign > 0 else np.uint8(256 - 100)
-    good, bad = np.zeros((1, 12, 12)), np.zeros((1, 12, 12))
-    good[:, 3:9, :4], bad[:, :, 8:] = 1, 1
-    signs = np.array([sign])
-    deletion, insertion = checks.measure_faithfulness(predict, image, [good, bad], signs=signs, seed=1)
-    assert deletion[0, 0] < deletion[1, 0]
-    assert insertion[0, 0] > insertion[1, 0]
+    images = np.full((40, 12, 12, 3), 128, np.uint8)
+    images[:, 3:9, :4] += np.uint8(100) if sign > 0 else np.uint8(256 - 100)
+    good, bad = np.zeros((2, 12, 12))
+    good[3:9, :4], bad[:, 8:] = 1, 1
+    signs = np.full(40, sign)
+    areas = checks.measure_faithfulness(predict, images, lambda _: [good, bad], signs=signs, n_steps=2, seed=1)
+    deletion, insertion = areas.mean(axis=2)
+    assert deletion[0] < deletion[1] - 0.1
+    assert insertion[0] > insertion[1]
 
 
-def test_curves_in_full_batches_are_those_one_by_one() -> None:
+def test_pictures_in_full_batches_are_those_one_by_one() -> None:
     def predict(images: np.ndarray) -> np.ndarray:
         sizes.append(len(images))
-        return 1 / (1 + np.exp(-(images[:, :6].mean(axis=(1, 2, 3)) - images[:, 6:].mean(axis=(1, 2, 3))) / 20))
+        return shade(images)
 
     sizes: list[int] = []
     rng = np.random.default_rng(0)
-    images, maps = rng.integers(0, 256, (3, 12, 14, 3), dtype=np.uint8), list(rng.random((2, 3, 5, 5)))
-    signs = np.array([1, -1, 1])
-    areas = checks.measure_faithfulness(predict, images, maps, signs=signs, seed=4)
-    assert sizes == [32, 32, 32, 19], "grey; of each image itself, blurred, and 2 maps' 2 curves of 9 steps between"
-    for number, heats in enumerate(maps):
-        for index, (image, sign) in enumerate(zip(images, signs, strict=True)):
-            ranks = checks.order_pixels(heats[index], 12, 14, rng=np.random.default_rng([4, index]))
-            for kind, change in enumerate((checks.delete_pixels, checks.insert_pixels)):
-                curve = predict(change(image, ranks))
-                expected = checks.measure_areas(curve if sign > 0 else 1 - curve)
-                assert areas[kind, number, index] == pytest.approx(expected)
+    images, maps = rng.integers(0, 256, (9, 12, 14, 3), dtype=np.uint8), rng.random((9, 2, 12, 14), np.float32)
+    signs = np.array([1, -1, 1] * 3)
+    areas = checks.measure_faithfulness(predict, images, maps.__getitem__, signs=signs, n_steps=2, seed=4)
+    assert sizes == [32, 32, 8], "9 images, 2 maps, 2 steps, deletion and insertion"
+    points = checks.place_points(9, 2)
+    for index, (image, sign) in enumerate(zip(images.astype(np.float32), signs, strict=True)):
+        for number in range(2):
+            picked = [
+                checks.pick_hottest(maps[index, number], round(share * 168), rng=rng)[..., None]
+                for share in points[index]
+            ]
+            blurred = checks.blur_image(image)
+            deleted = shade(np.stack([np.where(pixels, checks.GREY, image) for pixels in picked]))
+            inserted = shade(np.stack([np.where(pixels, image, blurred) for pixels in picked]))
+            for kind, values in enumerate((deleted, inserted)):
+                expected = float((values if sign > 0 else 1 - values).mean())
+                assert areas[kind, number, index] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -196,16 +218,17 @@ def test_compiled_maps_follow_the_weights_as_a_fresh_network_s_do(plain: keras.M
     """One compiled graph for all steps, beside a network made anew with the same shuffled weights."""
     methods = {name: ["conv2"] for name in ("gradcam", "gradcam++", "hirescam")}
     explainers, images = Explainers(plain, methods), draw_images()
-    _, learnt = explainers.explain(images, -1)
+    _, learnt = explainers.explain(images, [-1])
     for _ in checks.randomise_from_top(plain, seed=1):
-        _, maps = explainers.explain(images, -1)
+        _, maps = explainers.explain(images, [-1])
         fresh = keras.models.clone_model(plain)
         fresh.set_weights(plain.get_weights())
         for method in methods:
             expected = explain_images(fresh, images, layer="conv2", method=method, sign=-1)
-            np.testing.assert_allclose(maps[method]["conv2"], expected, rtol=1e-5, atol=1e-7)
-    assert checks.correlate_maps(learnt["gradcam"]["conv2"], maps["gradcam"]["conv2"]).mean() < 0.8
-    np.testing.assert_array_equal(explainers.explain(images, -1)[1]["gradcam"]["conv2"], learnt["gradcam"]["conv2"])
+            np.testing.assert_allclose(maps[method]["conv2"][:, 0], expected, rtol=1e-5, atol=1e-7)
+    before, after = (maps_of["gradcam"]["conv2"] for maps_of in (learnt, maps))
+    assert checks.correlate_maps(before[:, 0], after[:, 0]).mean() < 0.8
+    np.testing.assert_array_equal(explainers.explain(images, [-1])[1]["gradcam"]["conv2"], before)
 
 
 def test_ranks_are_correlated_as_scipy_does() -> None:

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from cvd.commands import explain as command
 from cvd.models.scratch.plain import build_plain
 from cvd.runtime.errors import InputError
-from cvd.runtime.vocabulary import METHODS
+from cvd.runtime.vocabulary import CHOICES, METHODS
 from cvd.vis.explaining import explainers, weighing
 from cvd.vis.explaining import methods as explaining
 from cvd.vis.explaining.graphs import make_scorer
@@ -134,7 +134,7 @@ def test_an_attribution_adds_up_to_the_change_of_the_logit(plain: keras.Model) -
     # Completeness (Sundararajan et al. 2017, proposition 1).
     explainer = explainers.IntegratedGradients(plain)
     explainer.start, explainer.steps = 20.0, 200
-    logits, evidence = explainer.gather(draw_images(), np.zeros(3, np.int64))
+    logits, evidence = explainer.gather(draw_images(), np.ones((3, 1), np.float32))
     differences, gradients = evidence["pixels"]
     change = logits[:, 0] - make_scorer(plain)(np.full((1, SIDE, SIDE, 3), 20.0))[0, 0]
     np.testing.assert_allclose((differences * gradients).sum(axis=(1, 2, 3)), change, rtol=2e-2)
@@ -158,7 +158,7 @@ def test_masks_let_through_what_a_channel_answers_to() -> None:
     image = np.full((1, 6, 6, 3), 60, np.uint8)
     image[0, :3, :3, 0] = 240
     explainer = explainers.ScoreCam(model, ["conv"])
-    _, evidence = explainer.gather(image.astype(np.float32), np.zeros(1, np.int64))
+    _, evidence = explainer.gather(image.astype(np.float32), np.ones((1, 1), np.float32))
     activations, probabilities = evidence["conv"]
     np.testing.assert_allclose(activations[..., 0], image[..., 0])
     np.testing.assert_allclose(probabilities[0, 0], 1 / (1 + np.exp(-240 * 9 / 36)), rtol=1e-5)
@@ -179,7 +179,9 @@ def test_convolutions_inside_another_model() -> None:
 
 
 def test_the_same_methods_everywhere() -> None:
-    assert tuple(explaining.METHODS) == METHODS == command.METHODS
+    assert tuple(explaining.METHODS) == tuple(explaining.NOTES)
+    assert tuple(explaining.METHODS) == METHODS
+    assert command.CHOICES == CHOICES == ("auto", *METHODS)
 
 
 def test_a_method_by_pixels_is_at_no_layer() -> None:
@@ -188,7 +190,7 @@ def test_a_method_by_pixels_is_at_no_layer() -> None:
 
 
 def test_wrong_methods_are_named(plain: keras.Model) -> None:
-    with pytest.raises(InputError, match=r"method is 'cam': choose from gradcam, "):
+    with pytest.raises(InputError, match=r"method is 'cam': choose from auto, gradcam, "):
         explaining.make_explainer(plain, ["conv2"], method="cam")
     with pytest.raises(InputError, match=r"method 'integrated' explains by the pixels, not by layer 'conv2'"):
         explaining.explain_images(plain, draw_images(), layer="conv2", method="integrated")

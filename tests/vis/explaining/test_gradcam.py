@@ -9,7 +9,7 @@ from classifiers import SIDE, build_plain, draw_images
 
 from cvd.models.networks.saving import load_network
 from cvd.runtime.errors import InputError
-from cvd.vis.explaining import explainers, weighing
+from cvd.vis.explaining import cams, explainers, weighing
 from cvd.vis.explaining import methods as explaining
 from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
 
@@ -85,8 +85,8 @@ def test_signs_per_image_are_those_of_single_calls(plain: keras.Model, images: n
 def gather(
     plain: keras.Model, images: np.ndarray, **settings: int
 ) -> tuple[np.ndarray, dict[str, explainers.Evidence]]:
-    explainer = explainers.GradCam(plain, ["conv1", "conv2"], **settings)
-    return explainer.gather(images, np.zeros(len(images), np.int64))
+    explainer = cams.GradCam(plain, ["conv1", "conv2"], **settings)
+    return explainer.gather(images, np.ones((len(images), 1), np.float32))
 
 
 def test_batches_change_nothing(plain: keras.Model, images: np.ndarray) -> None:
@@ -99,7 +99,7 @@ def test_batches_change_nothing(plain: keras.Model, images: np.ndarray) -> None:
 
 def test_gradients_are_those_of_finite_differences(plain: keras.Model, images: np.ndarray) -> None:
     tail = keras.Model(plain.get_layer("conv2").output, plain.output)
-    activations, gradients = gather(plain, images[:1])[1]["conv2"]
+    activations, gradients, _ = gather(plain, images[:1])[1]["conv2"]
     direction = np.random.default_rng(1).normal(size=activations.shape).astype(np.float32)
     step = 1e-3
     rise = tail(activations + step * direction) - tail(activations - step * direction)

@@ -8,11 +8,11 @@ import pytest
 from classifiers import build, draw_images
 
 from cvd.runtime.errors import InputError
-from cvd.vis.explaining.geometry import align_maps
+from cvd.vis.explaining.geometry import Heat, View, align_maps
 from cvd.vis.explaining.graphs import compute_probabilities, make_scorer
 from cvd.vis.explaining.heatmaps import read_heatmaps, write_heatmaps
 from cvd.vis.explaining.methods import METHODS, explain_images
-from cvd.vis.explaining.views import TopViewer, Viewer
+from cvd.vis.explaining.views import ClassViewer, Viewer, find_class, format_share
 
 
 @pytest.fixture(scope="module")
@@ -33,39 +33,95 @@ def test_a_view_is_what_the_network_says_and_where_it_looks(plain: keras.Model) 
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_image_is_explained_for_its_own_class(plain: keras.Model, method: str) -> None:
+def test_each_image_is_explained_for_its_own_class_and_then_the_other(plain: keras.Model, method: str) -> None:
     viewer = Viewer("mine", plain, method=method, only_last=True)
     paths = ["a", "b", "c"]
     seen = viewer.explain_named(draw_images(), paths)
     views = [seen.view(path) for path in paths]
-    assert [[heat.label for heat in view.heats] for view in views] == [[view.label] for view in views]
+    assert [view.heats[0].label for view in views] == [view.label for view in views]
+    assert all({heat.label for heat in view.heats} == {"cat", "dog"} for view in views)
     assert {heat.unit for view in views for heat in view.heats} == {METHODS[method].unit}
     assert {heat.map.shape for view in views for heat in view.heats} == {(33, 33)}
     layer = viewer.layers[-1]
     signs = np.where(np.array([view.label for view in views]) == "dog", 1, -1)
-    expected = align_maps(plain, layer, explain_images(plain, draw_images(), method=method, sign=signs))
-    np.testing.assert_allclose(np.stack([view.heats[0].map for view in views]), expected, rtol=1e-4, atol=1e-8)
+    cells = explain_images(plain, draw_images(), method=method, sign=signs)
+    heats = np.stack([view.heats[0].map for view in views])
+    np.testing.assert_allclose(heats, align_maps(plain, layer, cells), rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose([view.heats[0].total for view in views], cells.sum(axis=(1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(seen.sum_last()[:, 0], cells.sum(axis=(1, 2)), rtol=1e-4)
+
+
+def test_a_map_contradicts_where_the_other_class_has_more() -> None:
+    cat, dog = (Heat(label, "conv4", np.ones((2, 2)), total=total) for label, total in (("cat", 3.0), ("dog", 2.0)))
+    view = View("mine", 0.9, [cat, dog])
+    assert [view.is_contradicted(heat) for heat in (cat, dog)] == [False, True]
+    assert not View("mine", 0.1, [cat, dog]).is_contradicted(cat)
+    assert not View("mine", 0.9, [cat._replace(layer="conv1"), dog]).is_contradicted(dog)
+
+
+def test_the_default_adds_up_to_the_logit(plain: keras.Model) -> None:
+    (logits,) = make_scorer(plain)(draw_images()).T
+    seen = Viewer("mine", plain, only_last=True).explain(draw_images(), ["a", "b", "c"], (1, -1))
+    dog, cat = seen.sum_last().T
+    np.testing.assert_allclose(dog - cat, logits, rtol=1e-4)
+    assert seen.title == "HiResCAM+"
 
 
 def test_top_classes_are_ranked_and_each_has_its_heat() -> None:
     model, image = build("plain", units=4), draw_images()[:1]
-    viewer = TopViewer(model, list("abcd"), top=3, method="gradcam")
-    heats = viewer.view(image)
-    assert viewer.caption == "Grad-CAM at conv2"
+    viewer = ClassViewer(model, list("abcd"), method="gradcam")
+    heats = viewer.view(image, top=3)
     (probabilities,) = compute_probabilities(np.asarray(model(image)))
-    ranked = np.argsort(-probabilities)[:3]
-    assert [heat.label for heat in heats] == [f"{'abcd'[index]} {probabilities[index]:.0%}" for index in ranked]
-    for heat, index in zip(heats, ranked, strict=True):
-        expected = explain_images(model, image, layer="conv2", class_index=int(index))
+    ranked = [int(index) for index in np.argsort(-probabilities)[:3]]
+    first, second = ("abcd"[index] for index in ranked[:2])
+    labels = [f"{'abcd'[index]} {format_share(probabilities[index])}" for index in ranked]
+    labels += [f"{first}, not {second}", f"{second}, not {first}"]
+    assert [heat.label for heat in heats] == 2 * labels
+    assert [heat.layer for heat in heats] == 5 * ["conv1"] + 5 * ["conv2"]
+    assert [heat.is_paired for heat in heats] == 2 * [False, False, False, True, True]
+    for heat, index in zip(heats[5:8], ranked, strict=True):
+        expected = explain_images(model, image, layer="conv2", method="gradcam", class_index=index)
         np.testing.assert_allclose(heat.map, align_maps(model, "conv2", expected)[0], rtol=1e-4, atol=1e-8)
-        assert heat.layer == "conv2"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_difference_is_that_of_a_network_of_two_classes(method: str) -> None:
+    """Beside a network whose only logit is the difference."""
+    model, image = build("plain", units=4), draw_images()[:1]
+    heats = ClassViewer(model, list("abcd"), method=method).explain(image, [], (2, 0))
+    logits = model.get_layer("logit")
+    alone = keras.Model(model.input, keras.layers.Dense(1, name="difference")(logits.input))
+    kernel, bias = logits.get_weights()
+    alone.get_layer("difference").set_weights([kernel[:, [2]] - kernel[:, [0]], bias[[2]] - bias[[0]]])
+    for heat, sign in zip(heats[-2:], (1, -1), strict=True):
+        expected = explain_images(alone, image, method=method, sign=sign)
+        placed = align_maps(model, heat.layer, expected)[0]
+        np.testing.assert_allclose(heat.map, placed, rtol=1e-3, atol=1e-4 * placed.max())
+    assert [heat.label for heat in heats[-2:]] == ["c, not a", "a, not c"]
+
+
+def test_shares_are_never_rounded_to_none_or_all() -> None:
+    assert [format_share(share) for share in (0, 0.0099, 0.01, 0.304, 0.99, 0.991, 1)] == [
+        *("0%", "<1%", "1%", "30%", "99%", ">99%", "100%")
+    ]
+
+
+def test_classes_are_found_by_number_name_or_part() -> None:
+    names = ["tabby", "tiger cat", "Egyptian cat", "cathedral", "lynx"]
+    assert [find_class(names, asked) for asked in ("Tabby", "egyptian", "3", "tiger")] == [0, 2, 3, 1]
+    for asked, advice in (
+        ("cat", "several of the 5: did you mean tiger cat, E"),
+        ("lynks", "none of the 5: did"),
+    ):
+        with pytest.raises(InputError, match=f"class '{asked}' is {advice}"):
+            find_class(names, asked)
 
 
 def test_known_maps_are_not_computed_again(plain: keras.Model) -> None:
-    known = np.array([[2.0], [-1.0], [0.5]], np.float32), {"conv2": np.ones((3, 5, 5), np.float32)}
-    seen = Viewer("mine", plain, only_last=True).explain_named(draw_images(), ["a", "b", "c"], known)
-    assert seen.signs.tolist() == [[1], [-1], [1]]
-    np.testing.assert_array_equal(seen.maps["conv2"], np.ones((3, 1, 5, 5)))
+    logits, maps = np.array([[2.0], [-1.0], [0.5]], np.float32), {"conv2": np.ones((3, 2, 5, 5), np.float32)}
+    seen = Viewer("mine", plain, method="gradcam", only_last=True).keep_named(["a", "b", "c"], logits, maps)
+    assert seen.signs.tolist() == [[1, -1], [-1, 1], [1, -1]]
+    np.testing.assert_array_equal(seen.maps["conv2"], np.ones((3, 2, 5, 5)))
     assert seen.describe() == "Grad-CAM at the last convolution"
 
 
@@ -81,7 +137,7 @@ def test_maps_in_a_file_are_the_network_s_and_equal_ones_equal_bytes(
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
     kept = read_heatmaps(tmp_path / "one.npz", "shown")
     assert kept.paths == paths
-    assert (kept.caption, kept.describe()) == (viewer.caption, seen.describe())
+    assert (kept.caption, kept.note, kept.describe()) == (viewer.caption, viewer.note, seen.describe())
     for path, expected in zip(paths, viewer.view(draw_images()), strict=True):
         view = kept.view(path)
         assert (view.variant, view.probability) == (expected.variant, expected.probability)
