@@ -9,10 +9,32 @@ from scipy.stats import t, ttest_rel
 
 from cvd.commands.evidence import seeds
 from cvd.runtime import experiments
+from cvd.runtime.errors import InputError
 
 
 def make_metrics(accuracy: float) -> dict[str, Any]:
     return {"test": {"accuracy": accuracy}, "overfitting": {"accuracy_gap": 0.1}}
+
+
+def test_ladder_has_student_s_intervals_from_three_seeds_on() -> None:
+    values = {"baseline": [0.58, 0.6, 0.65], "augmented": [0.8, 0.84], "own": [0.9, 0.9, 0.9]}
+    runs: seeds.Runs = {
+        name: {
+            seed: experiments.Outcome(
+                "e", name, seed, {}, {}, "c", make_metrics(value) | {"validation": {"accuracy": 0.7}}
+            )
+            for seed, value in enumerate(some)
+        }
+        for name, some in values.items()
+    }
+    table = seeds.tabulate_ladder(runs).set_index("variant")
+    assert table.index.tolist() == ["baseline", "augmented"], "rungs, in their order"
+    low, high = t.interval(0.95, 2, np.mean(values["baseline"]), np.std(values["baseline"], ddof=1) / np.sqrt(3))
+    assert table.loc["baseline", ["test_low", "test_high"]].tolist() == pytest.approx([low, high])
+    assert table.loc["augmented", ["test_low", "test_high"]].tolist() == [0.8, 0.84]
+    assert table["cure"].tolist() == ["no cure (3)", "augmentation and dropout (2)"]
+    with pytest.raises(InputError, match="the ladder needs runs of baseline and of a cure: there are augmented"):
+        seeds.tabulate_ladder({"augmented": runs["augmented"]})
 
 
 def summarise(**accuracies: Sequence[float]) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvd.commands.networks import order_names
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json, render_json
 from cvd.runtime.params.loading import Params, load_params
 from cvd.runtime.project import find_root
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +27,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", action="append", help="of two revisions this variant only; may be repeated")
     sheet_help = "of two revisions: draw the images whose answer turned, with both networks' heat maps"
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help=sheet_help)
+    ladder_help = "with --seeds: draw the ladder of cures, with intervals over the seeds"
+    parser.add_argument("--ladder", type=Path, metavar="FILE.png", help=ladder_help)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", const="json", dest="form", help="all figures, in full precision")
     form.add_argument("--csv", action="store_const", const="csv", dest="form", help="a row per variant")
@@ -42,8 +47,10 @@ def print_comparison(args: argparse.Namespace) -> int:
     revisions = [] if args.seeds else [name for name in args.names if name not in known]
     if not revisions and (args.variant or args.sheet):
         raise InputError("--variant and --sheet need revisions, such as `cvd compare HEAD workspace --sheet turns.png`")
+    if args.ladder and not args.seeds:
+        raise InputError("--ladder draws intervals over seeds: add --seeds")
     if args.seeds:
-        text = compare_seeds(root, args.names, args.form)
+        text = compare_seeds(root, args.names, args.form, ladder=args.ladder)
     elif not revisions:
         text = compare_files(root, params, args.names, args.form)
     else:
@@ -107,9 +114,9 @@ def compare_revisions(root: Path, params: Params, args: argparse.Namespace, *, m
     return render_pair(pair, args.form)
 
 
-def compare_seeds(root: Path, variants: Sequence[str], form: str) -> str:
+def compare_seeds(root: Path, variants: Sequence[str], form: str, *, ladder: Path | None = None) -> str:
     """Mean and spread of each variant over the seeds that were tried, and the differences that outlast them."""
-    from cvd.commands.evidence.seeds import gather_seeds, render_seeds, summarise_seeds
+    from cvd.commands.evidence.seeds import gather_seeds, render_seeds, summarise_seeds, tabulate_ladder
     from cvd.runtime.experiments import read_outcomes
 
     runs = gather_seeds(read_outcomes(root), variants)
@@ -119,6 +126,8 @@ def compare_seeds(root: Path, variants: Sequence[str], form: str) -> str:
     if max((len(outcomes) for outcomes in runs.values()), default=0) < 2:
         advice = "queue some with `dvc exp run --queue -S 'seed=range(2,6)'`, then `dvc queue start`"
         raise InputError(f"no variant was trained with two seeds: {advice}")
+    if ladder:
+        _draw_ladder(tabulate_ladder(runs), ladder)
     summary = summarise_seeds(runs)
     if form == "csv":
         rows = [
@@ -128,3 +137,12 @@ def compare_seeds(root: Path, variants: Sequence[str], form: str) -> str:
         ]
         return "\n".join(["variant,seed,test_accuracy,experiment", *rows]) + "\n"
     return render_json(summary) if form == "json" else render_seeds(summary)
+
+
+def _draw_ladder(table: "pd.DataFrame", path: Path) -> None:
+    from cvd.runtime.files import replace_file
+    from cvd.vis.charts.cures import draw_cures
+    from cvd.vis.charts.themes import save_figure
+
+    with replace_file(path) as partial:
+        save_figure(draw_cures(table), partial)

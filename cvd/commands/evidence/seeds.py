@@ -5,11 +5,15 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.stats import t as student_t
 from scipy.stats import ttest_1samp
 
+from cvd.evaluation.lesson.cures import BASE, RUNGS
 from cvd.evaluation.statistics import adjust_holm
 from cvd.evaluation.tables import render_table
 from cvd.evaluation.verdict import LEVEL, format_p, format_percent, format_points
+from cvd.runtime.errors import InputError
 from cvd.runtime.experiments import Outcome
 
 ENOUGH = 3  # seeds from which an interval is given; of two it would span all that is possible
@@ -113,6 +117,37 @@ def describe_pair(pair: Mapping[str, Any]) -> str:
     if pair["p_holm"] < LEVEL:
         return f"{lead} {evidence}: more than the luck of the seed explains."
     return f"{lead} {evidence}: {n} seeds cannot tell whether that is luck."
+
+
+def tabulate_ladder(runs: Runs) -> pd.DataFrame:
+    """Tabulate the rungs of the ladder of cures over their seeds, for `cvd.vis.charts.cures.draw_cures`.
+
+    Figures are means over the seeds. Intervals are Student's, 95%, from `ENOUGH` seeds on, else the least and the most.
+
+    Raises:
+        InputError: the base, or every cure, has no run.
+    """
+    rows = []
+    for name in (name for name in RUNGS if name in runs):
+        every = [outcome.metrics for outcome in runs[name].values()]
+        row: dict[str, Any] = {"variant": name, "cure": f"{RUNGS[name][0]} ({len(every)})"}
+        row["validation"] = float(np.mean([metrics["validation"]["accuracy"] for metrics in every]))
+        for key, section, figure in (("test", "test", "accuracy"), ("gap", "overfitting", "accuracy_gap")):
+            row |= _bound(key, np.array([metrics[section][figure] for metrics in every]))
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    if BASE not in runs or len(table) < 2:
+        raise InputError(f"the ladder needs runs of {BASE} and of a cure: there are {', '.join(runs) or 'none'}")
+    return table
+
+
+def _bound(key: str, values: np.ndarray) -> dict[str, float]:
+    """Bound the mean of values, one for each seed."""
+    low, high = float(values.min()), float(values.max())
+    if len(values) >= ENOUGH:
+        half = float(student_t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+        low, high = float(values.mean()) - half, float(values.mean()) + half
+    return {key: float(values.mean()), f"{key}_low": low, f"{key}_high": high}
 
 
 def render_seeds(summary: Mapping[str, Any]) -> str:
