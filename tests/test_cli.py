@@ -299,6 +299,7 @@ def test_bar_is_for_terminals_whose_rows_go_elsewhere(
             ["explain", "photos", "--variant", "good", "--layer", "conv1", "--method", "integrated"],
             "leave the layer out",
         ),
+        (["explain", "photos", "--classes", "tabby", "lynx"], "models/backbone/backbone.json"),
         (["sync"], "cannot read params.yaml"),
     ],
 )

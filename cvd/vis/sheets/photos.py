@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from cvd.vis.explaining.geometry import Heat, upsample_map
-from cvd.vis.sheets.drawing import FAINT, MARGIN, SMALL, Sheet, fit_picture, name_layer_file, write_png
+from cvd.vis.sheets.drawing import (
+    FAINT,
+    MARGIN,
+    SMALL,
+    TEXT,
+    Sheet,
+    fit_picture,
+    measure_text,
+    name_layer_file,
+    write_png,
+)
 from cvd.vis.sheets.overlays import (
     SPACE,
     TILE,
@@ -40,7 +50,8 @@ def draw_photo(
     sheet.write(name, MARGIN, top - 22, bold=True, room=TILE)
     sheet.lay(small, MARGIN, top)
     for column, label in enumerate(labels, start=1):
-        sheet.write(label, MARGIN + column * step, top - 22, bold=True, room=TILE)
+        size_px = TEXT if measure_text(label, TEXT, bold=True) <= TILE else SMALL
+        sheet.write(label, MARGIN + column * step, top - 22, size_px=size_px, bold=True, room=TILE)
     for index, heat in enumerate(heats):
         x, y = MARGIN + (1 + index % len(labels)) * step, top + index // len(labels) * pitch
         hottest = find_hottest([other for other in heats if _share_scale(heat, other)])

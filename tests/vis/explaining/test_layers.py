@@ -98,3 +98,24 @@ def test_spread_indices_are_distinct(n: int) -> None:
 def test_depths_have_names() -> None:
     assert [layers.name_depths(n) for n in (1, 2)] == [[""], ["early", "late"]]
     assert layers.name_depths(4)[3] == "layer 4"
+
+
+def test_a_shortcut_is_no_stage_of_its_own() -> None:
+    """Nine convolutions on the way, and past the first two of each block one that only changes the shape (Xception)."""
+    output = inputs = keras.Input((64, 64, 3))
+    for number in range(1, 5):
+        skipped = keras.layers.Conv2D(4 * number, 1, name=f"shortcut{number}")(output)
+        for part in "ab":
+            output = keras.layers.Conv2D(4 * number, 3, padding="same", name=f"conv{number}{part}")(output)
+            output = keras.layers.ReLU(name=f"relu{number}{part}")(output)
+        output = keras.layers.Add(name=f"sum{number}")([output, skipped])
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3, name="last")(output))
+    chosen = layers.choose_filter_layers(model, None)
+    assert chosen[0] == "relu1a"
+    assert chosen[-1] == "last"
+    assert not any("shortcut" in name for name in chosen)
+
+
+def test_the_middle_is_examined_behind_its_pooling(plain: keras.Model, mobilenet: keras.Model) -> None:
+    assert layers.choose_examined_layers(plain) == ["pool3", "conv4"]
+    assert layers.choose_examined_layers(mobilenet)[-1] == "out_relu"
