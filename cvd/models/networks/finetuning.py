@@ -15,7 +15,7 @@ from cvd.models.networks.layers import list_leaves
 # EfficientNetV2's block6h_add), or the layer that ends one (InceptionV3's mixed9).
 _INSIDE = re.compile(r"block_?(\d+[a-z]?)_")
 _END = re.compile(r"mixed\d+$")
-_PART = re.compile(r"(lite\d_)?")  # what the names of one network begin with, where a backbone is two
+_PART = re.compile(r"(lite\d_)?")  # what the names of one network begin with, where a backbone is several
 
 
 def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
@@ -27,7 +27,7 @@ def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
     Args:
         model: of `attach_head`, not yet compiled: then Keras collects the trainable weights.
         n_blocks: from the backbone's end. What follows the last block (`head` of EfficientNet-Lite) is part of it. Of a
-            backbone of two networks, so many of each.
+            backbone of several networks, so many of each.
 
     Returns:
         Names of the layers that learn, from input to output.
@@ -44,7 +44,7 @@ def unfreeze_blocks(model: keras.Model, n_blocks: int) -> list[str]:
 def find_boundary(model: keras.Model, n_blocks: int) -> list[keras.KerasTensor]:
     """Find what the last blocks and the head read of the rest: tensors (n, h, w, k) of the model, or its features.
 
-    It is one tensor, or one of each network where the backbone is two.
+    It is one tensor, or one of each network where the backbone is several.
 
     Raises:
         ValueError: the backbone has fewer blocks.

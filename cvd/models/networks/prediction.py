@@ -12,6 +12,7 @@ from tqdm import tqdm
 from cvd.data.examples.pipeline import make_evaluation_dataset, reveal_input_errors
 from cvd.data.examples.reading import read_split
 from cvd.data.examples.subset import take_share
+from cvd.models.networks.folding import fold_normalisation
 from cvd.models.networks.head import split_head
 from cvd.runtime.vocabulary import SPLITS
 
@@ -64,7 +65,7 @@ def predict_splits(
     Raises:
         InputError: an example is missing or damaged, or the manifest lists other images.
     """
-    network = split_head(model) if source == "features" else model
+    network = split_head(model) if source == "features" else fold_normalisation(model)  # the same function, faster
     logits: dict[str, float] = {}
     for split in splits:
         examples = read_split(source, folder, manifest, split, size_px=model.input_shape[1])

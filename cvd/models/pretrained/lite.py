@@ -54,9 +54,9 @@ _OUTSIDE = {"stem": "_conv_stem", "stem_BN": "_bn0", "head": "_conv_head", "head
 def build_lite(name: str, size_px: int, *, has_head: bool) -> keras.Model:
     """Build a network: `pixels`, `preprocessing`, `stem`, `block_0_...`, `head`, `features` and, if asked, `classes`.
 
-    Values are drawn at random. `name` is a key of `SCALES`: how many times wider and deeper than `STAGES` it is. Of two
-    names joined by `+` both networks read the same pixels. Their layers are called `lite0_stem` and so on, their last
-    maps are joined in `heads`, and `features` are those of both.
+    Values are drawn at random. `name` is a key of `SCALES`: how many times wider and deeper than `STAGES` it is. Of
+    names joined by `+` all networks read the same pixels. Their layers are called `lite0_stem` and so on, their last maps
+    are joined in `heads`, and `features` are those of all.
     """
     pixels = keras.Input((size_px, size_px, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 128, -127 / 128, name="preprocessing")(pixels)
@@ -69,7 +69,7 @@ def build_lite(name: str, size_px: int, *, has_head: bool) -> keras.Model:
 
 
 def is_lite(name: str) -> bool:
-    """Whether this is an EfficientNet-Lite, or two of them."""
+    """Tell whether this names an EfficientNet-Lite, or several joined by `+`."""
     return all(part in SCALES for part in name.split("+"))
 
 
@@ -80,13 +80,13 @@ def name_parts(name: str) -> dict[str, str]:
 
 
 def join_parts(model: keras.Model, parts: Mapping[str, keras.Model]) -> None:
-    """Put networks of their own, by their prefixes, into the graph of two; its classes are the mean of theirs."""
+    """Put networks of their own, by their prefixes, into the graph of all; its classes are the mean of theirs."""
     for prefix, part in parts.items():
         for layer in part.layers:
             if layer.weights and layer.name != "classes":
                 model.get_layer(prefix + layer.name).set_weights(layer.get_weights())
     kernels, biases = zip(*(part.get_layer("classes").get_weights() for part in parts.values()), strict=True)
-    # On joined features (n, 2560), stacked kernels give the sum of the logits: half of it is their mean.
+    # On joined features, such as (n, 2560) of two, stacked kernels give the sum of the logits; over their number, the mean.
     model.get_layer("classes").set_weights([np.concatenate(kernels) / len(parts), np.mean(biases, axis=0)])
 
 

@@ -108,6 +108,7 @@ class Backbone(Section):
         "EfficientNetLite1",
         "EfficientNetLite2",
         "EfficientNetLite0+EfficientNetLite2",
+        "EfficientNetLite0+EfficientNetLite1+EfficientNetLite2",
         "VGG16",
         "InceptionV3",
         "Xception",
