@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cvd.models.networks.folding import fold_normalisation
 from cvd.models.networks.head import attach_head, build_head, split_head
 from cvd.models.networks.mirroring import add_mirror, remove_mirror
 from cvd.models.networks.saving import load_network, save_model
@@ -27,6 +28,9 @@ def test_mean_of_image_and_mirror_survives_saving_and_is_taken_out_again(tmp_pat
     assert np.ptp(expected) > 0
     np.testing.assert_allclose(both(IMAGES), expected, rtol=1e-5)
     np.testing.assert_array_equal(both(IMAGES.astype(np.float32)), both(IMAGES))
+    folded = fold_normalisation(both)  # as it is evaluated
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
+    np.testing.assert_allclose(folded(IMAGES), expected, rtol=1e-3)
 
     inner = remove_mirror(both)
     assert [layer.name for layer in inner.layers] == [layer.name for layer in single.layers]

