@@ -20,8 +20,7 @@ SHAREABLE = {
     "data/checked.txt", "data/raw.json", "data/images.sha256", "data/manifest.csv", "data/quarantine.csv",
     "data/features", "models/backbone", "models/${key}.keras", "models/${key}.history.csv",
     "models/${key}.timing.json", "models/${key}.training.json", "models/${key}.layers.md", "predictions/${key}.csv",
-    "plots/evaluation/${key}.png", "plots/comparison", "plots/filters/${key}", "metrics/data.json",
-    "metrics/timings.json",
+    "plots/evaluation/${key}.png", "plots/comparison", "metrics/data.json", "metrics/timings.json",
 }  # fmt: skip
 
 

@@ -46,7 +46,10 @@ def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ("cvd/data/drawn/coat.py", {"download"}),
         ("cvd/data/intake/jpeg.py", {"split", "photos"}),
         ("cvd/data/archives/formats.py", {"download", "split", "photos"}),
-        ("cvd/data/images/pixels.py", {"split", "report", "photos", *EXPLAINED, *HEATED, *LOOKING, *EXAMPLES}),
+        (
+            "cvd/data/images/pixels.py",
+            {"split", "report", "photos", *EXPLAINED, *CLIMBING, *HEATED, *LOOKING, *EXAMPLES},
+        ),
         ("cvd/data/examples/pipeline.py", EXAMPLES),
         ("cvd/data/augmentation/colours.py", {"augmentations", *TRAININGS}),
         ("cvd/machine/hardware.py", {"features", "report", *EXPLAINED, *CLIMBING, *TRAININGS, *EVALUATIONS}),

@@ -70,7 +70,7 @@ def tiny_params() -> dict[str, Any]:
         variant["epochs"] = 1 if variant.get("head") == "imagenet" else 2
     params["augmentations"] |= {"images": 2, "n_samples": 2}
     params["activations"] |= {"images": 1}
-    params["filters"] |= {"n_filters": 4, "size_px": 40, "steps": 2}
+    params["filters"] |= {"images": 4, "n_filters": 4, "size_px": 40, "steps": 2}
     params["gradcam"] |= {"images": 2}
     params["explanations"] |= {"images": 4, "perturbed": 2, "randomised": 2}
     return params

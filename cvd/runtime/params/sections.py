@@ -191,6 +191,7 @@ class Activations(Section):
 class Filters(Section):
     """The export of what each filter looks for."""
 
+    images: Images
     layers: Names
     n_filters: int = Field(ge=1, le=4096)
     size_px: int = Field(ge=32, le=512)

@@ -28,7 +28,7 @@ def cut_filters(model: keras.Model, layer: str, *, size_px: int) -> keras.Model:
     Raises:
         InputError: the layer is unknown, its output is not 4-D, or it has no output at this size.
     """
-    copy = _resize_input(_cut_model(model, [layer]), size_px)
+    copy = resize_layers(model, [layer], size_px=size_px)
     final = copy.get_layer(layer)
     after = copy.outputs[0]
     before = after
@@ -46,13 +46,22 @@ def _name_activation(layer: Any) -> str:
     return getattr(getattr(layer, "activation", None), "__name__", "linear")
 
 
-def _resize_input(model: keras.Model, size_px: int) -> keras.Model:
+def resize_layers(model: keras.Model, layers: Sequence[str], *, size_px: int) -> keras.Model:
+    """Copy a model up to some layers, with the same weights, for square pictures of any size.
+
+    Returns:
+        Maps pixels (n, size_px, size_px, 3) to a list of (n, h', w', k), one for each layer.
+
+    Raises:
+        InputError: a layer is unknown, its output is not 4-D, or it has no output at this size.
+    """
+    cut = _cut_model(model, layers)
     try:
-        copy = keras.models.clone_model(model, input_tensors=keras.Input((size_px, size_px, 3), name="pixels"))
+        copy = keras.models.clone_model(cut, input_tensors=keras.Input((size_px, size_px, 3), name="pixels"))
     except ValueError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"size_px is {size_px}, which model {model.name!r} cannot take: {reason}") from error
-    copy.set_weights(model.get_weights())
+    copy.set_weights(cut.get_weights())
     return copy
 
 

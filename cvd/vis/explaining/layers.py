@@ -73,10 +73,15 @@ def require_channels_last(model: keras.Model) -> None:
 def choose_activation_layers(model: keras.Model, layers: Sequence[str] | None) -> list[str]:
     """Check the named layers; for None choose every convolution (depthwise, separable too) and pooling layer.
 
+    Each convolution is followed to its normalisation and activation: before these no channel is silent.
+
     Raises:
         InputError: a name is unknown or its output is not 4-D, or there is no such layer at all.
     """
-    return _check(model, layers) if layers else _require(model, _list_maps(model, CONVOLUTIONS + POOLINGS))
+    if layers:
+        return _check(model, layers)
+    chosen = _require(model, _list_maps(model, CONVOLUTIONS + POOLINGS))
+    return list(dict.fromkeys(follow_convolution(model, name, through_sums=False) for name in chosen))
 
 
 def check_channels(model: keras.Model, layers: Sequence[str], channels: Sequence[int]) -> None:

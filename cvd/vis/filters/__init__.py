@@ -1,1 +1,1 @@
-"""What a filter looks for: gradient ascent in input space."""
+"""What a filter looks for: gradient ascent in input space, and real patches that excite it."""

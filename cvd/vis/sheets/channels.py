@@ -27,6 +27,7 @@ N_LAYERS = 12  # layers on the overview
 TILE = 88  # of the overview, px
 SIDE = 360  # longer side of the image and of a single channel, px
 SPACE = 20  # between them, px
+NUMBER = 11  # height of a channel's number, px
 
 
 def write_activations(
@@ -64,13 +65,13 @@ def draw_overview(
     `picture` is (h, w, 3) uint8, as the network gets it; `activations` are of each layer in order, (h', w', k).
     """
     names = [list(activations)[index] for index in choose_evenly(len(activations), N_LAYERS)]
-    side, label, top, pitch = 264, 200, 128, TILE + 10
+    side, label, top, pitch = 264, 200, 128, TILE + 24
     left = MARGIN + side + 32
     width = left + label + N_SHOWN * (TILE + 4) + MARGIN
     sheet = Sheet(top + max(len(names) * pitch, side + 150) + MARGIN, width)
     sheet.write_header(title, caption)
     layers = f"{len(names)} of {len(activations)} layers"
-    note = f"shallow (top) to deep; {layers}; {N_SHOWN} live channels of each, evenly spread"
+    note = f"shallow (top) to deep; {layers}; the {N_SHOWN} channels of each that vary most in this image, by number"
     sheet.write(note, MARGIN, 78, size_px=SMALL, ink=FAINT)
     shown = fit_picture(picture, side)
     sheet.lay(shown, MARGIN, top)
@@ -82,16 +83,26 @@ def draw_overview(
 
 
 def _lay_strip(sheet: Sheet, name: str, activations: np.ndarray, x: int, y: int, label: int) -> None:
-    """Lay one layer of the overview: name, shape, share of dead channels, some of the live ones."""
+    """Lay one layer of the overview: name, shape, which channels are dead, and those of the highest contrast."""
     height, width, n_channels = activations.shape
     tiles, is_dead = grids.standardise_channels(activations)
+    dead = f"{is_dead.sum()} dead: {grids.list_numbers(np.flatnonzero(is_dead))}" if is_dead.any() else "none dead"
     sheet.write(name, x, y + 20, bold=True, room=label - 16)
     sheet.write(f"{height} × {width} × {n_channels}", x, y + 42, size_px=SMALL, ink=FAINT)
-    sheet.write(f"{is_dead.mean():.0%} dead", x, y + 60, size_px=SMALL, ink=FAINT)
-    live, palette, scale = np.flatnonzero(~is_dead), grids.make_palette(), TILE / max(height, width)
-    for column, index in enumerate(choose_evenly(len(live), N_SHOWN)):
-        tile = resize_tile(tiles[live[index]], max(1, round(height * scale)), max(1, round(width * scale)))
-        sheet.lay(palette[grids.index_colours(tile)], x + label + column * (TILE + 4), y)
+    sheet.write(dead, x, y + 60, size_px=SMALL, ink=FAINT, room=label - 16)
+    palette, scale = grids.make_palette(), TILE / max(height, width)
+    for column, index in enumerate(rank_channels(activations)[:N_SHOWN]):
+        tile = resize_tile(tiles[index], max(1, round(height * scale)), max(1, round(width * scale)))
+        left = x + label + column * (TILE + 4)
+        sheet.lay(palette[grids.index_colours(tile)], left, y)
+        sheet.write(str(index), left, y + tile.shape[0] + 2, size_px=NUMBER, ink=FAINT)
+
+
+def rank_channels(activations: np.ndarray) -> np.ndarray:
+    """Order the live channels of (h, w, k) by contrast, their standard deviation, from high to low: numbers."""
+    _, is_dead = grids.standardise_channels(activations)
+    contrasts = np.where(is_dead, -1, activations.std(axis=(0, 1), dtype=np.float64))  # (k,)
+    return np.argsort(-contrasts, kind="stable")[: int((~is_dead).sum())]
 
 
 def draw_channel(picture: np.ndarray, activations: np.ndarray, *, layer: str, channel: int, caption: str) -> np.ndarray:

@@ -1,23 +1,21 @@
-"""Grids of channels and of filters' pictures. Drawing only: arrays in, pictures out, no TensorFlow."""
+"""Grids of channels. Drawing only: arrays in, pictures out, no TensorFlow."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
-from cvd.vis.sheets.drawing import FAINT, GAP, MARGIN, SMALL, Sheet, look_up_colours, measure_text, resize_tile
+from cvd.vis.sheets.drawing import GAP, MARGIN, SMALL, Sheet, look_up_colours, measure_text, resize_tile
 
 # A grid of channels is stored as indices into a palette, a third of the size of RGB: viridis, then greys.
 N_COLOURS = 200
 BLACK, WHITE = N_COLOURS, 255
-DARK, HATCH = 212, 224  # the two greys of a dead channel
+DARK, HATCH = 212, 224  # the two greys of a dead filter
 WIDTH = 1200  # of a grid of channels, about, px
 LEAST_WIDTH = 720  # room for the header, px
-LEAST_SIDE = 148  # of a filter's picture, px: room for the line under it
 
 
 def standardise_channels(activations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +43,7 @@ def plan_columns(n_channels: int) -> int:
 
 
 def tile_channels(tiles: np.ndarray, is_dead: np.ndarray, *, columns: int, width: int) -> np.ndarray:
-    """Lay channels (k, h, w), uint8, in rows of `columns`, the last row padded with paper; dead ones are hatched.
+    """Lay channels (k, h, w), uint8, in rows of `columns`; dead ones are left out, so that their places stay paper.
 
     The grid is about `width` px wide: small tiles are enlarged by whole numbers, large ones shrunk. It is (H, W),
     uint8: indices into the palette.
@@ -56,16 +54,22 @@ def tile_channels(tiles: np.ndarray, is_dead: np.ndarray, *, columns: int, width
     height, breadth = (max(1, round(side * scale)) for side in tiles.shape[1:])
     rows = -(-len(tiles) // columns)
     grid = np.full((rows * (height + GAP) - GAP, columns * (breadth + GAP) - GAP), WHITE, np.uint8)
-    hatched = hatch(height, breadth)
-    for index, tile in enumerate(tiles):
+    for index in np.flatnonzero(~is_dead):
         y, x = index // columns * (height + GAP), index % columns * (breadth + GAP)
-        drawn = hatched if is_dead[index] else index_colours(resize_tile(tile, height, breadth))
-        grid[y : y + height, x : x + breadth] = drawn
+        grid[y : y + height, x : x + breadth] = index_colours(resize_tile(tiles[index], height, breadth))
     return grid
 
 
+def list_numbers(numbers: Sequence[int] | np.ndarray) -> str:
+    """List numbers in words, neighbours as ranges: 3, 5-8, 40."""
+    ends = [index for index, step in enumerate(np.diff(numbers)) if step != 1]
+    firsts, lasts = [0, *(index + 1 for index in ends)], [*ends, len(numbers) - 1]
+    runs = [(numbers[first], numbers[last]) for first, last in zip(firsts, lasts, strict=True)]
+    return ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)
+
+
 def draw_channels(activations: np.ndarray, *, layer: str, caption: str) -> np.ndarray:
-    """Draw every channel of a layer, (h, w, k), with a header: layer, shape, dead channels, scale.
+    """Draw every channel of a layer, (h, w, k), with a header: layer, shape, scale, and which channels are dead.
 
     Gives (H, W), uint8: indices into the palette, for `write_channels`.
     """
@@ -74,16 +78,19 @@ def draw_channels(activations: np.ndarray, *, layer: str, caption: str) -> np.nd
     columns = plan_columns(n_channels)
     grid = tile_channels(tiles, is_dead, columns=columns, width=WIDTH)
     left = MARGIN + measure_text(str(n_channels), SMALL) + 10
-    top, ink = 118, BLACK + 22
+    top, ink = 136, BLACK + 22
     breadth = max(LEAST_WIDTH, left + grid.shape[1] + MARGIN)
     sheet = Sheet(top + grid.shape[0] + MARGIN, breadth, paper=WHITE)
     sheet.lay(grid, left, top)
     sheet.lay(ramp_colours(120, 14), MARGIN, 84)
-    dead = f"{is_dead.sum()} of {n_channels} channels dead here ({is_dead.mean():.0%})"
+    dead = f"{is_dead.sum()} of {n_channels} channels dead here"
     title = f"{layer}   {height} × {width} × {n_channels}"
     sheet.write_header(title, f"{caption}   ·   {dead}", ink=BLACK + 6, faint=ink)
-    scale = "−2σ … +2σ of each channel by itself; rows start at the channel numbered; dead (constant): hatched"
+    scale = "−2σ … +2σ of each channel by itself; rows start at the channel numbered"
     sheet.write(scale, MARGIN + 132, 83, size_px=SMALL, ink=ink, room=breadth - 2 * MARGIN - 132)
+    if is_dead.any():
+        names = f"left out, the same everywhere: {list_numbers(np.flatnonzero(is_dead))}"
+        sheet.write(names, MARGIN, 106, size_px=SMALL, ink=ink, room=breadth - 2 * MARGIN)
     n_rows = -(-n_channels // columns)
     pitch = (grid.shape[0] + GAP) // n_rows
     every = -(-16 // pitch)  # rows lower than their number is high are not all numbered
@@ -123,31 +130,3 @@ def hatch(height: int, width: int) -> np.ndarray:
     """(height, width), uint8: diagonal stripes in two greys, as indices into the palette."""
     rows, columns = np.indices((height, width))
     return np.where((rows + columns) % 8 < 2, HATCH, DARK).astype(np.uint8)
-
-
-def draw_pictures(
-    pictures: np.ndarray, labels: Sequence[str], is_dead: np.ndarray, *, layer: str, n_filters: int, recipe: str
-) -> np.ndarray:
-    """Draw some of a layer's `n_filters` pictures, (n, s, s, 3), 0..255, their contrast evened out: (H, W, 3), uint8.
-
-    Each has a label under it; dead ones are hatched. `recipe` says how they were made.
-    """
-    side, top, line, columns = max(LEAST_SIDE, pictures.shape[1]), 92, 26, 8
-    rows = -(-len(pictures) // columns)
-    sheet = Sheet(top + rows * (side + line + 6) + MARGIN - 6, 2 * MARGIN + columns * (side + 8) - 8)
-    rise = "under each: filter, its mean activation before → after"
-    caption = f"{recipe}   ·   {rise}   ·   {is_dead.sum()} of {len(pictures)} dead"
-    sheet.write_header(f"{layer}   {len(pictures)} of {n_filters} filters", caption)
-    hatched = make_palette()[hatch(side, side)]
-    for index, picture in enumerate(even_contrast(pictures)):
-        x, y = MARGIN + index % columns * (side + 8), top + index // columns * (side + line + 6)
-        enlarged = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
-        sheet.lay(hatched if is_dead[index] else enlarged, x, y)
-        sheet.write(labels[index], x, y + side + 4, size_px=SMALL, ink=FAINT, room=side)
-    return sheet.pixels
-
-
-def even_contrast(pictures: np.ndarray) -> np.ndarray:
-    """Give pictures (n, h, w, 3) mean 128 and standard deviation 50, in 0..255, uint8; faint ones stay fainter."""
-    mean, deviation = pictures.mean(axis=(1, 2, 3), keepdims=True), pictures.std(axis=(1, 2, 3), keepdims=True)
-    return np.clip((pictures - mean) / np.maximum(deviation, 16) * 50 + 128, 0, 255).astype(np.uint8)

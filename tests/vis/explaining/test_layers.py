@@ -33,7 +33,9 @@ def test_all_convolutions_and_poolings_are_chosen(plain: keras.Model, mobilenet:
     ]
     chosen = layers.choose_activation_layers(mobilenet, None)
     assert len(chosen) == 52
-    assert "block_3_depthwise" in chosen
+    assert {"block_3_depthwise_relu", "block_3_expand_relu", "block_3_project_BN"} < set(chosen)
+    kinds = {type(mobilenet.get_layer(name)).__name__ for name in chosen}
+    assert not kinds & {"Conv2D", "DepthwiseConv2D"}  # each is followed to what finishes it
 
 
 def test_filters_of_every_plain_convolution_and_of_five_stages(plain: keras.Model, mobilenet: keras.Model) -> None:

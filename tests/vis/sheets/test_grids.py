@@ -1,4 +1,4 @@
-"""Grids: standardisation, no channel dropped, dead ones hatched."""
+"""Grids: standardisation, no live channel dropped, dead ones named."""
 
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,21 @@ def test_every_channel_is_in_the_grid(n_channels: int, side: int) -> None:
     assert found.size == rows * columns
 
 
-def test_dead_channels_are_hatched() -> None:
+def test_dead_channels_are_left_out() -> None:
     tiles = np.full((2, 16, 16), 128, np.uint8)
     grid = grids.tile_channels(tiles, np.array([False, True]), columns=2, width=2 * 18)
-    assert set(np.unique(grid[:, 18:])) == {grids.DARK, grids.HATCH}
+    assert set(np.unique(grid[:, 18:])) == {grids.WHITE}
     assert set(np.unique(grid[:, :16])) == {128 * (grids.N_COLOURS - 1) // 255}
+
+
+@pytest.mark.parametrize(("numbers", "text"), [([4], "4"), ([3, 5, 6, 7, 40], "3, 5-7, 40"), ([0, 1], "0-1")])
+def test_numbers_are_listed_as_ranges(numbers: list[int], text: str) -> None:
+    assert grids.list_numbers(np.array(numbers)) == text
+
+
+def test_channels_are_ranked_by_contrast() -> None:
+    activations = np.random.default_rng(0).normal(size=(9, 9, 5)) * [1, 0, 4, 2, 3] + [50, 7, 0, 0, 0]
+    assert channels.rank_channels(activations).tolist() == [2, 4, 3, 0]
 
 
 def test_a_sheet_of_channels_is_a_small_palette_png(tmp_path: Path) -> None:
@@ -75,7 +85,7 @@ def test_an_overview_shows_at_most_twelve_layers() -> None:
     activations["conv0"][:] = 0
     sheet = channels.draw_overview(np.zeros((20, 30, 3), np.uint8), activations, title="baseline", caption="cat.3.jpg")
     assert sheet.dtype == np.uint8
-    assert sheet.shape[0] < 14 * (channels.TILE + 10) + 130
+    assert sheet.shape[0] < 13 * (channels.TILE + 24) + 130
 
 
 def test_an_image_has_a_sheet_for_each_layer_and_each_channel_asked_for(tmp_path: Path) -> None:
@@ -86,19 +96,3 @@ def test_an_image_has_a_sheet_for_each_layer_and_each_channel_asked_for(tmp_path
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
     names = ["01_conv1", "01_conv1_0", "02_block_conv2", "02_block_conv2_0", "02_block_conv2_7"]
     assert written == ["test_cat_cat.3.png", *(f"test_cat_cat.3/{name}.png" for name in names)]
-
-
-def test_pictures_of_filters_are_laid_in_rows() -> None:
-    pictures = np.random.default_rng(0).uniform(0, 255, (11, 32, 32, 3)).astype(np.float32)
-    labels = [f"{i}: 0.1 → 0.2" for i in range(11)]
-    sheet = grids.draw_pictures(pictures, labels, np.arange(11) == 3, layer="conv1", n_filters=64, recipe="plain")
-    side = grids.LEAST_SIDE
-    assert sheet.shape == (92 + 2 * (side + 26 + 6) + 24 - 6, 2 * 24 + 8 * (side + 8) - 8, 3)
-
-
-def test_contrast_is_evened_and_faint_pictures_stay_faint() -> None:
-    rng = np.random.default_rng(0)
-    even = grids.even_contrast(np.stack([rng.normal(90, 20, (32, 32, 3)), rng.normal(90, 0.1, (32, 32, 3))]))
-    assert even[0].std() == pytest.approx(50, rel=0.05)
-    assert even[1].std() < 2
-    assert not grids.even_contrast(np.full((1, 4, 4, 3), 7.0)).std()
