@@ -116,4 +116,4 @@ def choose_faithful(rows: Sequence[Mapping[str, Any]]) -> str | None:
     gaps = {row["method"]: row["insertion"] - row["deletion"] for row in measured}
     most = max(gaps.values())
     best = [name for name, gap in gaps.items() if gap > most - FLOATING]
-    return f"{measured[0]['variant']}: truest by insertion minus deletion: {' and '.join(best)} ({most:.2f})."
+    return f"{measured[0]['variant']}: truest by insertion minus deletion: {', '.join(best)} ({most:.2f})."
