@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import keras
 
 from cvd.models.pretrained.lite import N_CLASSES
@@ -81,18 +82,27 @@ def load_application(name: str, weights: str) -> keras.Model:
             ) from error
     if not Path(weights).is_file():
         raise InputError(f"backbone.weights is {weights!r}: there is no such file")
-    reasons = []
-    for include_top in (True, False):
-        shape = {} if include_top else {"input_shape": (224, 224, 3)}
-        model = application(weights=None, include_top=include_top, classifier_activation=None, **shape)
-        try:
-            model.load_weights(weights)
-            return model
-        except Exception as error:  # a foreign file fails in many ways
-            reasons.append(" ".join(str(error).split())[:160])
-    raise InputError(
-        f"backbone.weights {weights!r} do not fit {name}: with its head, {reasons[0]}; without it, {reasons[1]}"
-    )
+    has_head = _holds_head(weights)
+    shape = {} if has_head else {"input_shape": (224, 224, 3)}
+    model = application(weights=None, include_top=has_head, classifier_activation=None, **shape)
+    try:
+        model.load_weights(weights)
+    except Exception as error:  # a foreign file fails in many ways
+        reason = " ".join(str(error).split())[:160]
+        tried = f"{'with' if has_head else 'without'} the 1,000-class head"
+        raise InputError(f"backbone.weights {weights!r} do not fit {name}, {tried}: {reason}") from error
+    return model
+
+
+def _holds_head(weights: str) -> bool:
+    """Whether a file of Keras' weights has values for 1,000 classes: no other layer of these networks is so wide."""
+    shapes: list[tuple[int, ...]] = []
+    try:
+        with h5py.File(weights) as file:
+            file.visititems(lambda _, item: shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None)
+    except OSError as error:
+        raise InputError(f"backbone.weights {weights!r} is no HDF5 file of Keras' weights: {error}") from error
+    return any(shape[-1:] == (N_CLASSES,) for shape in shapes)
 
 
 def copy_weights(model: keras.Model, source: keras.Model) -> None:
