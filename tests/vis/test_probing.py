@@ -95,14 +95,18 @@ def test_table_sentences_and_figure() -> None:
     low, high = wilson_interval(80, 100)
     assert table[["low", "high"]].iloc[0].tolist() == [low, high]
     text = probes.render_probes(table)
-    assert "pixels of shift, of 150: baseline \N{MINUS SIGN}20.0, dense \N{MINUS SIGN}30.0 points on average." in text
+    minus = "\N{MINUS SIGN}"
+    said = f"pixels of shift, of 150, points on average: baseline {minus}20.0 from 90.0%, dense {minus}30.0 from 90.0%."
+    assert said in text
     assert "| baseline | 90.0% | 80.0% | 60.0% |" in text
     figure = draw_probes(table)
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_xlabel() for axes in panels] == [
         probes.TITLES[name] for name in ("background", "blur_px", "shift_px")
     ]
-    assert [text.get_text() for text in panels[0].get_xticklabels()] == list(changes.BACKGROUNDS)
+    assert [text.get_text() for text in panels[0].get_xticklabels()] == [
+        kind.replace(" ", "\n") for kind in changes.BACKGROUNDS
+    ]
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,17 @@ def measure_loss(table: pd.DataFrame, probe: str, variant: str) -> float:
 
 
 def describe_probes(table: pd.DataFrame) -> list[str]:
-    """Describe each probe in a sentence: who loses least and most, in points, averaged over its levels."""
+    """Describe each probe in a sentence: who loses least and most of its accuracy, averaged over its levels."""
     sentences = []
     for probe in dict.fromkeys(table["probe"]):
         if probe != "background":
             names: Sequence[str] = list(dict.fromkeys(table["variant"]))
             losses = sorted((measure_loss(table, probe, name), name) for name in names)
-            said = ", ".join(f"{name} {format_points(-loss)}" for loss, name in losses)
-            sentences.append(f"{TITLES[probe]}: {said} points on average.")
+            before = table[table["probe"] == probe].groupby("variant")["accuracy"].first()
+            said = ", ".join(
+                f"{name} {format_points(-loss)} from {format_percent(before[name])}" for loss, name in losses
+            )
+            sentences.append(f"{TITLES[probe]}, points on average: {said}.")
     return sentences
 
 

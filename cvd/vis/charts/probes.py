@@ -46,4 +46,4 @@ def _draw_network(axes: Axes, rows: pd.DataFrame, colour: str, theme: Theme, *, 
     places = [i + 0.13 * n_before for i in range(len(rows))]
     axes.vlines(places, rows["low"], rows["high"], color=colour, linewidth=2)
     axes.plot(places, rows["accuracy"], linestyle="", marker="o", markersize=5, color=colour)
-    axes.set_xticks(range(len(rows)), list(rows["level"]))
+    axes.set_xticks(range(len(rows)), [str(level).replace(" ", "\n") for level in rows["level"]])
