@@ -253,6 +253,12 @@ def test_git_s_answers_on_code_leave_out_what_stages_write() -> None:
             assert path in OUTPUTS or path.split("/")[0] in OUTPUTS, f"cvd.runtime.project.OUTPUTS lacks {path}"
 
 
+def test_tests_have_names_of_their_own() -> None:
+    """pytest imports them by their base name, and refuses the whole suite where one comes twice."""
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}
+
+
 def test_every_parameter_is_commented() -> None:
     """The first block of a network explains its keys; a section's `layers`, `seed` and `size_px` say themselves."""
     explained = {"layers", "like", "seed", "size_px"}
