@@ -18,7 +18,7 @@ SHEETS = {
 EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
     ("gradcam", "Where it looks", "Heat maps: what in the image speaks for an answer.",
      {"side_by_side/images/*": 4, "photos/*": 12, "gradcam/{variant}/**/*": 0}),
-    ("contradictions", "When a heat map contradicts its network", "Before Flatten and Dense, Grad-CAM is no sum.",
+    ("contradictions", "When a heat map contradicts its network", "Grad-CAM can show more heat for what is denied.",
      {"side_by_side/contradictions.*": 1}),
     ("mistakes", "What it gets wrong", "Test images that were taken for the other animal.",
      {"side_by_side/disagreements.*": 1, "mistakes/{variant}.*": 1}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -14,14 +14,15 @@ from cvd.vis.sheets.overlays import SPACE, TILE, WRONG, describe_hottest, find_h
 TITLE = "When a heat map contradicts its network"
 
 
-def choose_contradictions(maps: HeatMaps, n: int) -> list[str]:
+def choose_contradictions(maps: HeatMaps, n: int, *, among: Collection[str]) -> list[str]:
     """Choose up to `n` images whose answer the maps contradict most: cats and dogs in turn, as the network names them.
 
-    Where no map contradicts, choose the images with the least evidence for the answer beside that against it.
+    Where no map contradicts, choose the images with the least evidence for the answer beside that against it. Only
+    paths in `among` are chosen.
     """
     totals = maps.sum_last()  # (n, 2): for the answer, against it
     shares = totals[:, 0] / np.maximum(totals.sum(axis=1), np.finfo(np.float32).tiny)
-    order = np.argsort(shares, kind="stable")
+    order = [k for k in np.argsort(shares, kind="stable") if maps.paths[k] in among]
     by_class = [[maps.paths[k] for k in order if (maps.signs[k, 0] > 0) == is_dog] for is_dog in (False, True)]
     longest = max(len(paths) for paths in by_class)
     return [paths[turn] for turn in range(longest) for paths in by_class if turn < len(paths)][:n]
@@ -46,7 +47,9 @@ def draw_contradictions(
         n: images of each network.
     """
     rivals = {name: list({maps.title: maps for maps in rows}.values()) for name, rows in rivals.items()}
-    chosen = {name: choose_contradictions(rows[0], n) for name, rows in rivals.items()}
+    # A slow method has maps of some of the images only.
+    both = {name: set.intersection(*(set(maps.paths) for maps in rows)) for name, rows in rivals.items()}
+    chosen = {name: choose_contradictions(rows[0], n, among=both[name]) for name, rows in rivals.items()}
     pitch, step, top, head = TILE + 64, TILE + SPACE, 106, 58
     width = 2 * MARGIN + (1 + 2 * max(map(len, rivals.values()))) * step - SPACE
     height = sum(head + len(paths) * pitch for paths in chosen.values())
@@ -79,7 +82,6 @@ def _lay_case(sheet: Sheet, path: str, image: np.ndarray, views: Sequence[View],
             x += step
             sheet.write(f"{view.method} for {heat.label}", x, y - 20, size_px=SMALL, bold=True, room=TILE)
             sheet.lay(overlay_heat(small, heat.map, largest=find_hottest(view.find_pair(heat))), x, y)
-            is_against = view.is_contradicted(heat)
             sheet.write(f"sum {heat.total:.2g} {heat.unit}", x, y + height + 5, size_px=SMALL, ink=FAINT, room=TILE)
-            if is_against:
+            if view.is_contradicted(heat):
                 sheet.write("contradicts", x, y + height + 22, size_px=SMALL, bold=True, ink=WRONG)

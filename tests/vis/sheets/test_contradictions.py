@@ -1,5 +1,7 @@
 """The sheet of images on which a method's maps contradict the network."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ DEFAULT = make_maps("HiResCAM+", [(3, 1)] * 4)
 
 
 def test_the_most_contradicted_come_first_cats_and_dogs_in_turn() -> None:
-    assert choose_contradictions(TEXTBOOK, 3) == ["test/c.jpg", "test/a.jpg", "test/d.jpg"]
+    assert choose_contradictions(TEXTBOOK, 3, among=TEXTBOOK.paths) == ["test/c.jpg", "test/a.jpg", "test/d.jpg"]
 
 
 def test_maps_that_contradict_are_counted() -> None:
@@ -44,3 +46,18 @@ def test_both_methods_stand_side_by_side_unless_they_are_one(default: HeatMaps) 
     n_maps = 2 if default is TEXTBOOK else 4
     assert sheet.shape[1] == 2 * 24 + (1 + n_maps) * (196 + 14) - 14
     assert (sheet == (176, 62, 0)).all(axis=2).any(), "a contradiction is written in its colour"
+
+
+def test_images_without_maps_by_the_other_method_are_not_shown() -> None:
+    """A slow method has maps of some images only: here not of the most contradicted dog."""
+    some = make_maps("Score-CAM", [(3, 1)] * 4)
+    some = dataclasses.replace(some, paths=some.paths[1:], maps={"conv4": some.maps["conv4"][1:]})
+    some = dataclasses.replace(some, probabilities=some.probabilities[1:], signs=some.signs[1:])
+    loaded: list[str] = []
+
+    def load(path: str) -> np.ndarray:
+        loaded.append(path)
+        return np.full((30, 40, 3), 90, np.uint8)
+
+    draw_contradictions({"baseline": [TEXTBOOK, some]}, load, n=2)
+    assert loaded == ["test/c.jpg", "test/b.jpg"]
