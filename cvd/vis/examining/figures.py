@@ -120,10 +120,8 @@ def examine(
     cells[CHANCE] = [*cells.values()][-1]
     with ThreadPoolExecutor(1) as pool:  # beside the network, which leaves the cores idle between batches
         locating = pool.submit(_localise, list(compared.values()), list(cells.values()), masks)
-        some, last = (
-            slice(min(scope.n_perturbed, n)),
-            [*((method, names[-1]) for method, names in named.items()), CHANCE],
-        )
+        some = slice(min(scope.n_perturbed, n))
+        last = [*((method, names[-1]) for method, names in named.items()), CHANCE]
         laid = [(compared[place][some], cells[place]) for place in last]
         areas = dict(zip(last, _perturb(model, images[some], laid, signs[some], scope.n_steps, seed), strict=True))
         located = dict(zip(compared, locating.result(), strict=True))

@@ -132,10 +132,12 @@ class ScoreCam(Explainer):
                 masks = tf.image.resize(channels[..., None], image.shape[:2]).numpy()[..., 0]
                 # Masks are stretched to 0..1: what a channel does not answer to goes black, (b, h, w, 3).
                 masked = image[None] * weighing.scale_masks(masks)[..., None]
-                shares = graphs.compute_probabilities(self._score(masked))  # (b, classes)
-                # Of the class; of a difference, as if there were no other classes: (b,).
-                named, rivals = shares @ np.maximum(weights, 0), shares @ np.maximum(-weights, 0)
-                probabilities[index, batch] = named / (named + rivals) if (weights < 0).any() else named
+                scores = self._score(masked)  # (b, classes)
+                # Of the class; of a difference, as if there were no other classes, its sigmoid: (b,).
+                if (weights < 0).any():
+                    probabilities[index, batch] = graphs.compute_probabilities((scores @ weights)[:, None])[:, 0]
+                else:
+                    probabilities[index, batch] = graphs.compute_probabilities(scores) @ weights
         return probabilities
 
     def weigh(self, evidence: Evidence, signs: np.ndarray) -> np.ndarray:

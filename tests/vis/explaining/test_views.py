@@ -100,6 +100,18 @@ def test_a_difference_is_that_of_a_network_of_two_classes(method: str) -> None:
     assert [heat.label for heat in heats[-2:]] == ["c, not a", "a, not c"]
 
 
+def test_a_difference_of_two_classes_without_a_chance_has_its_score_cam() -> None:
+    """Both probabilities are 0 in float32 beside a third class; how they compare is known all the same."""
+    model, image = build("plain", units=3), draw_images()[:1]
+    kernel, bias = model.get_layer("logit").get_weights()
+    model.get_layer("logit").set_weights([kernel, bias + np.array([0, 0, 1000], np.float32)])
+    viewer = ClassViewer(model, list("abc"), method="scorecam")
+    assert [share for _, share in viewer.rank(image)] == [1, 0, 0]
+    heats = viewer.explain(image, [], (0, 1))
+    assert all(np.isfinite(heat.map).all() for heat in heats)
+    assert any(heat.map.any() for heat in heats)
+
+
 def test_shares_are_never_rounded_to_none_or_all() -> None:
     assert [format_share(share) for share in (0, 0.0099, 0.01, 0.304, 0.99, 0.991, 1)] == [
         *("0%", "<1%", "1%", "30%", "99%", ">99%", "100%")
