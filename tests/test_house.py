@@ -254,7 +254,7 @@ def test_git_s_answers_on_code_leave_out_what_stages_write() -> None:
 
 
 def test_tests_have_names_of_their_own() -> None:
-    """pytest imports them by their base name, and refuses the whole suite where one comes twice."""
+    """Pytest imports them by their base name, and refuses the whole suite where one comes twice."""
     names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
     assert not {name for name in names if names.count(name) > 1}
 

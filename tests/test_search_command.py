@@ -57,6 +57,7 @@ def test_random_draws_are_seeded_and_without_repetition() -> None:
         ("baseline", ["width=8,0"], "variants.baseline.width"),
         ("baseline", ["widht=8"], "variants.baseline.widht is unknown"),
         ("baseline", ["augment.zoom_fraction=2"], "augment.zoom_fraction"),
+        ("baseline", ["train.threads=1,2"], "'train.threads' cannot be searched: one process"),
         (
             "baseline",
             ["image.size_px=64"],

@@ -42,7 +42,7 @@ def probe_networks(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for name in names:
         rows += measure_variant(name, params, root)
-        print(f"{name}: {len(rows)} measured", flush=True)
+        print(f"{name}: measured", flush=True)
     table = pd.DataFrame(rows)
     order = {probe: place for place, probe in enumerate(dict.fromkeys(table["probe"]))}
     table = table.sort_values("probe", key=lambda column: column.map(order), kind="stable", ignore_index=True)

@@ -10,6 +10,7 @@ from cvd.runtime.errors import InputError
 from cvd.runtime.params.loading import Params, parse_params, parse_yaml
 
 SECTIONS = ("augment", "train")  # that a search may vary beside the variant's block; others make other data
+FIXED = ("train.threads", "train.strategy")  # of the process that trains all points
 MOST = 1000  # points
 Settings = dict[str, list[Any]]
 
@@ -84,6 +85,8 @@ def _vary(raw: Mapping[str, Any], params: Params, base: str, settings: Mapping[s
     block = params.variants[base].model_dump()
     for key, value in settings.items():
         section, dot, name = key.partition(".")
+        if key in FIXED:
+            raise InputError(f"{key!r} cannot be searched: one process trains all networks; set it in params.yaml")
         if dot and section in SECTIONS:
             varied[section] = {**varied[section], name: value}
         elif key == "seed":

@@ -112,7 +112,8 @@ def _search(points: Sequence[Point], spec: Mapping[str, Any], folder: Path, root
     from cvd.commands.searching.trials import Place, check_sources
 
     place = Place(root, folder, name)
-    check_sources(points[0], spec["base"], place)
+    for point in points:
+        check_sources(point, spec["base"], place)
     total, drawn = _count_product(spec), spec["n"] is not None
     how = (
         f"{len(points)} of {total} combinations, drawn at random by seed {spec['draw']}" if drawn else f"{len(points)}"
@@ -157,9 +158,9 @@ def _run_trials(points: Sequence[Point], base: str, place: Any) -> tuple[list[Tr
     best, leader = points[0], None
     begin, n_new = time.monotonic(), 0
     for number, point in enumerate(points, 1):
-        is_new = time.monotonic()
+        start = time.monotonic()
         trial, model = run_trial(point, base, place)
-        n_new += time.monotonic() - is_new > 1
+        n_new += time.monotonic() - start > 1  # else it was there
         trials.append(trial)
         if leader is None or rank_trial(trial) < rank_trial(trials[leader[0]]):
             if leader is not None:
@@ -206,7 +207,8 @@ def _say_how_to_keep(base: str, winner: Trial) -> str:
     others = [text for key, text in settings.items() if key == "seed" or "." in key]
     own = [text for text in settings.values() if text not in others]
     train = "dvc exp run " + " ".join(f"-S {text}" for text in others) if others else "dvc repro"
-    return f"To keep it: `cvd add best_{base} --like {base} {' '.join(own)} && {train}`."
+    block = " ".join([f"cvd add best_{base} --like {base}", *own])
+    return f"To keep it: `{block} && {train}`."
 
 
 def _draw(trials: Sequence[Trial], folder: Path) -> None:

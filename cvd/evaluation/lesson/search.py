@@ -131,7 +131,7 @@ def describe_luck(luck: Luck) -> str:
 
 
 def describe_winner(winner: Trial, base: str) -> str:
-    """Name the winner with its validation figure, and the command that keeps it."""
+    """Name the winner with its validation figure."""
     low, high = wilson_interval(winner["right"].count("1"), len(winner["right"]))
     interval = f"95% {format_percent(float(low))} to {format_percent(float(high))}, before the choice"
     accuracy = format_percent(winner["validation"])
