@@ -87,10 +87,10 @@ def colour_kernel(kernel: np.ndarray) -> np.ndarray:
 
 
 def raise_contrast(picture: np.ndarray) -> np.ndarray:
-    """Raise a faint picture's deviation to 50, about its own mean; very faint ones stay fainter: uint8.
+    """Raise a picture's deviation to 50, about its own mean; that of very faint ones to less: uint8.
 
-    Others stay as they are: a white picture says that the filter answers to brightness.
+    The mean stays: a white picture says that the filter answers to brightness. A deviation above 50 stays too.
     """
     mean, deviation = picture.mean(axis=(0, 1)), float(picture.std())
-    gain = max(1.0, SHOWN_DEVIATION / max(deviation, FAINT_DEVIATION)) if deviation < FAINT_DEVIATION else 1.0
+    gain = max(1.0, SHOWN_DEVIATION / max(deviation, FAINT_DEVIATION))
     return np.clip((picture - mean) * gain + mean, 0, 255).astype(np.uint8)

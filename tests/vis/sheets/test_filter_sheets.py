@@ -52,7 +52,7 @@ def test_a_kernel_is_grey_at_zero_and_white_at_its_largest_weight() -> None:
     assert (sheets.colour_kernel(np.zeros((1, 1, 3))) == 128).all()
 
 
-def test_only_faint_pictures_are_changed() -> None:
+def test_only_pale_pictures_are_changed() -> None:
     strong = RNG.uniform(0, 255, (32, 32, 3)).astype(np.float32)
     np.testing.assert_array_equal(sheets.raise_contrast(strong), strong.astype(np.uint8))
     white = np.full((32, 32, 3), 255, np.float32)
@@ -60,3 +60,7 @@ def test_only_faint_pictures_are_changed() -> None:
     faint = sheets.raise_contrast(RNG.normal(90, 12, (32, 32, 3)))
     assert faint.std() == pytest.approx(12 * 50 / 16, rel=0.05)
     assert faint.mean() == pytest.approx(90, abs=2)
+    # No jump: of pictures whose deviations are alike, what is shown is alike.
+    for deviation in (16, 50):
+        below, above = (RNG.normal(128, near, (32, 32, 3)) for near in (0.98 * deviation, 1.02 * deviation))
+        assert sheets.raise_contrast(below).std() == pytest.approx(sheets.raise_contrast(above).std(), rel=0.08)
