@@ -17,7 +17,7 @@ FAITHFUL = (
 # Whether a map is plausible to a person, who knows where the animal is. A network may be right for other reasons.
 PLAUSIBLE = (
     ("animal_pointing", "hottest spot on the animal", "Share of images with the hottest spot on it, or near."),
-    ("animal_pointing_strict", "the same, strictly", "On it, not only near: within 3% of the image's side."),
+    ("animal_pointing_strict", "the same, strictly", "On it. Near is within 3% of the longer side."),
     ("animal_share", "heat on the animal", "Share of all heat that lies on the animal."),
     ("head_pointing", "hottest spot on the head", "Share of images whose hottest spot lies on the head."),
     ("head_share", "heat on the head", "Share of all heat that lies on the head."),

@@ -82,6 +82,6 @@ def _lay_case(sheet: Sheet, path: str, image: np.ndarray, views: Sequence[View],
             x += step
             sheet.write(f"{view.method} for {heat.label}", x, y - 20, size_px=SMALL, bold=True, room=TILE)
             sheet.lay(overlay_heat(small, heat.map, largest=find_hottest(view.find_pair(heat))), x, y)
-            sheet.write(f"sum {heat.total:.2g} {heat.unit}", x, y + height + 5, size_px=SMALL, ink=FAINT, room=TILE)
+            sheet.write(f"sum {heat.total:.3g} {heat.unit}", x, y + height + 5, size_px=SMALL, ink=FAINT, room=TILE)
             if view.is_contradicted(heat):
                 sheet.write("contradicts", x, y + height + 22, size_px=SMALL, bold=True, ink=WRONG)
