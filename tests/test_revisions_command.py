@@ -267,7 +267,7 @@ def test_sheet_draws_both_networks_on_turned_images(
     pair = json.loads(run("compare", "HEAD", "turned", "--json"))["changed"][0]
     n = sum(min(flips.MOST, len(pair[f"only_{when}_right"])) for when in ("before", "after"))
     run("compare", "HEAD", "turned", "--sheet", "turns.png")
-    assert asked == [("HEAD", "augmented", n, "gradcam"), ("turned", "augmented", n, "gradcam")]
+    assert asked == [("HEAD", "augmented", n, "auto"), ("turned", "augmented", n, "auto")]
     with Image.open(project.root / "turns.png") as sheet:
         assert sheet.width >= 760
         assert sheet.height > n * 200

@@ -184,7 +184,7 @@ def test_a_clone_on_another_machine_pulls_the_rest_and_makes_the_pictures_anew(
 
     again = set(re.findall(r"Running stage '(\w+)", there.run("dvc", "repro").stdout))
     assert again == {
-        *("download", "split", "shard", "augmentations", "activations", "explanations"),
+        *("download", "split", "shard", "augmentations", "activations", "filters", "explanations"),
         *("gradcam", "mistakes", "side_by_side", "photos", "report"),
     }
     assert there.hash_files() == project.hash_files()
