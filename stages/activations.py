@@ -2,11 +2,10 @@
 
 import argparse
 
-import numpy as np
 from tqdm import tqdm
 
 from cvd.data.images.manifest import choose_images, read_manifest
-from cvd.data.images.pixels import load_image
+from cvd.data.images.pixels import load_images
 from cvd.runtime.files import replace_folder
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
@@ -33,7 +32,7 @@ def work(args: argparse.Namespace) -> None:
     model = remove_mirror(load_network(args.model))
     layers = choose_activation_layers(model, settings.layers)
     check_channels(model, layers, channels)
-    images = np.stack([load_image(args.images / path, input_side(model)) for path in paths])  # (n, s, s, 3)
+    images = load_images(args.images, paths, input_side(model))  # (n, s, s, 3)
     activations = compute_activations(model, images, layers=layers)
     sizes = [values.shape[-1] for values in activations.values()]
     p_dog = compute_probabilities(make_scorer(model)(images))[:, 0]

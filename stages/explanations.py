@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 
 from cvd.data.images.manifest import choose_images, read_manifest
-from cvd.data.images.pixels import load_image
+from cvd.data.images.pixels import load_images
 from cvd.evaluation.measures import read_predictions, select_test
 from cvd.evaluation.mistakes import choose_telling
 from cvd.runtime.files import write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
-from cvd.runtime.threads import map_ahead
 
 
 def main() -> None:
@@ -44,7 +43,7 @@ def work(args: argparse.Namespace) -> None:
     examined = list(dict.fromkeys([*checked, *telling]))
     pair = Viewer(args.variant, model, pictures.layers, method=pictures.method)
     paths = list(dict.fromkeys([*examined, *shown]))
-    images = dict(map_ahead(lambda path: (path, load_image(args.images / path, pair.size_px)), paths, n_ahead=32))
+    images = dict(zip(paths, load_images(args.images, paths, pair.size_px), strict=True))
     examination = examine(
         model,
         np.stack([images[path] for path in examined]),  # (n, s, s, 3)

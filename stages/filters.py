@@ -1,15 +1,12 @@
 """Filters: pictures that excite a network's filters most, by gradient ascent, and real patches that do."""
 
 import argparse
-from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from cvd.data.images.manifest import choose_images, read_manifest
-from cvd.data.images.pixels import load_image
+from cvd.data.images.pixels import load_images
 from cvd.runtime.files import replace_folder, write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
@@ -46,26 +43,21 @@ def work(args: argparse.Namespace) -> None:
     layers = {name: choose_evenly(n_filters, settings.n_filters) for name, n_filters in sizes.items()}
     paths = choose_images(read_manifest(args.manifest), settings.images)
     images = load_images(args.images, paths, max(input_side(model), size_px))
-    found = find_patches(model, images, layers=layers, size_px=size_px, at_once=at_once)
+    strongest = find_patches(model, images, layers=layers, size_px=size_px, at_once=at_once)
     ascend = partial(ascend_filters, model, size_px=size_px, recipe=settings.recipe, at_once=at_once)
     figures = {}
     with replace_folder(args.out) as folder:
         for layer, filters in tqdm(layers.items(), desc=f"climbing {args.variant}", unit="layer"):
-            patches = found[layer].pixels
+            patches = strongest[layer].pixels
             ascent = ascend(layer=layer, filters=filters, steps=settings.steps, seed=params.seed, patches=patches)
-            figures[layer] = describe_layer(ascent, found[layer], n_filters=sizes[layer], paths=paths)
-            ordered = found[layer].order(ascent.ranks)
+            figures[layer] = describe_layer(ascent, strongest[layer], n_filters=sizes[layer], paths=paths)
+            ordered = strongest[layer].order(ascent.ranks)
             tiles = Tiles(ascent.pictures, label_filters(ascent), ascent.is_dead, ordered, ascent.kernels)
             lines = describe_sheet(ascent, variant=args.variant, recipe=settings.recipe, n_images=len(paths))
             sheet = draw_filters(tiles, layer=layer, n_filters=sizes[layer], lines=lines)
             write_png(sheet, folder / f"{name_layer_file(layer)}.png")
         write_json(figures, folder / "objectives.json", indent=1)
     print(summarise(args.variant, figures))
-
-
-def load_images(folder: Path, paths: Sequence[str], size_px: int) -> np.ndarray:
-    """Load images of data/images, (n, size_px, size_px, 3), uint8."""
-    return np.stack([load_image(folder / path, size_px) for path in paths])
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ def judge_fit(
     2. `gap`, over-fitted: the gap is surely (the lower end of its 95% interval) at least `notable_gap`. A network that
        has not reached `learned_accuracy` must also have lost, from training to validation images, two thirds of what
        it gained over guessing: 75% against 55% is over-fitted, 66% against 58% is for rule 4.
-    3. `unstable`, under-fitted: it has not reached `learned_accuracy`, and training and validation loss rose for good.
+    3. `unstable`, under-fitted: training and validation loss rose for good, and the network is of an epoch after that,
+       or it has not reached `learned_accuracy`.
     4. `little`, under-fitted: it has not reached `learned_accuracy` on its own training images.
     5. `unfinished`, under-fitted: it is less than halfway from there to 100%, and its validation loss still falls.
     6. `sound`, well fitted: none of these.
@@ -94,8 +95,10 @@ def judge_fit(
         cause = "passed"
     elif evidence.gap_low >= notable_gap and (has_learned or has_lost_most):
         cause = "gap"
+    elif rises_too and (is_past or not has_learned):
+        cause = "unstable"
     elif not has_learned:
-        cause = "unstable" if rises_too else "little"
+        cause = "little"
     else:
         cause = "unfinished" if is_falling and train < (1 + learned_accuracy) / 2 else "sound"
     return {"state": STATES[cause], "cause": cause, "is_falling": is_falling, "gap_low": evidence.gap_low}

@@ -33,6 +33,7 @@ HISTORIES = {  # name: state, cause, history
     "guessing": (UNDER, "little", make_history(0.5 + 0 * T, 0.5 + 0 * T, 0.69 + 0 * T, 0.69 + 0 * T)),
     "too small": (UNDER, "little", make_history(0.5 + 0.2 * T, 0.5 + 0.19 * T, SETTLED, SETTLED)),
     "diverged": (UNDER, "unstable", make_history(0.6 - 0.1 * T, 0.6 - 0.1 * T, 0.5 + T, 0.5 + T)),
+    "learned, then diverged": (UNDER, "unstable", make_history(0.9 + 0 * T, 0.88 + 0 * T, RISING, RISING)),
     "ended too early": (UNDER, "unfinished", make_history(0.5 + 0.34 * T, 0.5 + 0.32 * T, FALLING, FALLING)),
     "good": (WELL, "sound", make_history(0.5 + 0.47 * T, 0.5 + 0.45 * T, SETTLED - 0.3, SETTLED - 0.25)),
     "good, and still falling": (WELL, "sound", make_history(0.5 + 0.47 * T, 0.5 + 0.45 * T, FALLING, FALLING)),

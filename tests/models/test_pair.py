@@ -73,3 +73,21 @@ def test_last_blocks_of_both_learn_on_what_the_frozen_ones_give(folder: Path) ->
     inputs = planned.train.fetch(np.arange(6)).astype(np.float32)
     np.testing.assert_allclose(model(IMAGES), blocks(inputs), rtol=5e-3, atol=1e-3)
     assert not np.allclose(model(IMAGES), planned.finish(planned.build("float32"))(IMAGES), rtol=1e-2)
+
+
+def test_three_networks_are_joined_as_two_are(parts: dict[str, keras.Model]) -> None:
+    name = "EfficientNetLite0+EfficientNetLite1+EfficientNetLite2"
+    keras.utils.set_random_seed(6)
+    three = parts | {"lite1_": build_lite("EfficientNetLite1", 64, has_head=True)}
+    three = {prefix: three[prefix] for prefix in name_parts(name).values()}
+    joined = build_lite(name, 64, has_head=True)
+    join_parts(joined, three)
+    heads = [network.get_layer("classes").get_weights() for network in three.values()]
+    kernel, bias = joined.get_layer("classes").get_weights()
+    np.testing.assert_array_equal(kernel, np.concatenate([kernel for kernel, _ in heads]) / 3)
+    np.testing.assert_allclose(bias, sum(bias for _, bias in heads) / 3, rtol=1e-6)
+    for prefix, network in three.items():
+        ours, theirs = joined.get_layer(f"{prefix}head"), network.get_layer("head")
+        np.testing.assert_array_equal(ours.get_weights()[0], theirs.get_weights()[0])
+    ends = [tensor._keras_history.operation.name for tensor in find_boundary(joined, 2)]
+    assert ends == ["lite0_block_13_add", "lite1_block_18_add", "lite2_block_18_add"]

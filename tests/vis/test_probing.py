@@ -16,6 +16,7 @@ from cvd.vis.probing import changes
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (150, 150, 3), dtype=np.uint8)
 PARAMS = Path(__file__).parents[2] / "params.yaml"
+BACKGROUNDS = ["own", "grey", "another's", "animal removed"]
 
 
 @pytest.mark.parametrize("name", changes.CHANGES)
@@ -66,13 +67,15 @@ def make_scene() -> tuple[np.ndarray, np.ndarray]:
 
 def test_backgrounds_are_exchanged_and_animals_removed() -> None:
     images, masks = make_scene()
-    np.testing.assert_array_equal(changes.change_backgrounds(images, masks, "own"), images)
-    grey = changes.change_backgrounds(images, masks, "grey")
+    changed = changes.change_backgrounds(images, masks)
+    assert list(changed) == BACKGROUNDS
+    np.testing.assert_array_equal(changed["own"], images)
+    grey = changed["grey"]
     assert (grey[0, 15:25, 15:25] == 255).all()
     assert (grey[0, 40:, 40:] == changes.GREY).all()
-    empty = changes.change_backgrounds(images, masks, "animal removed")
+    empty = changed["animal removed"]
     np.testing.assert_allclose(empty[0].astype(int), np.broadcast_to([200, 0, 0], (60, 60, 3)), atol=4)
-    others = changes.change_backgrounds(images, masks, "another's")
+    others = changed["another's"]
     assert (others[0, 15:25, 15:25] == 255).all(), "its own animal"
     np.testing.assert_allclose(others[0, 40:, 40:].astype(int), np.broadcast_to([0, 0, 200], (20, 20, 3)), atol=4)
 
@@ -83,7 +86,7 @@ def make_table() -> pd.DataFrame:
         for probe in ("shift_px", "blur_px"):
             for level, lost in zip((0, 5, 10), losses, strict=True):
                 rows.append(probes.make_row(probe, level, name, np.arange(100) < 90 - lost))
-        for kind in changes.BACKGROUNDS:
+        for kind in BACKGROUNDS:
             rows.append(probes.make_row("background", kind, name, np.arange(100) < 80))
     return pd.DataFrame(rows).sort_values("probe", kind="stable", ignore_index=True)
 
@@ -105,7 +108,7 @@ def test_table_sentences_and_figure() -> None:
         probes.TITLES[name] for name in ("background", "blur_px", "shift_px")
     ]
     assert [text.get_text() for text in panels[0].get_xticklabels()] == [
-        kind.replace(" ", "\n") for kind in changes.BACKGROUNDS
+        kind.replace(" ", "\n") for kind in BACKGROUNDS
     ]
 
 

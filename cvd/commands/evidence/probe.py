@@ -55,14 +55,15 @@ def probe_networks(args: argparse.Namespace) -> int:
 def measure_variant(name: str, params: Params, root: Path) -> Iterator[dict[str, Any]]:
     """Measure a network on each probe and level: rows of `make_row`, the images as they are first."""
     from cvd.data.images.manifest import choose_images, read_manifest
+    from cvd.data.images.pixels import load_images
     from cvd.machine.threads import set_threads
     from cvd.models.networks.prediction import make_predictor
-    from cvd.vis.probing.changes import BACKGROUNDS, CHANGES, change_backgrounds
+    from cvd.vis.probing.changes import CHANGES, change_backgrounds
 
     set_threads(params.train.threads)
     manifest, model = read_manifest(root / "data/manifest.csv"), load_model(name)
     paths = list(choose_images(manifest, params.probes.images))
-    images = _load_images(root, paths, int(model.input_shape[1]))
+    images = load_images(root / "data/images", paths, int(model.input_shape[1]))
     labels = manifest.set_index("path").loc[paths, "label"].to_numpy()
     predict = make_predictor(model)
 
@@ -78,17 +79,8 @@ def measure_variant(name: str, params: Params, root: Path) -> Iterator[dict[str,
             yield make_row(probe, level, name, is_right(changed, labels))
     masks, has_mask = _load_masks(root / "data/masks.zip", paths, images.shape[1])
     if has_mask.sum() > 1:
-        for kind in BACKGROUNDS:
-            changed = change_backgrounds(images[has_mask], masks[has_mask], kind)
+        for kind, changed in change_backgrounds(images[has_mask], masks[has_mask]).items():
             yield make_row("background", kind, name, is_right(changed, labels[has_mask]))
-
-
-def _load_images(root: Path, paths: Sequence[str], side: int) -> np.ndarray:
-    from cvd.data.images.pixels import load_image
-    from cvd.runtime.threads import map_ahead
-
-    folder = root / "data/images"
-    return np.stack(list(map_ahead(lambda path: load_image(folder / path, side), paths, n_ahead=32)))
 
 
 def _load_masks(path: Path, paths: Sequence[str], side: int) -> tuple[np.ndarray, np.ndarray]:

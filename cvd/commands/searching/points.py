@@ -8,6 +8,7 @@ from typing import Any
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.loading import Params, parse_params, parse_yaml
+from cvd.runtime.revisions.differences import show_value
 
 SECTIONS = ("augment", "train")  # that a search may vary beside the variant's block; others make other data
 FIXED = ("train.threads", "train.strategy")  # of the process that trains all points
@@ -22,11 +23,6 @@ class Point:
     settings: Mapping[str, Any]
     label: str  # what tells it from the others: `width=8 dropout=0.5`
     params: Params
-
-
-def show_value(value: Any) -> str:
-    """Show a value as YAML has it, floats shortly: 0.001, true, null."""
-    return f"{value:g}" if isinstance(value, float) else {None: "null"}.get(value, str(value).lower())
 
 
 def parse_settings(texts: Sequence[str]) -> Settings:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from cvd.commands.searching.points import Point, list_points, parse_settings, show_value
+from cvd.commands.searching.points import Point, list_points, parse_settings
 from cvd.evaluation.lesson.search import (
     Trial,
     describe_luck,
@@ -30,6 +31,7 @@ from cvd.runtime.files import read_json, replace_file, write_json
 from cvd.runtime.locks import try_lock
 from cvd.runtime.params.loading import parse_yaml, read_text
 from cvd.runtime.project import find_root
+from cvd.runtime.revisions.differences import show_value
 from cvd.runtime.startup import start_tensorflow
 
 SEARCHES = "searches"  # the folder
@@ -114,10 +116,10 @@ def _search(points: Sequence[Point], spec: Mapping[str, Any], folder: Path, root
     place = Place(root, folder, name)
     for point in points:
         check_sources(point, spec["base"], place)
-    total, drawn = _count_product(spec), spec["n"] is not None
-    how = (
-        f"{len(points)} of {total} combinations, drawn at random by seed {spec['draw']}" if drawn else f"{len(points)}"
-    )
+    how = f"{len(points)}"
+    if spec["n"] is not None:
+        total = math.prod(len(values) for values in spec["settings"].values())
+        how += f" of {total} combinations, drawn at random by seed {spec['draw']}"
     fixed = "".join(f" {key}={show_value(values[0])}" for key, values in spec["settings"].items() if len(values) == 1)
     print(
         f"search {name}: {how} of {spec['base']}{fixed}; Ctrl-C stops it, `cvd search --name {name}` goes on",
@@ -141,13 +143,6 @@ def _search(points: Sequence[Point], spec: Mapping[str, Any], folder: Path, root
         partial.write_text(f"# Search {name}\n\n{text}\n", encoding="utf-8")
     _draw(trials, folder)
     print(f"\n{text}\n\n{folder.relative_to(root)}/search.png shows it; the curves: `make ui EXPERIMENT={name}`")
-
-
-def _count_product(spec: Mapping[str, Any]) -> int:
-    total = 1
-    for values in spec["settings"].values():
-        total *= len(values)
-    return total
 
 
 def _run_trials(points: Sequence[Point], base: str, place: Any) -> tuple[list[Trial], Point]:

@@ -71,7 +71,7 @@ def run_trial(point: Point, base: str, place: Place) -> tuple[Trial, Path]:
     """Train and measure a point, or read what was measured before; return its figures and the place of its network.
 
     A half-done training goes on where it was. One that cannot work (its loss is not finite, memory is short) becomes a
-    trial with a fault.
+    trial with a fault. Where memory was short, the same command tries again.
     """
     key, data, configuration = make_trial_key(point, base, place)
     from cvd.training.course import DivergedError
@@ -84,17 +84,19 @@ def run_trial(point: Point, base: str, place: Place) -> tuple[Trial, Path]:
         return trial, folder / OUTPUTS["model"]
     folder.mkdir(parents=True, exist_ok=True)
     outputs = {name: folder / file for name, file in OUTPUTS.items()}
-    found: dict[str, Any] = {"label": point.label, "settings": dict(point.settings), "fault": ""}
+    begun: Any = {"label": point.label, "settings": dict(point.settings), "fault": ""}
     try:
         with _track(point, base, place, key, data) as run:
             _train(point, base, place, configuration, outputs, key, run)
-            found |= _measure(point, base, place, outputs)
-            figures = {f"{split}/accuracy": found[split] for split in SEEN}
-            run.record.metrics["search"] = figures | {"overfitting/accuracy_gap": found["gap"]}
-    except (DivergedError, MemoryShortError) as error:
-        found["fault"] = str(error)
-    write_json(found, record)
-    return found, outputs["model"]  # type: ignore[return-value]
+            trial = begun | _measure(point, base, place, outputs)
+            figures = {f"{split}/accuracy": trial[split] for split in SEEN}  # type: ignore[literal-required]
+            run.record.metrics["search"] = figures | {"overfitting/accuracy_gap": trial["gap"]}
+    except MemoryShortError as error:
+        return begun | {"fault": str(error)}, outputs["model"]
+    except DivergedError as error:
+        trial = begun | {"fault": str(error)}
+    write_json(trial, record)
+    return trial, outputs["model"]
 
 
 def _track(

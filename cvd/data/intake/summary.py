@@ -95,7 +95,7 @@ def tile_images(
 ) -> NDArray[np.uint8]:
     """Draw a contact sheet, (h, w, 3) uint8 on white, of (h', w', 3) uint8 images, fitted into square cells.
 
-    `captions` are the lines under each, of which as much of the end is written as there is room for.
+    `captions` are the lines under each; the beginning of a line that is too long is left out.
     """
     cells = [_fit(image) for image in images]
     height, pitch = _CELL_PX + _GAP_PX + _LINE_PX * max(map(len, captions), default=0), _CELL_PX + _GAP_PX

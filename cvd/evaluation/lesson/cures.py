@@ -18,15 +18,16 @@ BASE, STOPPED = "baseline", "stopped"
 RUNGS = {
     "too_small": ("a network too small", "It cannot learn even its training images, so its small gap is no merit. "
                   "That is under-fitting, where the ladder begins."),
-    "baseline_half": ("half of the images", "The fewer the images, the sooner they are learnt by heart. "
+    "baseline_half": ("half of the images", "The fewer the images, the sooner they are memorised. "
                       "Read from here to the base: twice the images are a cure."),
-    BASE: ("no cure", "The start of all the others: enough parameters to learn every training image by heart."),
+    BASE: ("no cure", "The start of all the others: enough parameters to memorise every training image."),
     STOPPED: ("stop early", "The epoch of the lowest validation loss, read from the same history: no training. "
               "It saves time and confidence, and seldom accuracy."),
     "small": ("a smaller network", "Fewer parameters can remember less. Too few cannot learn either."),
     "l2": ("an L2 penalty", "Large weights have a price, so the network prefers smooth answers."),
     "dropout_only": ("dropout", "Half of the features vanish at random in each step, so none can be relied on alone."),
-    "augmented_only": ("augmentation", "No image is seen twice alike, so there is nothing to learn by heart."),
+    "augmented_only": ("augmentation", "The network hardly ever sees the same pixels twice, "
+                       "so memorising them is of no use."),
     "augmented": ("augmentation and dropout", "Both together; they act at different places."),
     "transfer": ("a pretrained network", "Its features were learnt on a million other photos. "
                  "Only one unit learns from these, so there is little room to over-fit."),
@@ -136,13 +137,8 @@ def render_cures(table: pd.DataFrame) -> str:
     heads.append("to the base, points (95%)")
     rows = []
     for row in table.to_dict("records"):
-        cells = [
-            row["cure"],
-            row["change"],
-            row["state"],
-            format_percent(row["train"]),
-            format_percent(row["validation"]),
-        ]
+        cells = [row["cure"], row["change"], row["state"]]
+        cells += [format_percent(row[split]) for split in ("train", "validation")]
         cells.append(_join(row, "gap", format_points))
         cells.append("" if np.isnan(row["test"]) else _join(row, "test", format_percent))
         cells.append("" if np.isnan(row["difference"]) else _join(row, "difference", format_points))

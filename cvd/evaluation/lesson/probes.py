@@ -53,9 +53,10 @@ def render_probes(table: pd.DataFrame) -> str:
     parts = []
     for probe, rows in table.groupby("probe", sort=False):
         levels = list(dict.fromkeys(rows["level"]))
-        cells = []
-        for name, own in rows.groupby("variant", sort=False):
-            cells.append([str(name), *(format_percent(share) for share in own["accuracy"])])
+        cells = [
+            [str(name), *map(format_percent, accuracies)]
+            for name, accuracies in rows.groupby("variant", sort=False)["accuracy"]
+        ]
         parts.append(render_table([TITLES[str(probe)], *(f"{level}" for level in levels)], cells))
     parts.append("\n".join(f"- {sentence}" for sentence in describe_probes(table)))
     return "\n\n".join(parts) + "\n"

@@ -82,11 +82,11 @@ def measure_luck(trials: Sequence[Trial]) -> Luck:
     """Measure what luck with the validation images gives the best of these networks, were all equally good.
 
     Let each of N networks be right on n images with probability p, and let the networks agree with correlation r, since
-    all see the same images. Their accuracies are then nearly normal, with variance p (1 - p) / n, of which the share r
-    is common to all and favours none. The best is expected above the mean by sqrt(p (1 - p) (1 - r) / n) m(N), where
-    m(N) is the expected largest of N standard normal numbers (Tippett 1925). In 5% of such searches it is more than
-    the same root times z, with Phi(z)^N = 95%. p and r are estimated: p as the mean accuracy, r as the mean correlation
-    of the pairs' right answers.
+    all see the same images. Their accuracies are then nearly normal, with variance p (1 - p) / n. The share r of this
+    variance is common to all networks and favours none. The best is expected above the mean by
+    sqrt(p (1 - p) (1 - r) / n) m(N), where m(N) is the expected largest of N standard normal numbers (Tippett 1925). In
+    5% of such searches it is more than the same root times z, with Phi(z)^N = 95%. p and r are estimated: p as the mean
+    accuracy, r as the mean correlation of the pairs' right answers.
     """
     right = np.array([[digit == "1" for digit in trial["right"]] for trial in trials if not trial["fault"]], float)
     n, n_images = right.shape

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from cvd.evaluation.lesson.cures import BASE
 from cvd.vis.charts.themes import LIGHT, NARROW, Theme, choose_colours
-
-BASE = "baseline"
 
 
 def draw_cures(table: pd.DataFrame, *, theme: Theme = LIGHT, tall: bool = False) -> Figure:

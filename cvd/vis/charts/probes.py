@@ -23,8 +23,12 @@ def draw_probes(table: pd.DataFrame, *, theme: Theme = LIGHT) -> Figure:
         rows = table[table["probe"] == probe]
         theme.dress(axes)
         axes.axhline(0.5, color=theme.muted, linestyle=":", linewidth=1.2)
-        for name in names:
-            _draw_network(axes, rows[rows["variant"] == name], colours[name], theme, is_line=probe != "background")
+        for place, name in enumerate(names):
+            of_network = rows[rows["variant"] == name]
+            if probe == "background":
+                _draw_points(axes, of_network, colours[name], shift=0.13 * place)
+            else:
+                _draw_line(axes, of_network, colours[name], theme)
         axes.set(ylim=(min(0.4, table["low"].min() - 0.02), 1.02), xlabel=TITLES[probe])
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     grid[0].set_ylabel("test accuracy")
@@ -36,14 +40,15 @@ def draw_probes(table: pd.DataFrame, *, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def _draw_network(axes: Axes, rows: pd.DataFrame, colour: str, theme: Theme, *, is_line: bool) -> None:
-    if is_line:
-        x = rows["level"].astype(float)
-        axes.fill_between(x, rows["low"], rows["high"], color=colour, alpha=theme.fill, linewidth=0)
-        axes.plot(x, rows["accuracy"], color=colour, linewidth=2, marker="o", markersize=4.5)
-        return
-    n_before = len(axes.collections)  # networks drawn so far: a little to the right of them
-    places = [i + 0.13 * n_before for i in range(len(rows))]
+def _draw_line(axes: Axes, rows: pd.DataFrame, colour: str, theme: Theme) -> None:
+    x = rows["level"].astype(float)
+    axes.fill_between(x, rows["low"], rows["high"], color=colour, alpha=theme.fill, linewidth=0)
+    axes.plot(x, rows["accuracy"], color=colour, linewidth=2, marker="o", markersize=4.5)
+
+
+def _draw_points(axes: Axes, rows: pd.DataFrame, colour: str, *, shift: float) -> None:
+    """Draw a network's points and intervals above the names of the levels, a little to the right of the others."""
+    places = [level + shift for level in range(len(rows))]
     axes.vlines(places, rows["low"], rows["high"], color=colour, linewidth=2)
     axes.plot(places, rows["accuracy"], linestyle="", marker="o", markersize=5, color=colour)
     axes.set_xticks(range(len(rows)), [str(level).replace(" ", "\n") for level in rows["level"]])

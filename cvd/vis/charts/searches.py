@@ -74,9 +74,7 @@ def _draw_sizes(axes: Axes, rows: pd.DataFrame, theme: Theme) -> None:
     axes.set(xlabel="parameters", ylabel="wrong answers")
     if has_names and len(groups) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=theme.ink, loc="lower left")
-    theme.write_title(
-        axes, "Error against size", "on the left too small to learn, on the right learnt by heart", theme.ink
-    )
+    theme.write_title(axes, "Error against size", "on the left too small to learn, on the right memorised", theme.ink)
 
 
 def _draw_line(axes: Axes, group: pd.DataFrame, name: str, colour: str, theme: Theme) -> None:

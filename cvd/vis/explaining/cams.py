@@ -81,7 +81,8 @@ class HiResCam(GradientExplainer):
 class HiResCamPlus(HiResCam):
     """HiResCAM+: HiResCAM whose cells also share what biases add to the logit, by the size of their evidence.
 
-    So the maps for and against an answer differ by its logit exactly. Each map is HiResCAM's, brighter or darker. Ours.
+    So the maps for and against an answer differ by its logit, unless biases add more than all evidence together
+    (`combine_hires_cam_plus`). Each map is HiResCAM's, brighter or darker. Ours.
     """
 
     title = "HiResCAM+"

@@ -66,26 +66,18 @@ CHANGES: dict[str, Change] = {
     "brightness_fraction": brighten_image,
     "blur_px": blur_image,
 }
-BACKGROUNDS = ("own", "grey", "another's", "animal removed")
 
 
-def change_backgrounds(images: np.ndarray, masks: np.ndarray, kind: str) -> np.ndarray:
-    """Change the backgrounds of images (n, s, s, 3) with masks (n, s, s), bool, as one of BACKGROUNDS says.
+def change_backgrounds(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+    """Change the backgrounds of images (n, s, s, 3) with masks (n, s, s), bool; "own" are the images as they are.
 
     Another's is that of the next image in the list, without its animal: lists of cats and dogs in turn give each the
     other kind's.
     """
-    if kind == "own":
-        return images
-    if kind == "grey":
-        return np.stack(
-            [
-                exchange_background(image, mask, np.full_like(image, GREY))
-                for image, mask in zip(images, masks, strict=True)
-            ]
-        )
     empty = np.stack([remove_animal(image, mask) for image, mask in zip(images, masks, strict=True)])
-    if kind == "animal removed":
-        return empty
-    others = np.roll(empty, -1, axis=0)
-    return np.stack([exchange_background(*parts) for parts in zip(images, masks, others, strict=True)])
+    backgrounds = {"grey": np.full_like(images, GREY), "another's": np.roll(empty, -1, axis=0)}
+    exchanged = {
+        kind: np.stack([exchange_background(*parts) for parts in zip(images, masks, others, strict=True)])
+        for kind, others in backgrounds.items()
+    }
+    return {"own": images, **exchanged, "animal removed": empty}

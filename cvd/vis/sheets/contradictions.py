@@ -8,8 +8,8 @@ import numpy as np
 
 from cvd.vis.explaining.geometry import View
 from cvd.vis.explaining.heatmaps import HeatMaps
-from cvd.vis.sheets.drawing import FAINT, MARGIN, SMALL, Sheet, fit_picture
-from cvd.vis.sheets.overlays import SPACE, TILE, WRONG, describe_hottest, find_hottest, find_ink, lay_bar, overlay_heat
+from cvd.vis.sheets.drawing import FAINT, MARGIN, SMALL, WRONG, Sheet, fit_picture
+from cvd.vis.sheets.overlays import SPACE, TILE, describe_hottest, find_hottest, find_ink, lay_bar, overlay_heat
 
 TITLE = "When a heat map contradicts its network"
 

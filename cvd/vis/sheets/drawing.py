@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 MARGIN = 24  # around every sheet, px
 GAP = 2  # between the tiles of a grid, px
 INK, FAINT, PAPER = (28, 28, 30), (110, 110, 115), (255, 255, 255)
+RIGHT, WRONG = (0, 110, 80), (176, 62, 0)  # as the themes' green and vermilion
 TITLE, TEXT, SMALL = 22, 15, 13  # heights of type, px
 Ink = tuple[int, int, int] | int  # RGB; on a sheet of numbers, such as indices into a palette, one of them
 

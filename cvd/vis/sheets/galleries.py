@@ -9,13 +9,12 @@ import numpy as np
 
 from cvd.runtime.vocabulary import LABELS
 from cvd.vis.explaining.geometry import Heat, View
-from cvd.vis.sheets.drawing import FAINT, INK, MARGIN, SMALL, Sheet, fit_picture
+from cvd.vis.sheets.drawing import FAINT, INK, MARGIN, RIGHT, SMALL, WRONG, Sheet, fit_picture
 from cvd.vis.sheets.overlays import describe_hottest, find_hottest, find_ink, lay_bar, overlay_heat
 
 TILE = 176  # longer side of a picture, px
 SPACE = 14  # between pictures, px
 BAR = 52  # room for the colour bar, px
-RIGHT, WRONG = (0, 110, 80), (176, 62, 0)  # as the themes' green and vermilion
 
 
 class Exhibit(NamedTuple):

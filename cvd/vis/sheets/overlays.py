@@ -15,6 +15,7 @@ from cvd.vis.sheets.drawing import (
     FAINT,
     MARGIN,
     SMALL,
+    WRONG,
     Sheet,
     fit_picture,
     look_up_colours,
@@ -25,7 +26,6 @@ from cvd.vis.sheets.drawing import (
 )
 
 COLOURS = "inferno"
-WRONG = (176, 62, 0)  # as the themes' vermilion
 OPACITY = 0.8  # of the hottest spot
 LONGEST = 2048  # photos with a longer side are drawn at this, px
 TILE = 196  # longer side of a picture on a sheet, px
