@@ -10,7 +10,8 @@ QUICK := $(addprefix tests/,test_house.py test_params.py test_settings.py test_v
   test_locks.py test_threads.py test_stage.py runtime data/archives data/images data/intake) \
   $(addprefix tests/evaluation/,test_evaluation.py test_mistakes.py test_sizes.py)
 # The environment is as the lock file says, in this folder; anything else is rebuilt.
-MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock; }
+REPAIR := cvd/runtime/bookkeeping/cvd.pth
+MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock $(REPAIR); }
 
 .DEFAULT_GOAL := help
 .PHONY: help repro photos photos-all cures check test story lint format ui bench lock clean venv
@@ -73,4 +74,5 @@ venv:
 	  $(PYTHON) -m venv --clear $(VENV) \
 	    && pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
 	    && pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
+    && cp $(REPAIR) "$$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	    && $(MADE_FROM) > $(VENV)/made-from; }

@@ -1,0 +1,38 @@
+"""The hook that repairs DVC while Python loads it. `cvd.pth` in the environment calls it at every start of Python.
+
+A guard that a stage or `make` runs is too late: DVC reads its notes before any stage, and people type `dvc` themselves.
+So this module loads nothing that Python has not loaded already, and `repairs` only once DVC is imported.
+"""
+
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+REPAIRED = ("dvc.rwlock", "dvc.stage.cache", "dvc.utils.serialize._common")
+
+
+class Finder:
+    """Finds the modules of REPAIRED as Python does, and repairs each once it is loaded."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return the usual spec of a module to repair, None for any other."""
+        spec = PathFinder.find_spec(name, path, target) if name in REPAIRED else None
+        if spec and spec.loader:
+            execute = spec.loader.exec_module
+
+            def execute_and_repair(module: ModuleType) -> None:
+                execute(module)
+                from cvd.runtime.bookkeeping.repairs import repair_module
+
+                repair_module(module)
+
+            spec.loader.exec_module = execute_and_repair  # type: ignore[method-assign]
+        return spec
+
+
+def watch_imports() -> None:
+    """Repair DVC's modules from now on, as they are imported; a second call does nothing."""
+    if Finder not in sys.meta_path:
+        sys.meta_path.insert(0, Finder)
