@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Iterable, Sequence
 
+from cvd.data.faults.corrections import read_corrections
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
 from cvd.runtime.params.loading import Params, load_params
@@ -17,7 +18,7 @@ TEXT = "params.yaml and the graph in dvc.yaml were checked before any other stag
 
 
 def main() -> None:
-    args = read_arguments(__doc__, paths=("params", "pipeline", "out"))
+    args = read_arguments(__doc__, paths=("params", "pipeline", "corrections", "out"))
     run_stage(lambda: work(args), "check")
 
 
@@ -28,6 +29,7 @@ def work(args: argparse.Namespace) -> None:
     check_paths(params, find_root())
     check_counts(params)
     check_cluster(params, os.environ)
+    read_corrections(args.corrections)
     check_networks(params, entries, networks)
     with replace_file(args.out) as partial:
         partial.write_text(TEXT, encoding="utf-8")

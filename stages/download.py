@@ -20,6 +20,7 @@ def download(args: Namespace) -> None:
         path=args.source_path,
         n_per_class=data.drawn.n_per_class,
         seed=data.drawn.seed,
+        leak=data.drawn.leak,
         url=data.url,
         sha256=data.sha256,
         state_folder=state_folder() / "downloads",

@@ -10,7 +10,7 @@ from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.vocabulary import LABELS
 
-PATHS = ("archive", "images", "checksums", "manifest", "quarantine", "masks", "summary", "sheets")
+PATHS = ("archive", "corrections", "images", "checksums", "manifest", "quarantine", "masks", "summary", "sheets")
 
 
 def main() -> None:
@@ -19,15 +19,25 @@ def main() -> None:
 
 
 def split(args: Namespace) -> None:
-    sizes = load_params().split.model_dump()
-    summary = split_archive(**vars(args), **sizes, progress=partial(tqdm, unit="file"))
+    params = load_params()
+    shortcut = params.data.drawn.shortcut if params.data.source == "drawn" else 0.0
+    options = params.split.model_dump() | {"shortcut": shortcut}
+    summary = split_archive(**vars(args), **options, progress=partial(tqdm, unit="file"))
     for name, counts in summary["splits"].items():
         print(f"{name:>10}: " + ", ".join(f"{counts[label]:,} {label}s" for label in LABELS))
     if summary["quarantined"]:
         print("quarantine: " + ", ".join(f"{n:,} {reason}" for reason, n in summary["reasons"].items()))
+    if decided := summary.get("corrections"):
+        print("data/corrections.csv: " + ", ".join(f"{n:,} {what}" for what, n in decided.items()))
+    if planted := summary.get("planted"):
+        print(f"planted on purpose: {sum(planted.values()):,} exchanged training labels")
+    if n_marked := summary["normalised"].get("watermark"):
+        print(f"planted on purpose: a watermark on {n_marked:,} training images called {LABELS[1]}")
     near = summary["near_duplicates"]
     if near["groups"]:
-        print(f"near-duplicates: {near['images']:,} images in {near['groups']:,} groups, each kept within one split")
+        n_leaked = near.get("leaked")
+        end = f": {n_leaked:,} of validation and test have one in train" if n_leaked else ", each kept within one split"
+        print(f"near-duplicates: {near['images']:,} images in {near['groups']:,} groups{end}")
     if near["of_both_classes"]:
         print(f"groups in which images of the same photo are called cat and dog: {near['of_both_classes']:,}")
     if near["left_out"]:

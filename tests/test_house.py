@@ -28,7 +28,7 @@ LENT = {f"cvd/runtime/{name}.py" for name in ("errors", "files", "locks", "threa
 NUMERIC = ("cvd/vis/examining", "cvd/vis/explaining", "cvd/vis/filters", "cvd/evaluation")
 DRAWING = ("cvd/vis/sheets", "cvd/vis/charts")
 LIGHT = ("cvd/runtime", "cvd/tracking", "cvd/evaluation", "cvd/report", "cvd/data/intake", "cvd/data/archives",
-         "cvd/data/images", "cvd/data/drawn", "cvd/data/sources", "cvd/vis/charts", "cvd/vis/sheets",
+         "cvd/data/images", "cvd/data/drawn", "cvd/data/faults", "cvd/data/sources", "cvd/vis/charts", "cvd/vis/sheets",
          "cvd/commands", "cvd/web")  # fmt: skip
 
 
@@ -276,10 +276,10 @@ def test_every_parameter_is_commented() -> None:
 
 
 def test_limits_of_the_files_that_people_read_first() -> None:
-    limits = {"dvc.yaml": 430, "params.yaml": 200}
+    limits = {"dvc.yaml": 430, "params.yaml": 210}
     for name, limit in limits.items():
         assert len((ROOT / name).read_text().splitlines()) <= limit, name
     codes = {stage: code_dependencies(stage) for stage in STAGES}
-    assert sum(len(deps) for deps in codes.values()) <= 92
+    assert sum(len(deps) for deps in codes.values()) <= 100
     for stage, dep in product(STAGES, FRAME):
         assert not {path for path in codes[stage] if path.startswith(dep)}

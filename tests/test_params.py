@@ -16,6 +16,7 @@ from cvd.runtime.params.variants import BackboneVariant, PlainVariant
 
 ROOT = Path(__file__).parent.parent
 RAW: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+REST = {key: value for key, value in RAW["split"].items() if key not in ("train", "validation", "test")}
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
@@ -64,14 +65,18 @@ def test_tfrecord_differs_from_baseline_in_its_input_only() -> None:
         ("split.validation", 1.0, ["split.validation is 1.0", "images of each class, 1 or more, or a share of them"]),
         ("split.train", "0.5", ["split.train is '0.5'", "a share of them, above 0 and below 1"]),
         ("split.test", True, ["split.test is True", "1 or more"]),
+        ("split.label_noise", 0.6, ["split.label_noise", "0.6", "0.5"]),
+        ("split.group_duplicates", 1, ["split.group_duplicates", "1", "boolean"]),
+        ("data.drawn.shortcut", 1.5, ["data.drawn.shortcut", "1.5", "1"]),
+        ("data.drawn.leak", -0.1, ["data.drawn.leak", "-0.1", "0"]),
         (
             "split",
-            {"train": 0.7, "validation": 0.2, "test": 0.2, "seed": 1},
+            {"train": 0.7, "validation": 0.2, "test": 0.2, **REST},
             ["split: the shares train 0.7 + validation 0.2 + test 0.2 add up to 1.1, more than 1"],
         ),
         (
             "split",
-            {"train": None, "validation": 0.1, "test": 0.9, "seed": 1},
+            {"train": None, "validation": 0.1, "test": 0.9, **REST},
             ["split: the shares validation 0.1 + test 0.9 add up to 1, which leaves no image for the others"],
         ),
         ("variants.augmented.dropout", 1.0, ["variants.augmented.dropout", "0.95"]),
@@ -135,7 +140,7 @@ def test_faults_are_named_in_one_line(path: str, value: object, words: list[str]
 
 def test_sizes_of_splits_are_counts_or_shares() -> None:
     for sizes in ((0.7, 0.1, 0.2), (None, 0.1, 0.2), (1000, 0.5, 1), (0.1, 0.7, 0.2)):
-        values = dict(zip(("train", "validation", "test"), sizes, strict=True)) | {"seed": 1}
+        values = dict(zip(("train", "validation", "test"), sizes, strict=True)) | REST
         assert parse_params(changed("split", values)).split.model_dump() == values
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cvd.data.drawn.camera import encode_jpeg
 from cvd.data.drawn.picture import draw
 from cvd.runtime.threads import count_cores
 from cvd.runtime.vocabulary import LABELS
@@ -26,7 +27,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 _KEPT_BYTES = 2**25
 
 Members = list[tuple[str, bytes]]
-Task = tuple[str, int, int, int]  # label, first index, last index + 1, seed
+Task = tuple[str, int, int, int, float]  # label, first index, last index + 1, seed, leak
 
 
 def write_drawn_archive(
@@ -34,17 +35,19 @@ def write_drawn_archive(
     *,
     n_per_class: int = 800,
     seed: int,
+    leak: float = 0.0,
     progress: Callable[[Iterable[Members]], Iterable[Members]] | None = None,
 ) -> None:
     """Draw a whole set into an uncompressed zip, in parallel.
 
     Members: `cat/cat.0.jpg` ... `dog/dog.N.jpg`, and for each `masks/animal/cat.0.png`,
-    `masks/head/cat.0.png` (8-bit grey, 0 or 255).
+    `masks/head/cat.0.png` (8-bit grey, 0 or 255). Behind a leaked one `cat/copy-of-cat.0.jpg`, without masks.
 
     Args:
         path: the zip to write; after an error a part of it stays, so give a temporary one.
         n_per_class: cats, and as many dogs, >= 1.
         seed: number of the set, >= 0.
+        leak: share of the images that are there again as near-copies, spread evenly over each class; 0 to 1.
         progress: wraps the stream of finished images, as tqdm does.
 
     Raises:
@@ -53,7 +56,7 @@ def write_drawn_archive(
     if n_per_class < 1 or seed < 0:
         raise ValueError(f"need n_per_class >= 1 and seed >= 0, got n_per_class={n_per_class}, seed={seed}")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        images: Iterable[Members] = _draw_in_parallel(n_per_class, seed)
+        images: Iterable[Members] = _draw_in_parallel(n_per_class, seed, leak)
         for members in progress(images) if progress else images:
             for name, data in members:
                 archive.writestr(_describe_member(name), data)
@@ -66,10 +69,10 @@ def _describe_member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _draw_in_parallel(n_per_class: int, seed: int) -> Iterator[Members]:
+def _draw_in_parallel(n_per_class: int, seed: int, leak: float) -> Iterator[Members]:
     """Yield each image's members, in order."""
     tasks: list[Task] = [
-        (label, first, min(first + _CHUNK, n_per_class), seed)
+        (label, first, min(first + _CHUNK, n_per_class), seed, leak)
         for label in LABELS
         for first in range(0, n_per_class, _CHUNK)
     ]
@@ -99,7 +102,7 @@ def _start_worker() -> None:
 
 
 def _draw_chunk(task: Task) -> list[Members]:
-    label, first, stop, seed = task
+    label, first, stop, seed, leak = task
     images: list[Members] = []
     for index in range(first, stop):
         drawing = draw(label, index, seed)
@@ -109,7 +112,17 @@ def _draw_chunk(task: Task) -> list[Members]:
             (f"masks/animal/{stem}.png", _encode_png(drawing.animal)),
             (f"masks/head/{stem}.png", _encode_png(drawing.head)),
         ])  # fmt: skip
+        if int((index + 1) * leak) > int(index * leak):
+            rng = np.random.default_rng([seed, LABELS.index(label), index])
+            images[-1].append((f"{label}/copy-of-{stem}.jpg", _copy_nearly(drawing.image, rng)))
     return images
+
+
+def _copy_nearly(image: NDArray[np.uint8], rng: np.random.Generator) -> bytes:
+    """Copy a picture (h, w, 3) as it is met on the net: smaller, compressed again, half of them mirrored."""
+    scale = rng.uniform(0.6, 0.95)
+    small = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    return encode_jpeg(small[:, ::-1] if rng.random() < 0.5 else small, rng)
 
 
 def _encode_png(mask: NDArray[np.uint8]) -> bytes:

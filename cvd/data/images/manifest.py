@@ -12,6 +12,7 @@ from cvd.runtime.vocabulary import LABELS, SPLITS
 
 UNUSED = "unused"
 COLUMNS = ("path", "label", "split", "width", "height", "sha256", "group", "source_name", "normalised")
+PLANTED = "planted"  # a last column where labels were exchanged on purpose: 1 for such an image, else 0
 QUARANTINE_COLUMNS = ("source_name", "reason", "detail")
 # Why a member of the source is not in the manifest: a closed list, so that reports can count on it.
 REASONS = {
@@ -26,13 +27,15 @@ REASONS = {
     "no_label": "neither its folders nor its name say cat or dog",
     "conflicting_label": "its folder and name, or two copies of it, say cat and dog",
     "duplicate": "the same image is there already",
+    "dropped": "a line of data/corrections.csv says so",
     "unsafe": "a link, a device, or a name that leads out of the archive",
 }
 
 
 def write_manifest(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
-    """Write rows with the keys of COLUMNS, ordered by split, class and natural path."""
-    _write_csv(path, COLUMNS, sorted(rows, key=_order))
+    """Write rows with the keys of COLUMNS, and PLANTED if the first has it, by split, class and natural path."""
+    ordered = sorted(rows, key=_order)
+    _write_csv(path, (*COLUMNS, PLANTED) if ordered and PLANTED in ordered[0] else COLUMNS, ordered)
 
 
 def write_quarantine(rows: Iterable[Mapping[str, object]], path: str | Path) -> None:
@@ -54,13 +57,14 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         COLUMNS. `path` is relative to data/images, "" when unused. `label` is int64: 0 cat, 1 dog. `split` is train,
         validation, test or unused. `width` and `height` are int64, px. `sha256` is that of the image file. `group`
         names near-duplicates, `source_name` the archive's member. `normalised` holds words for what was done.
+        `planted`, int64, is there where labels were exchanged on purpose: 1 for such an image, else 0.
 
     Raises:
         InputError: the file is missing or is no manifest.
     """
-    frame = _read_csv(path, COLUMNS, "manifest")
+    frame = _read_csv(path, COLUMNS, "manifest", may_have=PLANTED)
     try:
-        frame = frame.astype({"label": "int64", "width": "int64", "height": "int64"})
+        frame = frame.astype({name: "int64" for name in ("label", "width", "height", PLANTED) if name in frame})
     except ValueError as error:
         raise InputError(f"{path} is not a manifest: {error}; run `dvc repro split`") from error
     wrong = sorted({*frame["split"]} - {*SPLITS, UNUSED})
@@ -124,13 +128,13 @@ def _write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[
         writer.writerows(rows)
 
 
-def _read_csv(path: str | Path, columns: Sequence[str], what: str) -> pd.DataFrame:
+def _read_csv(path: str | Path, columns: Sequence[str], what: str, *, may_have: str | None = None) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read the {what} {path}: {error.strerror}; run `dvc repro split`") from error
     except (ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path} is not a {what}: {' '.join(str(error).split())}; run `dvc repro split`") from error
-    if tuple(frame.columns) != tuple(columns):
+    if tuple(name for name in frame.columns if name != may_have) != tuple(columns):
         raise InputError(f"{path} is not a {what}: its columns are {','.join(frame.columns)}, not {','.join(columns)}")
     return frame

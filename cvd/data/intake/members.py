@@ -110,10 +110,13 @@ def part_masks(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:
     return masks, [member for member in members if member.name not in names]
 
 
-def write_masks(masks: Sequence[Member], paths: Mapping[str, str], target: str | Path) -> list[Row]:
+def write_masks(
+    masks: Sequence[Member], paths: Mapping[str, str], target: str | Path, made: Mapping[str, bytes]
+) -> list[Row]:
     """Copy the masks of placed images into a zip, `animal/test/cat/cat.3.png`, sorted; empty without masks.
 
-    `paths` maps an image's source name to its path in data/images. Return quarantine rows of unreadable masks.
+    `paths` maps an image's source name to its path in data/images; `made` are masks made here, by their names in the
+    zip, which come last. Return quarantine rows of unreadable masks.
     """
     by_stem: dict[str, str] = {}
     for name, path in paths.items():
@@ -131,6 +134,8 @@ def write_masks(masks: Sequence[Member], paths: Mapping[str, str], target: str |
                 archive.writestr(zipfile.ZipInfo(name, _FIXED_DATE), member.read(MAX_MEMBER_BYTES))
             except UnreadableError as error:
                 broken.append(refuse(member, "unreadable", str(error)))
+        for name, data in sorted(made.items()):
+            archive.writestr(zipfile.ZipInfo(name, _FIXED_DATE), data)
     return broken
 
 

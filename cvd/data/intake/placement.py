@@ -1,15 +1,18 @@
 """From an archive to data/images: every member read, checked, grouped, assigned and written, or accounted for."""
 
+import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from cvd.data.archives import layouts
 from cvd.data.archives.reading import MAX_MEMBER_BYTES, Member, open_archive
+from cvd.data.faults import planting
+from cvd.data.faults.corrections import Correction, match_corrections, read_corrections
 from cvd.data.images.manifest import (
     UNUSED,
     order_naturally,
@@ -41,11 +44,13 @@ class Placement:
     rows: list[Row]  # of the manifest
     quarantine: list[Row]  # rows of the quarantine list
     n_masks: int  # members that are masks of an image, neither in `rows` nor in `quarantine`
+    n_corrections: dict[str, int]  # rows of data/corrections.csv, by what they did; empty without rows
 
 
 def split_archive(
     archive: Path,
     *,
+    corrections: Path,
     images: Path,
     checksums: Path,
     manifest: Path,
@@ -67,12 +72,14 @@ def split_archive(
         masks_path = stack.enter_context(replace_file(masks))
         checksums_path = stack.enter_context(replace_file(checksums))
         images_folder = stack.enter_context(replace_folder(images))
-        placement = place_images(archive, images_folder, masks_path, **options)
+        decided = read_corrections(corrections)
+        placement = place_images(archive, images_folder, masks_path, corrections=decided, **options)
         write_manifest(placement.rows, manifest_path)
         write_quarantine(placement.quarantine, quarantine_path)
         table = read_manifest(manifest_path)
         write_checksums(table, checksums_path)
         counts = summarise_data(table, read_quarantine(quarantine_path), n_masks=placement.n_masks)
+        counts |= {"corrections": placement.n_corrections} if decided else {}
         write_json(counts, summary_path)
         write_sheets(images_folder, table, sheets_folder)
     return counts
@@ -87,6 +94,10 @@ def place_images(
     validation: float,
     test: float,
     seed: int,
+    corrections: Sequence[Correction] = (),
+    label_noise: float = 0.0,
+    shortcut: float = 0.0,
+    group_duplicates: bool = True,
     threads: int | None = None,
     progress: Wrap | None = None,
 ) -> Placement:
@@ -99,12 +110,16 @@ def place_images(
         train: images per class, a share of them, or None: all that is left; see `assign_splits`.
         validation: images per class, or a share of them.
         test: images per class, or a share of them.
-        seed: of the split, see `assign_splits`.
+        seed: of the split, see `assign_splits`, and of planted faults.
+        corrections: what people decided about single images.
+        label_noise: share of the training labels that are exchanged, see `plant_noise`.
+        shortcut: share of the second class's training images that bear a watermark, see `plant_watermarks`.
+        group_duplicates: whether near-duplicates share a split.
         threads: that decode; None: one for each core, up to eight. They do not change the outcome.
         progress: wraps the members that are read.
 
     Raises:
-        InputError: the archive cannot be read, holds no image of one class, or too few.
+        InputError: the archive cannot be read, holds no image of one class, or too few; a correction fits no image.
     """
     wrap: Wrap = progress or (lambda members, description, n: members)
     threads = threads or min(_MOST_THREADS, count_cores())
@@ -118,16 +133,55 @@ def place_images(
             reasons = Counter(str(row["reason"]) for row in quarantine)
             counts = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
             raise InputError(f"{archive} holds no usable image of a cat or dog among its {len(others)} files: {counts}")
+        candidates, dropped, n_corrections = _correct(candidates, corrections)
         candidates, copies = _drop_copies(candidates)
         pairs = duplicates.find_near_duplicates([candidate.intake.thumbnail for candidate in candidates])
-        groups = duplicates.name_groups([candidate.intake.source_sha256[:16] for candidate in candidates], pairs)
+        names = [candidate.intake.source_sha256[:16] for candidate in candidates]
+        groups = duplicates.name_groups(names, pairs)
         labels = [candidate.label for candidate in candidates]
-        splits = assign_splits(labels, groups, train=train, validation=validation, test=test, seed=seed)
-        rows = _make_rows(candidates, groups, splits)
+        together = groups if group_duplicates else names
+        splits = assign_splits(labels, together, train=train, validation=validation, test=test, seed=seed)
+        is_wrong = planting.plant_noise(labels, splits, names, share=label_noise, seed=seed)
+        labels = [1 - label if wrong else label for label, wrong in zip(labels, is_wrong, strict=True)]
+        is_marked = planting.plant_watermarks(labels, splits, names, share=shortcut, seed=seed)
+        rows = _make_rows(candidates, labels, groups, splits)
+        if label_noise:
+            rows = [row | {"planted": int(wrong)} for row, wrong in zip(rows, is_wrong, strict=True)]
         paths = {str(row["source_name"]): str(row["path"]) for row in rows if row["path"]}
         _write_images(candidates, paths, spool, images, wrap)
-        broken = write_masks(masks, paths, masks_path)
-    return Placement(rows, [*quarantine, *copies, *broken], len(masks) - len(broken))
+        marks = dict(_mark_image(row, images) for row, marked in zip(rows, is_marked, strict=True) if marked)
+        broken = write_masks(masks, paths, masks_path, marks)
+    return Placement(rows, [*quarantine, *dropped, *copies, *broken], len(masks) - len(broken), n_corrections)
+
+
+def _correct(
+    candidates: list[Candidate], corrections: Sequence[Correction]
+) -> tuple[list[Candidate], list[Row], dict[str, int]]:
+    """Drop and relabel images; dropped ones get quarantine rows. Count the corrections by what they did."""
+    sha256s, pictures = zip(*((image.intake.sha256, image.intake.pixels_digest) for image in candidates), strict=True)
+    matched = match_corrections(corrections, sha256s, pictures)
+    dropped, done, kept = [], dict.fromkeys((one.line for one in corrections), "unchanged"), []
+    for i, candidate in enumerate(candidates):
+        if (correction := matched.get(i)) is None:
+            kept.append(candidate)
+        elif correction.label is None:
+            done[correction.line] = "dropped"
+            dropped.append(refuse(candidate.member, "dropped", correction.why or "data/corrections.csv says so"))
+        else:
+            done[correction.line] = "relabelled" if candidate.label != correction.label else done[correction.line]
+            kept.append(replace(candidate, label=correction.label))
+    n_done = Counter(done.values())
+    return kept, dropped, {word: n_done[word] for word in ("dropped", "relabelled", "unchanged")}
+
+
+def _mark_image(row: Row, images: Path) -> tuple[str, bytes]:
+    """Stamp a watermark on a written image, and say so in its row; the mask's place in the zip, and the mask."""
+    path = images / str(row["path"])
+    data, mask = planting.stamp_watermark(path.read_bytes())
+    path.write_bytes(data)
+    words = f"{row['normalised']} watermark".strip()
+    row |= {"sha256": hashlib.sha256(data).hexdigest(), "normalised": words}
+    return f"watermark/{row['path']}".rsplit(".", 1)[0] + ".png", mask
 
 
 def _drop_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[Row]]:
@@ -143,26 +197,30 @@ def _drop_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[Row
     return [candidate for i, candidate in enumerate(candidates) if i not in dropped], list(dropped.values())
 
 
-def _make_rows(candidates: Sequence[Candidate], groups: Sequence[str], splits: Sequence[str]) -> list[Row]:
+def _make_rows(
+    candidates: Sequence[Candidate], labels: Sequence[int], groups: Sequence[str], splits: Sequence[str]
+) -> list[Row]:
     taken: set[str] = set()
     rows: list[Row] = []
-    for candidate, group, split in zip(candidates, groups, splits, strict=True):
-        label, intake = LABELS[candidate.label], candidate.intake
-        stem = layouts.make_stem(candidate.member.name, label)
+    for candidate, label, group, split in zip(candidates, labels, groups, splits, strict=True):
+        named, intake = layouts.find_label(candidate.member.name).label, candidate.intake
+        # By the source's label, whatever the image is called now: so no other image gets another name.
+        stem = layouts.make_stem(candidate.member.name, LABELS[candidate.label if named is None else named])
         while stem.lower() in taken:
             stem = f"{stem}-{intake.source_sha256[:12]}"
         taken.add(stem.lower())
+        words = f"{intake.words} relabelled".strip() if named != candidate.label else intake.words
         rows.append(
             {
-                "path": "" if split == UNUSED else f"{split}/{label}/{stem}.jpg",
-                "label": candidate.label,
+                "path": "" if split == UNUSED else f"{split}/{LABELS[label]}/{stem}.jpg",
+                "label": label,
                 "split": split,
                 "width": intake.width,
                 "height": intake.height,
                 "sha256": intake.sha256,
                 "group": group,
                 "source_name": candidate.member.name,
-                "normalised": intake.words,
+                "normalised": words,
             }
         )
     return rows

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from cvd.data.images.manifest import REASONS, UNUSED, select_split
+from cvd.data.images.manifest import PLANTED, REASONS, UNUSED, select_split
 from cvd.data.images.pixels import decode_image
 from cvd.runtime.vocabulary import LABELS, SPLITS
 
@@ -32,6 +32,8 @@ def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks:
         `members` is `images` + `quarantined`; `masks` are beside them. `splits` is {split: {class: n}}, `reasons`
         {reason: n}, `normalised` {word: n}. `width` and `height` are {least, median, most}, px. `near_duplicates`
         counts and lists groups of two or more images. Its `left_out` counts images without room in their group's split.
+        Its `leaked`, where near-duplicates may part, counts validation and test images with one in train. `planted`,
+        where labels were exchanged on purpose, counts these by class as it is given.
     """
     groups = [sorted(group) for _, group in manifest.groupby("group", sort=True)["source_name"] if len(group) > 1]
     across = manifest.groupby("group")["label"].nunique()
@@ -52,8 +54,10 @@ def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks:
             "largest": max(map(len, groups), default=0),
             "of_both_classes": int((across > 1).sum()),
             "left_out": _count_left_out(manifest),
+            **({"leaked": n_leaked} if (n_leaked := count_leaked(manifest)) else {}),
             "names": groups[:_MAX_LISTED],
         },
+        **({PLANTED: _count_classes(manifest[manifest[PLANTED] == 1])} if PLANTED in manifest else {}),
     }
 
 
@@ -143,6 +147,12 @@ def _count_left_out(manifest: pd.DataFrame) -> int:
     """Count unused images of groups that filled a split's last places."""
     used = set(manifest["group"][manifest["split"] != UNUSED])
     return int(select_split(manifest, UNUSED)["group"].isin(used).sum())
+
+
+def count_leaked(manifest: pd.DataFrame) -> int:
+    """Count validation and test images that have a near-duplicate in train."""
+    learned = set(select_split(manifest, "train")["group"])
+    return int((manifest["split"].isin(("validation", "test")) & manifest["group"].isin(learned)).sum())
 
 
 def _count_classes(rows: pd.DataFrame) -> dict[str, int]:

@@ -40,6 +40,7 @@ class Request:
     path: str  # of a folder or an archive, as the user gave it
     n_per_class: int  # of drawn images
     seed: int  # of drawn images
+    leak: float = 0.0  # share of the drawn images that are there again as near-copies
     url: str | None = None  # instead of a source's usual address
     sha256: str | None = None  # that the download must have; None: the source's own, if any
     state_folder: Path = Path(".cvd/downloads")  # for downloads, partial and finished ones
@@ -77,7 +78,8 @@ def fetch_drawn(request: Request, target: Path, stack: ExitStack) -> Origin:
     def show(images: Any) -> Any:
         return tqdm(images, total=2 * request.n_per_class, desc="draw", unit="image")
 
-    write_drawn_archive(target, n_per_class=request.n_per_class, seed=request.seed, progress=show)
+    n_per_class, seed, leak = request.n_per_class, request.seed, request.leak
+    write_drawn_archive(target, n_per_class=n_per_class, seed=seed, leak=leak, progress=show)
     return Origin(target, "the drawn archive")
 
 

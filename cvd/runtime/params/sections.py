@@ -43,10 +43,12 @@ class Section(BaseModel):
 
 
 class Drawn(Section):
-    """How many images the project draws, and which."""
+    """How many images the project draws, and which; and what is wrong with them on purpose."""
 
     n_per_class: int = Field(ge=10, le=100_000)
     seed: Seed
+    shortcut: float = Field(ge=0, le=1)
+    leak: float = Field(ge=0, le=1)
 
 
 class Data(Section):
@@ -74,6 +76,8 @@ class Split(Section):
     validation: Size
     test: Size
     seed: Seed
+    label_noise: float = Field(ge=0, le=0.5)
+    group_duplicates: bool
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:

@@ -19,6 +19,8 @@ from cvd.data.drawn import Drawing, draw, write_drawn_archive
 from cvd.data.drawn.canvas import Texture, widen
 from cvd.data.drawn.noise import open_streams
 from cvd.data.drawn.picture import STREAMS, Composition, choose_layout, compose
+from cvd.data.intake.duplicates import find_near_duplicates
+from cvd.data.intake.inspection import inspect_image
 
 N_PER_CLASS = 150
 SEED = 5
@@ -215,3 +217,16 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
         draw("cat", -1, 0)
     with pytest.raises(ValueError, match="n_per_class=0"):
         write_drawn_archive(tmp_path / "x.zip", n_per_class=0, seed=0)
+
+
+def test_leaked_images_are_there_again_and_recognised(tmp_path: Path) -> None:
+    write_drawn_archive(tmp_path / "plain.zip", n_per_class=10, seed=SEED)
+    write_drawn_archive(tmp_path / "leaky.zip", n_per_class=10, seed=SEED, leak=0.5)
+    with zipfile.ZipFile(tmp_path / "plain.zip") as plain, zipfile.ZipFile(tmp_path / "leaky.zip") as leaky:
+        added = [name for name in leaky.namelist() if name not in plain.namelist()]
+        assert added == [f"{label}/copy-of-{label}.{i}.jpg" for label in ("cat", "dog") for i in range(1, 10, 2)]
+        assert all(leaky.read(name) == plain.read(name) for name in plain.namelist())
+        photos = [name for name in leaky.namelist() if name.endswith(".jpg")]
+        thumbnails = [inspect_image(leaky.read(name)).thumbnail for name in photos]
+    found = {(photos[j], photos[i]) for i, j in find_near_duplicates(thumbnails)}
+    assert found == {(name, name.replace("copy-of-", "")) for name in added}
