@@ -25,7 +25,7 @@ VARS = DVC["vars"][0]
 FRAME = ("cvd/runtime", "cvd/tracking")
 DOORS = ("cvd/commands", "cvd/web", "cvd/cli.py")  # for people: no stage depends on them
 LENT = {f"cvd/runtime/{name}.py" for name in ("errors", "files", "locks", "threads", "vocabulary")}  # to work folders
-NUMERIC = ("cvd/vis/examining", "cvd/vis/explaining", "cvd/vis/filters", "cvd/evaluation")
+NUMERIC = ("cvd/labels", "cvd/vis/examining", "cvd/vis/explaining", "cvd/vis/filters", "cvd/evaluation")
 DRAWING = ("cvd/vis/sheets", "cvd/vis/charts")
 LIGHT = ("cvd/runtime", "cvd/tracking", "cvd/evaluation", "cvd/report", "cvd/data/intake", "cvd/data/archives",
          "cvd/data/images", "cvd/data/drawn", "cvd/data/faults", "cvd/data/sources", "cvd/vis/charts", "cvd/vis/sheets",
@@ -276,10 +276,10 @@ def test_every_parameter_is_commented() -> None:
 
 
 def test_limits_of_the_files_that_people_read_first() -> None:
-    limits = {"dvc.yaml": 430, "params.yaml": 210}
+    limits = {"dvc.yaml": 450, "params.yaml": 215}
     for name, limit in limits.items():
         assert len((ROOT / name).read_text().splitlines()) <= limit, name
     codes = {stage: code_dependencies(stage) for stage in STAGES}
-    assert sum(len(deps) for deps in codes.values()) <= 100
+    assert sum(len(deps) for deps in codes.values()) <= 108
     for stage, dep in product(STAGES, FRAME):
         assert not {path for path in codes[stage] if path.startswith(dep)}

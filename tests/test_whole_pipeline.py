@@ -73,6 +73,14 @@ def test_manifest_accounts_for_every_image(project: Path) -> None:
         assert len(masks.namelist()) == 2 * len(placed)
 
 
+def test_every_image_has_an_answer_out_of_fold(project: Path) -> None:
+    labels, summary = pd.read_csv(project / "predictions/labels.csv"), read_json(project / "metrics/labels.json")
+    assert list(labels) == ["path", "label", "probability", "score", "verdict"]
+    assert set(labels["path"]) == set(pd.read_csv(project / "predictions/baseline.csv")["path"])
+    assert (len(labels), (labels["verdict"] == "suspect").sum()) == (summary["images"], summary["suspects"])
+    assert (project / "plots/labels/suspects.png").is_file()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_contract_files(project: Path, variant: str) -> None:
     metrics = read_json(project / f"metrics/{variant}.json")

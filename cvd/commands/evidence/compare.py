@@ -62,7 +62,7 @@ def print_comparison(args: argparse.Namespace) -> int:
 def list_evaluated(root: Path, params: Params) -> list[str]:
     """List the variants with predictions and metrics in the working folder, in params.yaml's order."""
     measured = {path.stem for path in root.glob("predictions/*.csv") if (root / f"metrics/{path.stem}.json").is_file()}
-    return order_names(measured, params.variants)
+    return order_names(measured - {"labels"}, params.variants)
 
 
 def compare_files(root: Path, params: Params, variants: Sequence[str], form: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KINDS = Variant.__subclasses__()
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # YAML reads them as something else than text
-_TAKEN = ("comparison", "data", "timings")  # files in metrics/ that are no variant's
+_TAKEN = ("comparison", "data", "labels", "timings")  # files in metrics/ that are no variant's
 
 
 class Params(Section):
@@ -41,6 +41,7 @@ class Params(Section):
     filters: sections.Filters
     gradcam: sections.GradCam
     explanations: sections.Explanations
+    labels: sections.Labels
     probes: sections.Probes
     _blocks: dict[str, Any] = PrivateAttr(default_factory=dict)  # of `variants`, as they are written
 

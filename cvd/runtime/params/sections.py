@@ -224,6 +224,13 @@ class Probes(Section):
     blur_px: Levels
 
 
+class Labels(Section):
+    """The search for wrong labels."""
+
+    folds: int = Field(ge=2, le=50)
+    shown: int = Field(ge=1, le=200)
+
+
 class Explanations(Section):
     """The checks of heat maps."""
 

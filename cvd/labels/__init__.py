@@ -1,0 +1,1 @@
+"""Which labels look wrong: out-of-fold answers from the backbone's features, ranked and counted; no drawing."""

@@ -1,0 +1,117 @@
+"""predictions/labels.csv and metrics/labels.json: which labels are suspect, how many, and what planting says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import average_precision_score
+
+from cvd.labels.ranking import Answers, find_suspects
+from cvd.runtime.errors import InputError
+from cvd.runtime.files import read_json
+from cvd.runtime.vocabulary import LABELS, SPLITS
+
+COLUMNS = ("path", "label", "probability", "score", "verdict")
+SUSPECT, PLAUSIBLE = "suspect", "plausible"
+
+
+def read_features(folder: Path, manifest: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Read the features of all splits: the manifest's rows in their order, and (n, k) float32.
+
+    Raises:
+        InputError: the features are of other images than the manifest's.
+    """
+    index = read_json(folder / "index.json")
+    paths = [path for split in SPLITS for path in index["paths"][split]]
+    rows = manifest[manifest["split"].isin(SPLITS)].set_index("path")
+    if set(paths) != set(rows.index):
+        raise InputError(f"{folder} is of other images than the manifest: run `dvc repro features`")
+    features = np.concatenate([np.load(folder / f"{split}.npy") for split in SPLITS])
+    return rows.loc[paths].reset_index(), features
+
+
+def tabulate_labels(rows: pd.DataFrame, answers: Answers) -> pd.DataFrame:
+    """Tabulate COLUMNS and `split`, `fold`, `planted` beside them, the most suspicious label first.
+
+    `label` is the given one, `probability` that of the second class, `score` that of the given label.
+    """
+    scores, is_suspect = find_suspects(rows["label"].to_numpy(), answers.probabilities)
+    table = rows[["path", "label", "split", *(["planted"] if "planted" in rows else [])]].assign(
+        probability=answers.probabilities,
+        score=scores,
+        verdict=np.where(is_suspect, SUSPECT, PLAUSIBLE),
+        fold=answers.folds,
+    )
+    return table.sort_values(["score", "path"], kind="stable").reset_index(drop=True)
+
+
+def summarise_labels(table: pd.DataFrame) -> dict[str, Any]:
+    """Summarise a table of `tabulate_labels` as metrics/labels.json.
+
+    Returns:
+        `images`, `suspects`, `agreement`: the share of given labels that the answers agree with. `splits`: {split:
+        {class: counts}} by the given label; `by_chance` is how many suspects there would be, were they spread evenly.
+        `planted`, where labels were exchanged on purpose: how well they were found among the training images, and
+        `all_splits`, among all images.
+    """
+    is_suspect = table["verdict"] == SUSPECT
+    splits: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
+    for split in SPLITS:
+        for label, name in enumerate(LABELS):
+            cell = (table["split"] == split) & (table["label"] == label)
+            by_chance = round(float(is_suspect.mean() * cell.sum()), 2)
+            counts = {"images": int(cell.sum()), "suspects": int((cell & is_suspect).sum()), "by_chance": by_chance}
+            splits[split][name] = counts
+    summary: dict[str, Any] = {
+        "images": len(table),
+        "suspects": int(is_suspect.sum()),
+        "agreement": float((table["score"] > 0.5).mean()),
+        "splits": splits,
+    }
+    if "planted" in table and table["planted"].any():
+        summary["planted"] = _grade_ranking(table[table["split"] == "train"])
+        summary["planted"]["all_splits"] = _grade_ranking(table)
+    return summary
+
+
+def _grade_ranking(table: pd.DataFrame) -> dict[str, Any]:
+    """Hold a ranking, the most suspicious first, against what was planted; `by_chance` is the share planted."""
+    planted, suspect = ((table[name] == value).to_numpy() for name, value in (("planted", 1), ("verdict", SUSPECT)))
+    n_planted, n_hit = int(planted.sum()), int((planted & suspect).sum())
+    return {
+        "labels": n_planted,
+        "among": len(table),
+        "by_chance": n_planted / len(table),
+        "average_precision": float(average_precision_score(planted, -table["score"])),
+        "recall_at_planted": float(planted[:n_planted].mean()),  # among as many of the worst as were planted
+        "suspects": int(suspect.sum()),
+        "precision": n_hit / int(suspect.sum()) if suspect.any() else None,
+        "recall": n_hit / n_planted,
+    }
+
+
+def describe_labels(summary: dict[str, Any]) -> str:
+    """Say in a line how many labels are suspect, and how many of the planted ones were found."""
+    line = f"{summary['suspects']:,} of {summary['images']:,} labels are suspect"
+    if planted := summary.get("planted"):
+        found = f"recall {planted['recall']:.2f}, average precision {planted['average_precision']:.3f}"
+        line += f"; of {planted['labels']:,} exchanged on purpose: {found}"
+    return line
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """Read a predictions/labels.csv.
+
+    Raises:
+        InputError: the file is missing, or is no such table.
+    """
+    try:
+        table = pd.read_csv(path, keep_default_na=False)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; run `dvc repro labels`") from error
+    if tuple(table.columns) != COLUMNS:
+        raise InputError(f"{path} has the columns {','.join(map(str, table.columns))}: expected {','.join(COLUMNS)}")
+    return table
