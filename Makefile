@@ -14,7 +14,7 @@ REPAIR := cvd/runtime/bookkeeping/cvd.pth
 MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock $(REPAIR); }
 
 .DEFAULT_GOAL := help
-.PHONY: help repro photos photos-all cures check test story lint format ui bench lock clean venv
+.PHONY: help repro photos photos-all cures reset check test story lint format ui docs bench lock clean venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,13 @@ photos-all: venv ## the same on all real photos that there are in DATA=
 
 cures: venv ## train each cure of over-fitting alone, and compare them: ten to twenty minutes
 	@cvd add --no-pictures too_small baseline_half small l2 dropout_only augmented_only && dvc repro
+
+reset: venv ## go back to your last commit: code, parameters, data; what that drops is kept in a git stash
+	@if git diff --quiet HEAD; then echo "Nothing differs from your last commit"; else \
+	  echo "Dropped, and kept in a git stash (git stash pop brings it back):"; \
+	  git diff --stat HEAD && git stash push --quiet --message "make reset"; fi
+	@dvc checkout --force >/dev/null \
+	  || { echo "DVC's cache lacks the files above: dvc repro makes them" >&2; exit 1; }
 
 check: venv ## the linters and the quick tests, in under a minute: before each commit
 	@ruff check . && ruff format --check . && mypy && pytest -n 2 --dist loadfile $(QUICK)
@@ -54,6 +61,9 @@ ui: venv ## browse and compare the runs in MLflow on 127.0.0.1; PORT= changes th
 	echo "Ctrl-C ends the server"; \
 	MLFLOW_DISABLE_TELEMETRY=true exec mlflow ui --host 127.0.0.1 --port $(PORT) \
 	  --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --default-artifact-root mlartifacts
+
+docs: venv ## build the pages of docs/ into a site, offline: site/docs/index.html; a link to nowhere fails
+	@sphinx-build --quiet --fail-on-warning --keep-going -j auto -c docs . site && echo "site/docs/index.html"
 
 bench: venv ## time the parts side by side with what people use today; a quarter of an hour
 	@python -m benchmarks

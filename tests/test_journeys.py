@@ -54,8 +54,7 @@ def check_store(project: Path) -> pd.DataFrame:
 
 
 def go_back(project: Path) -> None:
-    run("git", "checkout", "-q", ".", cwd=project)
-    run("dvc", "checkout", "-q", "--force", cwd=project)
+    run("make", "--old-file=venv", "reset", cwd=project)
 
 
 def test_vary_a_number_compare_repeat_apply_and_branch(copy_project: Callable[[], Path]) -> None:

@@ -1,0 +1,79 @@
+"""README and docs hold what they promise readers: short sentences and pages, links and pictures that are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "data" / "README.md", *(ROOT / "docs").glob("*.md")])
+MOST_WORDS, MOST_LINES = 25, 150
+LONG_SENTENCES: dict[str, str] = {}  # its first words, and why it stays
+LONG_PAGES = {"README.md": 120}
+
+
+def read_paragraphs(path: Path) -> list[str]:
+    """Read a page's running text: one string a paragraph or list item, without code blocks, tables and headings."""
+    text = re.sub(r"^```.*?^```", "\n", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)", "", text)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"`[^`]+`", "CODE", text)
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith(("|", "#", "    "))]
+    blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", "\n".join(lines))
+    return [" ".join(block.split()) for block in blocks if block.strip()]
+
+
+def split_sentences(paragraph: str) -> list[str]:
+    """Split running text at full stops, question and exclamation marks that end a sentence."""
+    return [sentence for sentence in re.split(r"(?<=[.!?])[)*\"]*\s+(?=[\"(*]*[A-Z0-9])", paragraph) if sentence]
+
+
+def count_words(sentence: str) -> int:
+    """Count the words of a sentence; a piece of code is one."""
+    return len(re.findall(r"[\w'’%.,/+-]*\w[\w'’%.,/+-]*", sentence))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sentences_are_short(page: Path) -> None:
+    long = {
+        f"{count_words(sentence)} words: {sentence}"
+        for paragraph in read_paragraphs(page)
+        for sentence in split_sentences(paragraph)
+        if count_words(sentence) > MOST_WORDS and not sentence.startswith(tuple(LONG_SENTENCES))
+    }
+    assert not long
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_are_short(page: Path) -> None:
+    assert len(page.read_text().splitlines()) <= LONG_PAGES.get(page.name, MOST_LINES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_are_there(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for alternative, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text):
+        assert alternative, f"{target} has no alternative text"
+        assert (page.parent / target).is_file(), target
+    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), target
+        assert not anchor or anchor in read_anchors(linked), target
+
+
+def read_anchors(path: Path) -> set[str]:
+    """Read the anchors that a page's headings get."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(("sentence", "n"), [("One two three.", 3), ("Say `cvd add x` twice, 5% more.", 5)])
+def test_words_are_counted(sentence: str, n: int) -> None:
+    assert count_words(re.sub(r"`[^`]+`", "CODE", sentence)) == n
+
+
+def test_sentences_are_told_apart() -> None:
+    assert len(split_sentences("It is 0.5 px. Then 3 more! Why? (See there.)")) == 4
