@@ -70,8 +70,11 @@ def train(dataset, *, dropout, epochs):
     """Train the small plain network; the model, and its history as a table."""
     keras.utils.set_random_seed(1)
     model = cvd.build_plain(size_px=SIZE_PX, dropout=dropout, width=16, depth=3)
-    model.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True),
-                  [keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)])  # fmt: skip
+    model.compile(
+        optimizer=keras.optimizers.Adam(1e-3),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.BinaryAccuracy("accuracy", threshold=0.0)],
+    )
     fit = model.fit(dataset, epochs=epochs, validation_data=(validation_images, validation_labels[:, None]), verbose=0)
     return model, pd.DataFrame(fit.history).assign(epoch=range(1, epochs + 1))
 
