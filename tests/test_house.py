@@ -23,6 +23,7 @@ DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 VARS = DVC["vars"][0]
 
 FRAME = ("cvd/runtime", "cvd/tracking")
+NAMES = ROOT / "cvd/__init__.py"  # what people import: it loads a module when it is asked for it
 DOORS = ("cvd/commands", "cvd/web", "cvd/cli.py")  # for people: no stage depends on them
 LENT = {f"cvd/runtime/{name}.py" for name in ("errors", "files", "locks", "threads", "vocabulary")}  # to work folders
 NUMERIC = ("cvd/labels", "cvd/vis/examining", "cvd/vis/explaining", "cvd/vis/filters", "cvd/evaluation")
@@ -61,8 +62,8 @@ def imported_names(file: Path, *, top_only: bool = False) -> frozenset[str]:
 
 @cache
 def imported_modules(file: Path) -> frozenset[Path]:
-    """Modules of the project that a file imports itself, packages without code left out."""
-    modules = {module for name in imported_names(file) if (module := find_module(name))}
+    """Modules of the project that a file imports itself, without empty packages and the names for people."""
+    modules = {module for name in imported_names(file) if (module := find_module(name))} - {NAMES}
     return frozenset(module for module in modules if len(ast.parse(module.read_text()).body) > 1)
 
 
