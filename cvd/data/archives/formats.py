@@ -1,5 +1,7 @@
 """What kind of image a file is by its first bytes, whether it can be read, and why not."""
 
+from cvd.runtime.errors import disarm_cell, show_text
+
 _READ = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -7,6 +9,8 @@ _READ = {
     b"GIF89a": "GIF",
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
+    b"II+\x00\x08\x00\x00\x00": "TIFF",  # BigTIFF
+    b"MM\x00+\x00\x08\x00\x00": "TIFF",
 }
 _NOT_READ = {
     b"8BPS": "Photoshop",
@@ -31,7 +35,7 @@ class RefusedError(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
-        self.detail = " ".join(detail.split())[:200]
+        self.detail = disarm_cell(show_text(detail))
 
 
 def find_format(data: bytes) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from cvd.runtime.errors import InputError
+from cvd.runtime.errors import InputError, disarm_cell, show_text
 
 MAX_MEMBER_BYTES = 32 * 2**20  # of an image; the largest of the 25,000 photos has 0.2 MB
 MAX_NESTED_BYTES = 8 * 2**30  # of a zip inside the archive; Kaggle's train.zip has 0.6 GB
@@ -42,7 +42,8 @@ class UnreadableError(Exception):
 class Member:
     """A file in an archive."""
 
-    name: str  # unique; odd characters are escapes; in a zip inside the zip `train.zip/train/cat.0.jpg`
+    # Unique; odd characters are escapes, an apostrophe stands before = + - @; of an inner zip `train.zip/cat.0.jpg`.
+    name: str
     n_bytes: int  # as declared
     unsafe: str  # why it must not be read, or ""
     archive: zipfile.ZipFile
@@ -60,7 +61,7 @@ class Member:
             with self.archive.open(self.info) as file:
                 return file.read(limit)
         except BROKEN as error:
-            raise UnreadableError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise UnreadableError(show_text(str(error)) or type(error).__name__) from error
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def open_archive(path: str | Path) -> Iterator[list[Member]]:
             _check_directory_size(file)
             archive = stack.enter_context(zipfile.ZipFile(file))
         except BROKEN as error:
-            raise InputError(f"{path} is not a readable zip archive: {' '.join(str(error).split())}") from error
+            raise InputError(f"{path} is not a readable zip archive: {show_text(str(error))}") from error
         members: list[Member] = []
         names: set[str] = set()
         spent = n_nested = 0
@@ -125,7 +126,7 @@ def _describe(info: zipfile.ZipInfo, archive: zipfile.ZipFile, prefix: str, name
         unsafe = "its name leads out of the archive"
     else:
         unsafe = ""
-    return Member(make_unique(prefix + clean_name(raw), names), info.file_size, unsafe, archive, info)
+    return Member(make_unique(disarm_cell(prefix + clean_name(raw)), names), info.file_size, unsafe, archive, info)
 
 
 def clean_name(name: str) -> str:

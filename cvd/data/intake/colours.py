@@ -60,8 +60,11 @@ def _reduce_depth(image: Image.Image) -> tuple[Image.Image, list[str]]:
         return image.convert("L"), []
     if not image.mode.startswith("I"):
         return image, []
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)  # (h, w), 16 bits
-    return Image.fromarray((values >> 8).astype(np.uint8)), ["16-bit"]
+    values = np.asarray(image)  # (h, w), 16 bits in 2 or 4 bytes
+    upper = np.empty(values.shape, np.uint8)
+    for target, row in zip(upper, values, strict=True):  # a row at a time: all of them would be gigabytes
+        target[:] = row.clip(0, 65535) >> 8
+    return Image.fromarray(upper), ["16-bit"]
 
 
 def _lay_on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:

@@ -8,6 +8,7 @@ A plain upright RGB JPEG passes byte for byte. Others are normalised, and words 
 import hashlib
 import io
 import threading
+import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ THUMBNAIL_PX = 16
 _ALONE_PIXELS = 4_000_000  # images above are decoded one at a time, whatever the number of threads, to bound the memory
 _MAX_SCANS = 200  # a progressive JPEG has about 10; thousands are an attack on the processor's time
 _QUALITY = 95
+_STRIP_PX = 256  # rows
 _BITS_PER_SAMPLE = 258  # a TIFF's tag
 _FORMATS = {"JPEG": "jpeg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tiff"}
 _alone = threading.Lock()
@@ -62,15 +64,16 @@ def inspect_image(data: bytes) -> Intake:
         raise RefusedError("too_large", str(error)) from error
     except Exception as error:  # decoders of untrusted bytes raise nearly anything
         text = str(error) or type(error).__name__
+        traceback.clear_frames(error.__traceback__)  # they hold bytes and pixels until Python's collector runs
         unsupported = "-bit" in text or "unsupported" in text.lower()
         reason = "truncated" if "truncated" in text.lower() else "unsupported" if unsupported else "damaged"
         raise RefusedError(reason, text) from error
 
 
 def _take(image: Image.Image, kind: str, body: bytes, source: bytes, words: list[str]) -> Intake:
-    image.load()
     if kind == "JPEG":
         _check_scan(image, body, words)
+    image.load()
     upright, more = make_upright_rgb(image)
     if _is_16_bit(image, kind, body) and "16-bit" not in more:
         more = ["16-bit", *more]
@@ -81,8 +84,6 @@ def _take(image: Image.Image, kind: str, body: bytes, source: bytes, words: list
         upright.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
         body = buffer.getvalue()
     thumbnail = upright.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
-    digest = hashlib.sha256(f"{upright.width}x{upright.height}:".encode())
-    digest.update(upright.tobytes())
     sha256 = hashlib.sha256(body).hexdigest()
     return Intake(
         data=body,
@@ -91,7 +92,7 @@ def _take(image: Image.Image, kind: str, body: bytes, source: bytes, words: list
         height=upright.height,
         sha256=sha256,
         source_sha256=sha256 if body is source else hashlib.sha256(source).hexdigest(),
-        pixels_digest=digest.hexdigest(),
+        pixels_digest=digest_pixels(upright).hexdigest(),
         thumbnail=np.asarray(thumbnail, np.uint8),
     )
 
@@ -117,8 +118,17 @@ def _is_16_bit(image: Image.Image, kind: str, body: bytes) -> bool:
     return kind == "PNG" and body[24] == 16
 
 
-def _decode(data: bytes) -> NDArray[np.uint8]:
-    return np.asarray(_open(data, "JPEG"), np.uint8)
+def _decode(data: bytes) -> bytes:
+    return digest_pixels(_open(data, "JPEG")).digest()
+
+
+def digest_pixels(image: Image.Image) -> "hashlib._Hash":
+    """Hash an image's size and pixels, a strip at a time: a copy of all of them would be 150 MB."""
+    image.load()
+    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
+    for top in range(0, image.height, _STRIP_PX):
+        digest.update(image.crop((0, top, image.width, min(top + _STRIP_PX, image.height))).tobytes())
+    return digest
 
 
 def _repair(data: bytes) -> tuple[list[str], bytes]:
@@ -140,8 +150,10 @@ def _repair(data: bytes) -> tuple[list[str], bytes]:
 
 def _check_scan(image: Image.Image, body: bytes, words: list[str]) -> None:
     """Apply the third rule: a JPEG whose scan lacks data is refused."""
-    last = np.asarray(image.crop((image.width - 1, image.height - 1, image.width, image.height)), np.uint8)
     # Of a progressive one, the last scan only refines: what is missing shows as blur, not as grey.
-    suspect = "closed" in words or "progression" in image.info or jpeg.has_grey_end(last)
+    suspect = "closed" in words or "progression" in image.info
+    if not suspect:
+        corner = image.crop((image.width - 1, image.height - 1, image.width, image.height))
+        suspect = jpeg.has_grey_end(np.asarray(corner, np.uint8))
     if suspect and not jpeg.is_complete(body[:-2], _decode):
         raise RefusedError("truncated", "a part of the JPEG's pixels is missing")

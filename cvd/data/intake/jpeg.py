@@ -22,7 +22,7 @@ _N_COEFFICIENTS = 64
 _GREY, _NEARLY = 128, 16  # what libjpeg puts where data is missing
 _EXTRA = (b"\x00" * 64, b"\x5a" * 64)
 
-Decode = Callable[[bytes], NDArray[np.uint8]]
+Decode = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def read_structure(data: bytes) -> Structure:
     """Walk the markers of the JPEG at the start of `data` (ITU T.81, annex B)."""
     at, n_scans, end = 2, 0, None
     frame, is_progressive = b"", False
-    complete: set[tuple[int, int]] = set()
+    levels: dict[tuple[int, int], int] = {}
     while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
         marker = data[at + 1]
         if marker == 0xFF:
@@ -54,23 +54,29 @@ def read_structure(data: bytes) -> Structure:
                 frame, is_progressive = data[start:at], marker in _PROGRESSIVE
             elif marker == _SOS:
                 n_scans += 1
-                complete |= _list_completed(data[start:at], is_progressive)
+                _refine(levels, data[start:at], is_progressive)
                 scan_end = _SCAN_END.search(data, at)
                 if not scan_end:
                     break
                 at = scan_end.start()
-    needed = {(component, k) for component in frame[6::3] for k in range(_N_COEFFICIENTS)}
-    return Structure(end, n_scans, needed <= complete)
+    needed = ((component, k) for component in frame[6::3] for k in range(_N_COEFFICIENTS))
+    return Structure(end, n_scans, all(levels.get(place) == 0 for place in needed))
 
 
-def _list_completed(header: bytes, is_progressive: bool) -> set[tuple[int, int]]:
-    """List the (component, coefficient) pairs that a scan brings to full precision."""
+def _refine(levels: dict[tuple[int, int], int], header: bytes, is_progressive: bool) -> None:
+    """Note what a scan brings: for each (component, coefficient) the lowest bit that is there; 0 is full precision.
+
+    A scan that refines adds bit Al below bit Ah (ITU T.81, G.1.1.1.2). Without what brought Ah it brings nothing.
+    """
     n = header[0] if header else 0
     if len(header) < 2 * n + 4:
-        return set()
+        return
     first, last, approximation = header[2 * n + 1 : 2 * n + 4] if is_progressive else (0, _N_COEFFICIENTS - 1, 0)
-    coefficients = range(first, min(last, _N_COEFFICIENTS - 1) + 1) if approximation & 15 == 0 else ()
-    return {(component, k) for component in header[1 : 2 * n + 1 : 2] for k in coefficients}
+    before, after = approximation >> 4, approximation & 15
+    for component in header[1 : 2 * n + 1 : 2]:
+        for k in range(first, min(last, _N_COEFFICIENTS - 1) + 1):
+            if before == 0 or levels.get((component, k)) == before:
+                levels[component, k] = after
 
 
 def drop_index(data: bytes) -> bytes:
@@ -85,12 +91,12 @@ def is_complete(data: bytes, decode: Decode) -> bool:
     """True when the last scan of a JPEG without its end marker (FFD9) has all its data.
 
     Extra bytes behind a complete scan change nothing. Behind an incomplete one they are read as pixels, and two
-    different strings give different pixels. `decode` returns (h, w) or (h, w, c) uint8.
+    different strings give different pixels. `decode` returns a digest of the pixels.
     """
     # A cut inside a stuffed FF 00 or a marker leaves an FF that would swallow the first extra byte.
     body = data[:-1] if data.endswith(b"\xff") else data
     first, second = (decode(body + extra + b"\xff\xd9") for extra in _EXTRA)
-    return np.array_equal(first, second)
+    return first == second
 
 
 def has_grey_end(last: NDArray[np.uint8]) -> bool:

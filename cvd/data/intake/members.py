@@ -63,7 +63,8 @@ def _inspect(image: tuple[Member, int, bytes]) -> tuple[Member, int, Intake | Re
     try:
         intake = inspect_image(data)
     except RefusedError as refusal:
-        return member, label, refusal
+        # Without its traceback, whose frames hold the file's bytes.
+        return member, label, RefusedError(refusal.reason, refusal.detail)
     return member, label, intake if intake.words else replace(intake, data=b"")
 
 

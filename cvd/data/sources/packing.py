@@ -5,7 +5,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -18,7 +18,7 @@ from cvd.data.archives.reading import (
     clean_name,
     make_unique,
 )
-from cvd.runtime.errors import DISK_FULL, InputError
+from cvd.runtime.errors import DISK_FULL, InputError, show_text
 
 MAX_TAR_BYTES = 64 * 2**30  # unpacked; all of Kaggle's photos have 0.9 GB
 _MAX_NOTE_BYTES = 2**20  # of a long name or pax header, which tarfile reads as a whole
@@ -29,7 +29,8 @@ _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int], object] | None = None) -> int:
     """Pack a folder's files into a zip and count them. Stored, sorted and dated 1980, equal files give equal zips.
 
-    Links are noted but not followed. Of a file above MAX_MEMBER_BYTES, that and one byte more is taken.
+    A link counts as the file that it leads to where that lies in the folder. Other links, and links to folders, are
+    noted but not followed. Of a file above MAX_MEMBER_BYTES, that and one byte more is taken.
 
     Raises:
         InputError: a file cannot be read, or there are more than MAX_MEMBERS.
@@ -41,7 +42,7 @@ def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int
         for file in files:
             name = make_unique(clean_name(file.relative_to(folder).as_posix()), names)
             try:
-                status = file.lstat()
+                status = _look_at(file, folder)
                 with file.open("rb") if stat.S_ISREG(status.st_mode) else nullcontext() as source:
                     _store(archive, name, stat.S_IFMT(status.st_mode), source, status.st_size)
             except OSError as error:
@@ -51,6 +52,17 @@ def pack_folder(folder: str | Path, path: str | Path, *, progress: Callable[[int
             if progress:
                 progress(1)
     return len(files)
+
+
+def _look_at(file: Path, folder: Path) -> os.stat_result:
+    """Look at a file, or at what a link leads to where that is a file in the folder."""
+    status = file.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        with suppress(OSError, RuntimeError):  # it leads nowhere, or in a circle
+            target = file.resolve(strict=True)
+            if target.is_file() and target.is_relative_to(folder.resolve()):
+                return target.stat()
+    return status
 
 
 class _StrictHeader(tarfile.TarInfo):
@@ -104,7 +116,7 @@ def repack_tar(tar_path: str | Path, path: str | Path, *, progress: Callable[[in
     except (tarfile.TarError, *BROKEN) as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
-        raise InputError(f"{tar_path} is not a readable tar archive: {' '.join(str(error).split())}") from error
+        raise InputError(f"{tar_path} is not a readable tar archive: {show_text(str(error), 400)}") from error
     return n
 
 

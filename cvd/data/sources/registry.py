@@ -113,6 +113,8 @@ def _check_names(labels: Sequence[int | None], members: Sequence[Member], archiv
 
 
 def _explain_closed_zip(member: Member) -> str:
+    if member.unsafe:
+        return f"which is not opened ({member.unsafe}): give what it leads to, or put it into the folder"
     if ".zip/" in member.name.lower():
         return "a zip inside a zip inside a zip, which is not opened: unpack it and give the folder or the inner zip"
     return "which is damaged, encrypted or packed far too densely for photos: unpack it and give the folder"

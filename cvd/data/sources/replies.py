@@ -13,7 +13,7 @@ import requests
 import urllib3
 
 from cvd.data.sources.partials import UnfinishedError, Version
-from cvd.runtime.errors import InputError
+from cvd.runtime.errors import InputError, show_text
 
 _MAX_PAUSE_SECONDS = 120  # that a server's Retry-After is granted
 _MAX_MESSAGE = 200  # characters of a server's own words
@@ -120,7 +120,7 @@ def _read_message(reply: requests.Response) -> str:
         said = json.loads(reply.raw.read(4096, decode_content=True))["message"]
     except (ValueError, KeyError, TypeError, RecursionError, urllib3.exceptions.HTTPError):
         return ""
-    return " ".join(str(said).split())[:_MAX_MESSAGE].rstrip(".")
+    return show_text(str(said), _MAX_MESSAGE).rstrip(".")
 
 
 def judge_failure(error: Exception, name: str) -> Exception:

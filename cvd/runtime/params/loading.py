@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from cvd.runtime.errors import InputError, describe_faults
+from cvd.runtime.errors import InputError, describe_faults, show_text, show_value
 from cvd.runtime.files import YamlLoader
 from cvd.runtime.params import sections
 from cvd.runtime.params.sections import Section
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KINDS = Variant.__subclasses__()
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # YAML reads them as something else than text
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _TAKEN = ("comparison", "data", "labels", "timings")  # files in metrics/ that are no variant's
 
 
@@ -84,6 +85,9 @@ def read_text(path: str | Path) -> str:
     """Read a text file of the project's root folder; an InputError says that it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start:,} is {error.object[error.start]:#04x}"
+        raise InputError(f"{path} is not UTF-8 ({byte}): save it as UTF-8 text") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; run from the project's root folder") from error
 
@@ -96,8 +100,17 @@ def parse_yaml(text: str, path: str | Path = "params.yaml") -> Any:
     """
     try:
         return yaml.load(text, YamlLoader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    # Besides its own, PyYAML raises what Python does on `!!int x`, 2020-99-99 and brackets without end.
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise InputError(f"{path} is not valid YAML: {show_text(str(error), 300) or type(error).__name__}") from error
 
 
 def parse_params(raw: Any) -> Params:
@@ -128,7 +141,7 @@ def _check_names(blocks: dict[Any, Any]) -> None:
     for name in blocks:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _WORDS:
             rule = "files are named by it, so it must begin with a letter and hold letters, digits, _ and - only"
-            raise InputError(f"params: variants has {name!r}: {rule}")
+            raise InputError(f"params: variants has {show_value(name)}: {rule}")
 
 
 def _locate_fault(fault: "ErrorDetails", raw: Any) -> "ErrorDetails":

@@ -13,6 +13,8 @@ import pytest
 from photo_samples import write_zip
 
 from cvd.data.archives import reading as archives
+from cvd.data.archives.formats import RefusedError
+from cvd.data.archives.layouts import find_label
 from cvd.data.archives.reading import UnreadableError, open_archive
 from cvd.data.sources import packing
 from cvd.runtime.errors import InputError
@@ -150,6 +152,40 @@ def test_folder_is_packed_the_same_every_time(tmp_path: Path) -> None:
         safe = [(member.name, member.read(99)) for member in members if not member.unsafe]
         assert safe == [(n, n.encode()) for n in ("z.txt", "cats/a.jpg", "cats/b.jpg", "dogs/a.jpg")]
         assert sorted(member.name for member in members if member.unsafe) == ["cats/link.jpg", "out", "pipe"]
+
+
+def test_links_within_a_folder_are_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for name in ("all", "cats"):
+        (folder / name).mkdir(parents=True)
+    (folder / "all/1.jpg").write_bytes(b"x")
+    (tmp_path / "2.jpg").write_bytes(b"y")
+    for name, target in (
+        ("1", "../all/1.jpg"),
+        ("2", "../../2.jpg"),
+        ("3", "3.jpg"),
+        ("4", "nowhere"),
+        ("5", "../all"),
+    ):
+        (folder / f"cats/{name}.jpg").symlink_to(target)
+    packing.pack_folder(folder, tmp_path / "1.zip")
+    with open_archive(tmp_path / "1.zip") as members:
+        found = {member.name: member.unsafe or member.read(9) for member in members}
+    links = {f"cats/{n}.jpg": "a link" for n in (2, 3, 4, 5)}
+    assert found == {"all/1.jpg": b"x", "cats/1.jpg": b"x"} | links
+
+
+def test_names_are_no_formulas_and_no_escapes(tmp_path: Path) -> None:
+    names = ["=cmd|' /C calc'!A0.jpg", "+cats/1.jpg", "-1.jpg", "@x.jpg", "a\x1b[31m\n.jpg", "\u202egpj.tac"]
+    with open_archive(write_zip(tmp_path / "a.zip", dict.fromkeys(names, b"x"))) as members:
+        found = [member.name for member in members]
+    assert found == ["'=cmd|' /C calc'!A0.jpg", "'+cats/1.jpg", "'-1.jpg", "'@x.jpg", "a\\x1b[31m\\n.jpg",
+                     "\\u202egpj.tac"]  # fmt: skip
+    assert find_label(found[1]).label == 0
+    refused = RefusedError("damaged", "=1\n cannot read <_io.BytesIO object at 0x7f12ab>\x1b[2J" + "y" * 300)
+    assert refused.detail.startswith("'=1 cannot read \\x1b[2Jyyy")
+    assert len(refused.detail) == 201
+    assert refused.detail.endswith("...")
 
 
 def test_undecodable_file_name(tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 import hashlib
 import io
+import os
 import struct
+import subprocess
+import sys
 import warnings
+import zipfile
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from photo_samples import encode, make_jpeg, make_picture
+from photo_samples import encode, make_jpeg, make_picture, write_zip
 from PIL import Image, ImageCms, ImageOps
 
 from cvd.data.archives.formats import RefusedError, find_format
@@ -177,6 +182,14 @@ def make_cmyk(pixels: np.ndarray) -> Image.Image:
     return Image.merge("CMYK", [Image.fromarray(np.ascontiguousarray(pixels[..., i])) for i in range(4)])
 
 
+def test_a_tiff_of_64_bit_offsets_is_a_tiff() -> None:
+    data = encode(make_picture(1), "TIFF", big_tiff=True)
+    assert data.startswith(b"II+")
+    assert inspect_image(data).pixels_digest == inspect_image(encode(make_picture(1), "TIFF")).pixels_digest
+    with pytest.raises(RefusedError, match=r"damaged|truncated"):
+        inspect_image(b"MM\0+\0\x08\0\0" + data[8:])
+
+
 def test_16_bit_colour_tiff() -> None:
     pixels = np.asarray(make_picture(3))
     _, data = cv2.imencode(".tif", pixels[..., ::-1].astype(np.uint16) * 257)
@@ -297,3 +310,31 @@ def test_random_damage_never_raises_anything_else() -> None:
                 except RefusedError:
                     continue
                 assert min(intake.width, intake.height) >= module.MIN_SIDE_PX
+
+
+def measure_peak(archive: Path) -> list[int]:
+    """Images taken, images refused, MB before and at the peak."""
+    command = [sys.executable, Path(__file__).with_name("measure_peak.py"), archive]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True, check=True
+    )
+    return [int(word) for word in done.stdout.splitlines()[0].split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_below_a_gigabyte(tmp_path: Path) -> None:
+    """Of many large files that are refused, and of a progressive JPEG of 49 million pixels, which is decoded thrice."""
+    rest = bytes(31 * 2**20)
+    kinds = [encode(make_picture(1, width=300, height=200), kind)[:2000] for kind in ("PNG", "GIF", "BMP")]
+    members = {f"cat.{i}.jpg": kinds[i % 3] + rest for i in range(18)}
+    n, n_refused, before, peak = measure_peak(write_zip(tmp_path / "refused.zip", members, zipfile.ZIP_DEFLATED))
+    assert n + n_refused == 18
+    assert n_refused >= 10
+    assert peak < 400
+    x = np.broadcast_to(np.linspace(0, 255, 7000).astype(np.uint8), (7000, 7000))
+    photo = encode(Image.fromarray(np.stack([x, x.T, x], -1)), progressive=True, subsampling=0)
+    n, n_refused, before, peak = measure_peak(write_zip(tmp_path / "large.zip", {"cat.1.jpg": photo}))
+    assert (n, n_refused) == (1, 0)
+    assert before < 200
+    assert peak < 1000

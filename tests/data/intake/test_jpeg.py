@@ -1,6 +1,7 @@
 """cvd.data.intake.jpeg and its rule for damaged JPEGs, as cvd.data.intake.inspection applies it."""
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -65,6 +66,21 @@ def test_lost_scans_are_truncated() -> None:
         for tail in (b"", b"\xff\xd9"):
             with pytest.raises(RefusedError, match="truncated"):
                 inspect_image(data[:start] + tail)
+
+
+def test_any_lost_scan_is_truncated() -> None:
+    """The first scans too, which later ones only refine: without the DC scan a decoder gives garbage."""
+    data = encode(make_picture(3, width=120, height=90), progressive=True)
+    scans = [at for at in range(len(data)) if data.startswith(b"\xff\xda", at)]
+    # A scan begins with the tables before it, behind the last scan's data.
+    ends = [*(data.rindex(b"\xff\xc4", 0, at) if data.rfind(b"\xff\xc4", before, at) > 0 else at
+              for before, at in pairwise(scans)), len(data) - 2]  # fmt: skip
+    assert len(scans) == 10
+    for start, end in zip(scans, ends, strict=True):
+        cut = data[:start] + data[end:]
+        assert read_structure(cut).n_scans == 9
+        with pytest.raises(RefusedError, match="truncated"):
+            inspect_image(cut)
 
 
 def test_a_low_last_row_of_blocks_is_looked_at() -> None:
