@@ -8,7 +8,8 @@ import pandas as pd
 from cvd.data.images.manifest import read_manifest
 from cvd.data.images.pixels import decode_image, load_images
 from cvd.labels.ranking import Answers, answer_out_of_fold
-from cvd.labels.results import COLUMNS, SUSPECT, describe_labels, read_features, summarise_labels, tabulate_labels
+from cvd.labels.results import describe_labels, read_features, summarise_labels, tabulate_labels
+from cvd.labels.tables import COLUMNS, SUSPECT
 from cvd.runtime.files import replace_file, write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage

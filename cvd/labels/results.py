@@ -1,4 +1,4 @@
-"""predictions/labels.csv and metrics/labels.json: which labels are suspect, how many, and what planting says of it."""
+"""Which labels are suspect, how many, and what planting says of it: metrics/labels.json."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 
 from cvd.labels.ranking import Answers, find_suspects
+from cvd.labels.tables import PLAUSIBLE, SUSPECT
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json
 from cvd.runtime.vocabulary import LABELS, SPLITS
-
-COLUMNS = ("path", "label", "probability", "score", "verdict")
-SUSPECT, PLAUSIBLE = "suspect", "plausible"
 
 
 def read_features(folder: Path, manifest: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
@@ -34,7 +32,7 @@ def read_features(folder: Path, manifest: pd.DataFrame) -> tuple[pd.DataFrame, n
 
 
 def tabulate_labels(rows: pd.DataFrame, answers: Answers) -> pd.DataFrame:
-    """Tabulate COLUMNS and `split`, `fold`, `planted` beside them, the most suspicious label first.
+    """Tabulate `tables.COLUMNS` and `split`, `fold`, `planted` beside them, the most suspicious label first.
 
     `label` is the given one, `probability` that of the second class, `score` that of the given label.
     """
@@ -100,18 +98,3 @@ def describe_labels(summary: dict[str, Any]) -> str:
         found = f"recall {planted['recall']:.2f}, average precision {planted['average_precision']:.3f}"
         line += f"; of {planted['labels']:,} exchanged on purpose: {found}"
     return line
-
-
-def read_labels(path: Path) -> pd.DataFrame:
-    """Read a predictions/labels.csv.
-
-    Raises:
-        InputError: the file is missing, or is no such table.
-    """
-    try:
-        table = pd.read_csv(path, keep_default_na=False)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; run `dvc repro labels`") from error
-    if tuple(table.columns) != COLUMNS:
-        raise InputError(f"{path} has the columns {','.join(map(str, table.columns))}: expected {','.join(COLUMNS)}")
-    return table

@@ -12,14 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cvd.labels.ranking import PENALTY, Answers, answer_out_of_fold, find_suspects
-from cvd.labels.results import (
-    COLUMNS,
-    describe_labels,
-    read_features,
-    read_labels,
-    summarise_labels,
-    tabulate_labels,
-)
+from cvd.labels.results import describe_labels, read_features, summarise_labels, tabulate_labels
+from cvd.labels.tables import COLUMNS, read_labels
 from cvd.runtime.errors import InputError
 
 N = 400

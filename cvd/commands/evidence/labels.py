@@ -1,0 +1,101 @@
+"""`cvd labels`: labels that look wrong, and what people decide about them."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cvd.data.faults.corrections import DROP, read_corrections, write_corrections
+from cvd.data.images.manifest import read_manifest
+from cvd.labels.tables import SUSPECT, read_labels
+from cvd.runtime.errors import InputError
+from cvd.runtime.project import find_root
+from cvd.runtime.vocabulary import LABELS
+
+CORRECTIONS = "data/corrections.csv"
+Decisions = dict[str, tuple[int | None, str]]  # by hash: a label, or None to drop; and why
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what may be typed after `cvd labels`."""
+    parser.add_argument("-n", type=int, default=30, metavar="N", help="list so many, the most suspicious first")
+    accepted = (
+        "write what the answers say of these images: paths as listed, names in the source, or a CSV of such lines"
+    )
+    parser.add_argument("--accept", nargs="+", default=[], metavar="FILE", help=accepted)
+    dropped = "write that these images are not used: a logo, both animals"
+    parser.add_argument("--drop", nargs="+", default=[], metavar="FILE", help=dropped)
+    parser.add_argument("--why", default="", help="a note for these lines")
+
+
+def review_labels(args: argparse.Namespace) -> int:
+    """List suspects, or write decisions about images.
+
+    Raises:
+        InputError: there are no answers yet, or an image is unknown, or its label is as the answer says.
+    """
+    root = find_root()
+    labels = read_labels(root / "predictions/labels.csv")
+    if not args.accept and not args.drop:
+        print(render_labels(labels.head(max(args.n, 1)), n_suspects=int((labels["verdict"] == SUSPECT).sum())))
+        return 0
+    manifest = read_manifest(root / "data/manifest.csv")
+    table = manifest.merge(labels[["path", "probability"]], on="path")
+    decisions = decide(table, args.accept, why=args.why) | decide(table, args.drop, why=args.why, is_dropped=True)
+    write_corrections(root / CORRECTIONS, decisions)
+    advice = "`dvc repro` applies it; as an experiment: `dvc exp run -n corrected`, then `cvd compare HEAD corrected`"
+    print(f"{CORRECTIONS}: {len(decisions)} written; {advice}")
+    return 0
+
+
+def render_labels(worst: pd.DataFrame, *, n_suspects: int) -> str:
+    """Render the most suspicious labels as lines."""
+    lines = [f"{n_suspects:,} labels are suspect; the most suspicious first:", "label  answer    sure  verdict    path"]
+    for path, label, probability, _, verdict in worst.to_numpy().tolist():
+        answer = int(probability > 0.5)
+        share = probability if answer else 1 - probability
+        lines.append(f"{LABELS[label]:6} {LABELS[answer]:6} {share:7.1%}  {verdict:9}  {path}")
+    return "\n".join(lines)
+
+
+def decide(table: pd.DataFrame, files: Sequence[str], *, why: str, is_dropped: bool = False) -> Decisions:
+    """Turn files into decisions: relabel as the answer says, or drop; a CSV of corrections gives its own.
+
+    `table` has the manifest's columns and `probability`, of the second class.
+
+    Raises:
+        InputError: an image is unknown or ambiguous, bears a planted watermark, or has the label of its answer.
+    """
+    decisions: Decisions = {}
+    for file in files:
+        if file.lower().endswith(".csv"):
+            decisions |= {row.sha256: (None if is_dropped else row.label, row.why) for row in read_corrections(file)}
+            continue
+        row = table.iloc[_find_image(table, file)].to_dict()
+        answer, label = int(row["probability"] > 0.5), int(row["label"])
+        if "watermark" in str(row["normalised"]).split():
+            raise InputError(
+                f"{file} bears a planted watermark: set data.drawn.shortcut to 0 and run `dvc repro` first"
+            )
+        if answer == label and not is_dropped:
+            raise InputError(f"{file} is called {LABELS[label]}, and so says the answer: `--{DROP}` leaves it out")
+        sure = row["probability"] if answer else 1 - row["probability"]
+        note = why or f"{'dropped' if is_dropped else 'relabelled'} by cvd labels: answer {LABELS[answer]} {sure:.1%}"
+        decisions[str(row["sha256"])] = (None if is_dropped else answer, note)
+    return decisions
+
+
+def _find_image(table: pd.DataFrame, file: str) -> int:
+    """Find an image by its path in the manifest, also below data/images, or by its name in the source."""
+    given = Path(file).as_posix()
+    is_it = (table["path"] == given) | (table["source_name"] == file) | table["path"].map(
+        lambda path: given.endswith(f"data/images/{path}")
+    )  # fmt: skip
+    places = np.flatnonzero(is_it)
+    if len(places) != 1:
+        some = ", ".join(table["path"].head(2))
+        known = "is several images" if len(places) else "is no image of data/manifest.csv"
+        raise InputError(f"{file!r} {known}: give a path as `cvd labels` lists it, such as {some}")
+    return int(places[0])
