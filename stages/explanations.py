@@ -1,6 +1,7 @@
 """Explanations: a network's heat maps, for pictures too, and in numbers whether they mean something."""
 
 import argparse
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from cvd.runtime.files import write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
+
+N_MARKED = 100  # training images with a planted watermark that are explained
 
 
 def main() -> None:
@@ -44,13 +47,10 @@ def work(args: argparse.Namespace) -> None:
     pair = Viewer(args.variant, model, pictures.layers, method=pictures.method)
     paths = list(dict.fromkeys([*examined, *shown]))
     images = dict(zip(paths, load_images(args.images, paths, pair.size_px), strict=True))
-    examination = examine(
-        model,
-        np.stack([images[path] for path in examined]),  # (n, s, s, 3)
-        read_masks(args.masks, checked),
-        Scope(settings.methods, settings.layers, settings.perturbed, settings.steps, settings.randomised),
-        seed=params.seed,
-    )
+    scope = Scope(settings.methods, settings.layers, settings.perturbed, settings.steps, settings.randomised)
+    stack = np.stack([images[path] for path in examined])  # (n, s, s, 3)
+    examination = examine(model, stack, read_masks(args.masks, checked), scope, seed=params.seed)
+    add_watermarks(examination.figures, args, model, pair.size_px, scope, seed=params.seed)
     write_json(examination.figures, args.metrics, indent=1)
     pairs = pair.explain(np.stack([images[path] for path in shown]), shown, (-1, 1))
     # Maps that are not there yet may take minutes: only those that sheets are likely to show.
@@ -61,6 +61,19 @@ def work(args: argparse.Namespace) -> None:
         sets[name] = viewer.explain_most(images, some, examination.logits, maps)
     write_heatmaps(args.heatmaps, **sets)
     print(f"{args.variant}: {describe_figures(examination.figures)}", flush=True)
+
+
+def add_watermarks(figures: Any, args: argparse.Namespace, model: Any, size_px: int, scope: Any, *, seed: int) -> None:
+    """Add to the figures how much heat lies on planted watermarks, where there are any."""
+    from cvd.vis.examining.figures import read_masks
+    from cvd.vis.examining.watermarks import KIND, examine_watermarks, list_marked
+
+    if not (marked := list_marked(args.masks, N_MARKED)):
+        return
+    images, masks = np.stack(list(load_images(args.images, marked, size_px))), read_masks(args.masks, marked, [KIND])
+    for method, layers in examine_watermarks(model, images, masks, scope, seed=seed).items():
+        for layer, row in layers.items():
+            figures[method][layer].update(row)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class LayerFigures(TypedDict, total=False):
     head_share: float
     head_pointing: float
     head_pointing_strict: float
+    watermark_share: float  # and so on, of training images that bear a planted watermark (`watermarks`)
     rank_correlation: float  # with the maps of the network whose layers are all shuffled
     details: list[Curve]
 
@@ -53,11 +54,11 @@ class LayerFigures(TypedDict, total=False):
 Figures = dict[str, dict[str, LayerFigures]]  # by method and layer
 
 
-def read_masks(path: Path, images: Sequence[str]) -> Masks:
+def read_masks(path: Path, images: Sequence[str], kinds: Sequence[str] = MASKS) -> Masks:
     """Read the masks that images have, by their paths in the manifest; empty ones are left out."""
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
-        members = [{kind: f"{kind}/{Path(image).with_suffix('.png').as_posix()}" for kind in MASKS} for image in images]
+        members = [{kind: f"{kind}/{Path(image).with_suffix('.png').as_posix()}" for kind in kinds} for image in images]
         encoded = ({kind: archive.read(name) for kind, name in named.items() if name in names} for named in members)
         return list(map_ahead(_decode_masks, encoded, n_ahead=N_AHEAD))
 
@@ -106,7 +107,7 @@ def examine(
     Returns:
         Figures by method and layer; "chance" and "random" are the maps without meaning. Logits and maps.
     """
-    named = {method: _choose_layers(model, scope.layers, method) for method in scope.methods}
+    named = {method: choose_layers_of(model, scope.layers, method) for method in scope.methods}
     explainers = Explainers(model, named)
     logits, maps = explainers.explain_answers(images)
     n = len(masks)
@@ -119,7 +120,7 @@ def examine(
     cells = {place: place_cells(model, place[1]) for place in checked}
     cells[CHANCE] = [*cells.values()][-1]
     with ThreadPoolExecutor(1) as pool:  # beside the network, which leaves the cores idle between batches
-        locating = pool.submit(_localise, list(compared.values()), list(cells.values()), masks)
+        locating = pool.submit(localise, list(compared.values()), list(cells.values()), masks)
         some = slice(min(scope.n_perturbed, n))
         last = [*((method, names[-1]) for method, names in named.items()), CHANCE]
         laid = [(compared[place][some], cells[place]) for place in last]
@@ -138,7 +139,8 @@ def examine(
     return Examination(figures, logits, maps)
 
 
-def _choose_layers(model: keras.Model, layers: Sequence[str] | None, method: str) -> list[str]:
+def choose_layers_of(model: keras.Model, layers: Sequence[str] | None, method: str) -> list[str]:
+    """Choose the layers at which a method is checked: those named, or the usual ones."""
     if layers is None and METHODS[method].has_layers:
         return choose_examined_layers(model)
     return choose_layers(model, layers, method=method)
@@ -168,7 +170,7 @@ def describe_figures(figures: Figures) -> str:
     return f"{method} at {layer}: " + ", ".join(f"{k} {v:.2f}" for k, v in measured.items() if isinstance(v, float))
 
 
-def _localise(maps: Sequence[np.ndarray], cells: Sequence[Cells | None], masks: Masks) -> list[dict[str, float]]:
+def localise(maps: Sequence[np.ndarray], cells: Sequence[Cells | None], masks: Masks) -> list[dict[str, float]]:
     """Average by kind of mask the share of heat inside, and how many hottest spots are inside or close.
 
     Maps (n, h', w') of several methods, and where the cells of each lie; one row of figures for each method.
