@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from loopback import GOOD, Server, Step
 
-from cvd.data.sources.fetch import Patience, Wanted, fetch_file
+from cvd.data.sources.fetch import Wanted, fetch_file
+from cvd.data.sources.patience import Patience
 from cvd.runtime.errors import InputError
 
 ROOT = Path(__file__).parents[2]

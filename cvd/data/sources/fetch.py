@@ -1,14 +1,13 @@
 """One file from the net, whole or not at all: resumed, retried, checked, kept by its hash."""
 
 import random
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import requests
 import urllib3
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from cvd.data.sources import replies
 from cvd.data.sources.partials import Partial, UnfinishedError, Version, describe_rest, open_partial
+from cvd.data.sources.patience import Pace, Patience, SlowError, call_within, check_endless, check_room, hang_up
 from cvd.data.sources.replies import PassingError
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file
@@ -24,7 +24,6 @@ from cvd.runtime.files import hash_file
 MAX_BYTES = 64 * 2**30  # of a file of unknown size; all of Kaggle's photos have 0.9 GB
 _BLOCK_BYTES = 256 * 2**10
 _MAX_PAUSE_SECONDS = 60
-_SPARE_BYTES = 64 * 2**20  # that stay free on the disk
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,6 @@ class Wanted:
     login: Callable[[], AuthBase] | None = None  # finds credentials for the url's own host only, not for a redirect's
     # (status, the server's message) -> what to do about a refusal, or ""
     explain: Callable[[int, str], str] = lambda status, message: ""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to hold out."""
-
-    tries: int = 6  # in a row without a new byte, at most
-    connect_seconds: float = 10
-    read_seconds: float = 30  # for the next byte
-    wait: Callable[[float], object] = time.sleep
 
 
 @dataclass(frozen=True)
@@ -77,8 +66,17 @@ def fetch_file(wanted: Wanted, *, state_folder: Path, patience: Patience | None 
             yield file
             return
         with requests.Session() as session:
-            _Download(wanted, partial, patience or Patience(), session).run()
-        file = _check(wanted, partial)
+            download = _Download(wanted, partial, patience or Patience(), session)
+            download.run()
+            try:
+                file = _check(wanted, partial)
+            except InputError:
+                if not download.is_resumed:
+                    raise
+                print(f"{wanted.name} was sent in parts that do not fit; from the start again", file=sys.stderr)
+                partial.remove()
+                download.run()
+                file = _check(wanted, partial)
         yield file
         partial.keep(file.sha256)
 
@@ -90,17 +88,22 @@ class _Download:
         self._wanted, self._partial, self._patience, self._session = wanted, partial, patience, session
         self._session.auth = wanted.login() if wanted.login else None
         self._farthest = partial.n_bytes  # the most bytes that were ever here
+        self._end = time.monotonic() + patience.total_seconds
+        self.is_resumed = False  # whether the file here came in several replies
 
     def run(self) -> None:
         """Try until the file is here, or too many tries in a row have brought nothing new."""
-        n_failed = 0
+        n_failed, idle_since = 0, time.monotonic()
         while True:
             before = self._farthest
             try:
                 return self._try_once()
             except PassingError as error:
-                n_failed = 1 if self._farthest > before else n_failed + 1
-                if n_failed >= self._patience.tries:
+                if self._farthest > before and not isinstance(error, SlowError):
+                    n_failed, idle_since = 0, time.monotonic()
+                n_failed += 1
+                is_idle = n_failed > 1 and time.monotonic() - idle_since > self._patience.idle_seconds
+                if n_failed >= self._patience.tries or is_idle:
                     failure = f"{self._wanted.name} cannot be fetched: {error}, {n_failed} times in a row"
                     raise UnfinishedError(f"{failure}; {describe_rest(self._partial) or 'try again later'}") from error
                 pause = min(_MAX_PAUSE_SECONDS, 2 ** (n_failed - 1)) * random.uniform(0.5, 1)
@@ -123,11 +126,12 @@ class _Download:
                 self._partial.remove()
                 raise PassingError(f"the server has nothing after byte {offset:,}, so from the start again")
             if offset and version and reply.status_code == 206:
+                self.is_resumed = True
                 if fault := replies.find_range_fault(reply, version, offset):
                     self._partial.remove()
                     raise PassingError(f"{fault}, so from the start again")
             elif reply.status_code == 200:
-                offset, version = 0, replies.read_version(reply)
+                offset, version, self.is_resumed = 0, replies.read_version(reply), False
             else:
                 replies.refuse(reply, self._wanted.name, self._wanted.explain)
             self._receive(reply, version, offset)
@@ -142,8 +146,12 @@ class _Download:
 
     def _ask(self, headers: dict[str, str]) -> requests.Response:
         times = (self._patience.connect_seconds, self._patience.read_seconds)
-        try:
+
+        def ask() -> requests.Response:
             return self._session.get(self._wanted.url, headers=headers, stream=True, timeout=times)
+
+        try:
+            return call_within(sum(times), ask)
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             raise replies.judge_failure(error, self._wanted.name) from error
 
@@ -156,24 +164,37 @@ class _Download:
                 raise InputError(f"{self._wanted.name} {replies.WEB_PAGE}")
             self._check_size(version)
             self._partial.start(version, replies.strip_secrets(self._wanted.url))
-        self._check_room((total or 0) - offset)
+        check_room(self._wanted.name, (total or 0) - offset, self._partial)
         bar = tqdm(desc="download", total=total, initial=offset, unit="B", unit_scale=True)
+        pace = Pace(self._patience, offset, self._end)
         with bar, self._partial.path.open("ab") as file:
             while block:
                 offset += len(block)
                 if offset > limit:
-                    raise InputError(f"{self._wanted.name} sends more than the {limit:,} bytes that it should have")
+                    self._refuse_surplus(limit)
+                if total is None:
+                    check_endless(self._wanted.name, self._partial)
                 self._write(file, block)
                 self._farthest = max(self._farthest, offset)
                 bar.update(len(block))
+                pace.check(offset)
                 block = self._read(reply)
         if total is not None and offset < total:
             raise PassingError(f"the download broke off at {offset / 1e6:,.1f} of {total / 1e6:,.1f} MB")
 
+    def _refuse_surplus(self, limit: int) -> NoReturn:
+        if self.is_resumed:
+            self._partial.remove()
+            raise PassingError("the server sends more than the rest that it was asked for, so from the start again")
+        raise InputError(f"{self._wanted.name} sends more than the {limit:,} bytes that it should have")
+
     def _read(self, reply: requests.Response) -> bytes:
-        try:
+        def read() -> bytes:
             # As it comes: what was read before a break counts. Undecoded: a .tgz may be declared as gzip of a .tar.
-            block: bytes = reply.raw.read1(_BLOCK_BYTES, decode_content=False) or b""
+            return reply.raw.read1(_BLOCK_BYTES, decode_content=False) or b""
+
+        try:
+            block = call_within(2 * self._patience.read_seconds, read, on_timeout=lambda: hang_up(reply))
         except urllib3.exceptions.HTTPError as error:
             raise replies.judge_failure(error, self._wanted.name) from error
         return block
@@ -189,15 +210,6 @@ class _Download:
         n_bytes = self._wanted.n_bytes
         if n_bytes is not None and not version.encoding and version.n_bytes not in (None, n_bytes):
             raise InputError(f"{self._wanted.name} has {version.n_bytes:,} bytes, not {n_bytes:,}: {replies.NOT_KEPT}")
-
-    def _check_room(self, n_bytes: int) -> None:
-        folder = self._partial.path.parent
-        free = shutil.disk_usage(folder).free
-        if n_bytes + _SPARE_BYTES > free:
-            raise UnfinishedError(
-                f"{self._wanted.name} has {n_bytes / 1e6:,.0f} MB to fetch, but {folder.resolve()} has only "
-                f"{free / 1e6:,.0f} MB free: free some space and run again"
-            )
 
 
 def _find_finished(wanted: Wanted, partial: Partial) -> Fetched | None:

@@ -15,7 +15,8 @@ import pytest
 from fetch_client import CHUNKED, DATA, NO_LENGTH, OTHER, ROOT, SHA256, Client, frame, serve
 from loopback import Server, Step
 
-from cvd.data.sources.fetch import Patience, Wanted, fetch_file
+from cvd.data.sources.fetch import Wanted, fetch_file
+from cvd.data.sources.patience import Patience
 from cvd.runtime.errors import InputError
 
 

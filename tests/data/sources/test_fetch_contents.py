@@ -18,7 +18,11 @@ from cvd.data.sources import fetch
 
 def test_wrong_hash_and_wrong_size(client: Client) -> None:
     wrong = hashlib.sha256(OTHER).hexdigest()
-    with serve(Step(cut=9, body=OTHER), Step(206, OTHER[9:], {"Content-Range": "bytes 9-299999/300000"})) as server:
+    with serve(
+        Step(cut=9, body=OTHER),
+        Step(206, OTHER[9:], {"Content-Range": "bytes 9-299999/300000"}),
+        always=Step(body=OTHER),
+    ) as server:
         client.refuse(server, f"has sha256 {wrong}, not {SHA256}: .*nothing of it is kept", sha256=SHA256)
         assert client.kept == []
     with serve() as server:

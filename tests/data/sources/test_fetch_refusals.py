@@ -9,8 +9,9 @@ from fetch_client import DATA, Client, serve
 from loopback import GOOD, Step
 from requests.auth import HTTPBasicAuth
 
-from cvd.data.sources.fetch import Patience, Wanted, fetch_file
+from cvd.data.sources.fetch import Wanted, fetch_file
 from cvd.data.sources.partials import UnfinishedError
+from cvd.data.sources.patience import Patience
 from cvd.data.sources.replies import strip_secrets
 
 
