@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import os
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,15 +38,16 @@ def serve_page(args: argparse.Namespace) -> int:
         raise InputError(f"no model in {find_root()}/models: run `dvc repro` or `dvc pull`")
     from cvd.web.server import format_address, is_loopback, open_socket, run_server
 
-    opened = open_socket(args.host, args.port)
+    opened, token = open_socket(args.host, args.port), ""
     with opened:
         if not is_loopback(args.host):
             warning = "other machines can reach this page, without password and encryption; Ctrl-C ends it"
             print(f"warning: --host {args.host}: {warning}", file=sys.stderr)
+            token = os.environ.get("CVD_TOKEN") or secrets.token_urlsafe(24)
         askers = load_networks(names)
         from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
         from cvd.web.answers import encode_photo, encode_scale
-        from cvd.web.app import create_app
+        from cvd.web.app import MAX_BYTES, create_app
 
         app = create_app(
             lambda photo: {
@@ -53,6 +56,7 @@ def serve_page(args: argparse.Namespace) -> int:
                 "answers": [ask(photo) for ask in askers.values()],
             },
             hosts=["127.0.0.1", "localhost", "[::1]", args.host] if is_loopback(args.host) else None,
+            token=token,
             variants=list(askers),
             accuracies={name: read_accuracy(name, "test") for name in askers},
             colours={"light": choose_colours(askers, LIGHT), "dark": choose_colours(askers, DARK)},
@@ -60,7 +64,9 @@ def serve_page(args: argparse.Namespace) -> int:
             note=note_source(find_root() / "data/raw.json"),
         )
         print(f"{format_address(opened)} is ready; Ctrl-C ends it", flush=True)
-        run_server(app, opened)
+        if token and not os.environ.get("CVD_TOKEN"):
+            print(f"programs at {format_address(opened)}api/ need the token {token}", flush=True)
+        run_server(app, opened, max_bytes=2 * MAX_BYTES)  # the page says itself that a photo is a little too large
     return 0
 
 

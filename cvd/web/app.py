@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from flask import Flask, Request, Response, render_template, request
@@ -13,6 +14,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, RequestEnt
 from cvd.data.archives.formats import RefusedError
 from cvd.data.intake.photos import decode_photo
 from cvd.runtime.errors import InputError
+from cvd.web.api import add_api
 
 MAX_BYTES = 20 * 2**20  # of a photo
 HEADERS = {
@@ -48,12 +50,15 @@ class MemoryRequest(Request):
         return io.BytesIO()
 
 
-def create_app(ask: Callable[[np.ndarray], Answer], *, hosts: Sequence[str] | None, **shown: Any) -> Flask:
+def create_app(
+    ask: Callable[[np.ndarray], Answer], *, hosts: Sequence[str] | None, token: str = "", **shown: Any
+) -> Flask:
     """Make the application.
 
     Args:
         ask: maps a photo, (h, w, 3) uint8, to what is shown of it; one thread at a time calls it.
         hosts: names under which the page may be asked for; None: any.
+        token: what programs must show; "": nothing.
         shown: what the page always shows: `variants`, `accuracies`, `colours`, `scale`, `note`.
     """
     app = Flask(__name__, static_folder=None, template_folder=".")
@@ -61,7 +66,6 @@ def create_app(ask: Callable[[np.ndarray], Answer], *, hosts: Sequence[str] | No
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     app.jinja_env.filters["percent"] = format_percent
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + 2**16  # which a form adds to a photo
-    app.config["TRUSTED_HOSTS"] = None if hosts is None else list(hosts)  # against DNS rebinding
     lock = threading.Lock()
 
     def render(**more: Any) -> str:
@@ -70,22 +74,38 @@ def create_app(ask: Callable[[np.ndarray], Answer], *, hosts: Sequence[str] | No
 
     def answer_photo() -> str:
         name, data = take_photo()
+        return render(name=name, answer=answer_bytes(data))
+
+    def answer_bytes(data: bytes) -> Answer:
         with lock:  # two large photos at a time are more than some machines' memory
-            return render(name=name, answer=ask(decode_upload(data)))
+            return ask(decode_upload(data))
 
     app.add_url_rule("/", "page", render)
     app.add_url_rule("/", "answer", answer_photo, methods=["POST"])
     for name, kind in (("page.css", "text/css"), ("page.js", "text/javascript")):
         app.add_url_rule(f"/{name}", name, lambda n=name, k=kind: Response(render_template(n, **shown), mimetype=k))
-    app.before_request(refuse_strangers)
+    add_api(app, answer_bytes, token=token, max_bytes=MAX_BYTES)
+    app.before_request(lambda: refuse_strangers(hosts))
     app.after_request(add_headers)
-    app.register_error_handler(HTTPException, lambda error: (render(error=explain_error(error)), error.code))
+
+    def refuse(error: HTTPException) -> Any:
+        text = explain_error(error)
+        return ({"error": text} if request.path.startswith("/api/") else render(error=text)), error.code
+
+    app.register_error_handler(HTTPException, refuse)
     return app
 
 
-def refuse_strangers() -> None:
-    """Refuse photos that another site sends, which the browser has open."""
-    if request.method == "POST" and request.headers.get("Origin") != f"{request.scheme}://{request.host}":
+def refuse_strangers(hosts: Sequence[str] | None) -> None:
+    """Refuse other names than `hosts` (against DNS rebinding), and photos that another site sends by a browser.
+
+    A browser says where a photo comes from; a program, which only the API serves, says nothing.
+    """
+    if hosts is not None and urlsplit(f"//{request.host}").hostname not in {host.strip("[]") for host in hosts}:
+        raise SecurityError
+    origin, here = request.headers.get("Origin"), f"{request.scheme}://{request.host}"
+    is_program = origin is None and request.path.startswith("/api/") and "Sec-Fetch-Site" not in request.headers
+    if request.method == "POST" and origin != here and not is_program:
         raise Forbidden("Photos are only taken from this page itself.")
 
 

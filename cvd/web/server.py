@@ -2,28 +2,26 @@
 
 import errno
 import ipaddress
+import logging
 import socket
 from typing import TYPE_CHECKING
 
-from werkzeug.serving import WSGIRequestHandler, make_server
+import waitress
 
 from cvd.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from flask import Flask
 
-
-class QuietHandler(WSGIRequestHandler):
-    """Name no versions, drop browsers that stop sending, and write no log: what people show the page is theirs."""
-
-    timeout = 30  # seconds, for a browser that stops in the middle of a photo
-
-    def version_string(self) -> str:
-        """Give the value of the header `Server`."""
-        return "cvd"
-
-    def log(self, type: str, message: str, *args: object) -> None:
-        """Write nothing."""
+LIMITS = {
+    "threads": 4,  # requests that are worked on; others wait without a thread
+    "connection_limit": 900,  # at a time; further ones wait in the system's queue
+    "channel_timeout": 30,  # seconds without a byte, after which a connection is closed
+    "cleanup_interval": 5,  # seconds
+    "inbuf_overflow": 2**18,  # bytes of an unfinished upload in memory; the rest is in a file without a name
+    "outbuf_overflow": 2**22,
+    "max_request_header_size": 2**15,
+}
 
 
 def is_loopback(host: str) -> bool:
@@ -60,8 +58,11 @@ def format_address(opened: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
-def run_server(app: "Flask", opened: socket.socket) -> None:
-    """Answer until Ctrl-C."""
-    host, port = opened.getsockname()[:2]
+def run_server(app: "Flask", opened: socket.socket, *, max_bytes: int) -> None:
+    """Answer until Ctrl-C; what has more than `max_bytes` is not read. Requests are not logged: photos are private."""
+    logging.getLogger("waitress").setLevel(logging.ERROR)
     with opened:
-        make_server(host, port, app, threaded=True, request_handler=QuietHandler, fd=opened.fileno()).serve_forever()
+        server = waitress.create_server(
+            app, sockets=[opened], ident="cvd", asyncore_use_poll=True, max_request_body_size=max_bytes, **LIMITS
+        )
+        server.run()
