@@ -88,8 +88,10 @@ def remove_variants(args: argparse.Namespace) -> int:
     if stages:
         texts[root / LOCK] = remove_entries(lock, ["stages"], stages)
     _write_texts(texts)
-    for path in (path for stage in stages.values() for path in list_digests(stage, "outs")):
-        _delete_result(root / path)
+    outs = {root / path for stage in stages.values() for path in list_digests(stage, "outs")}
+    # A stage that was killed before DVC noted it down has left its figures too.
+    for path in sorted(outs | {path for name in args.names for path in root.glob(f"metrics/**/{name}.json")}):
+        _delete_result(path)
     print(f"{', '.join(args.names)}: out of the graph; `dvc repro` brings the comparison and the report up to date")
     return 0
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ from cvd.runtime.errors import DISK_FULL, InputError
 
 _NUMERIC = "-+.0123456789"  # what a number begins with
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$")
-
+_FEW = 50  # files
 
 if TYPE_CHECKING:
     _Safe = yaml.SafeLoader
@@ -47,16 +49,47 @@ def remove_path(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def flush(path: Path) -> None:
+    """Have the disk keep a file's bytes, or a folder's names, also when the power goes off now."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # a few file systems cannot flush a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _flush_all(folder: Path) -> None:
+    """Flush a folder with all that it holds: many files by one call, which costs as much as a few of them."""
+    paths = sorted(folder.rglob("*"), reverse=True)
+    if len(paths) > _FEW and sys.platform == "linux":  # elsewhere, `sync` does not wait for the disk
+        os.sync()
+        return
+    for path in paths:
+        if not path.is_symlink():
+            flush(path)
+    flush(folder)
+
+
 @contextmanager
-def replace_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path`, else it is removed."""
+def replace_file(path: str | Path, *, outlasts_power: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path`, else it is removed.
+
+    Without `outlasts_power`, a power cut may leave it empty, and nothing waits for the disk.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     remove_path(partial)
     try:
         yield partial
+        if outlasts_power:
+            flush(partial)
         partial.replace(path)
+        if outlasts_power:
+            flush(path.parent)
     except OSError as error:
         _name_place(error, path)
         raise
@@ -81,9 +114,11 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
+        _flush_all(partial)
         if path.exists() or path.is_symlink():
             path.replace(old)
         partial.replace(path)
+        flush(path.parent)  # before the old one is removed
     except OSError as error:
         _name_place(error, path)
         raise

@@ -33,6 +33,8 @@ def repair_module(module: ModuleType) -> None:
 class WholeFiles:
     """A file system of DVC's whose files appear whole; what is not opened is its own."""
 
+    outlasts_power = True
+
     def __init__(self, fs: Any) -> None:
         self._fs = fs
 
@@ -47,7 +49,7 @@ class WholeFiles:
                 yield file
             return
         target = Path(path).resolve()  # of a link, the file
-        with replace_file(target) as partial, partial.open(mode, **options) as file:
+        with replace_file(target, outlasts_power=self.outlasts_power) as partial, partial.open(mode, **options) as file:
             if target.exists():
                 partial.chmod(target.stat().st_mode & 0o7777)
             yield file
@@ -55,6 +57,8 @@ class WholeFiles:
 
 class WholeLocks(WholeFiles):
     """The same for `rwlock`. A damaged one is as good as none: its guard is held, so nobody is writing it."""
+
+    outlasts_power = False  # DVC writes it four times a stage; after a power cut no process holds a lock
 
     @contextmanager
     def open(self, path: str, mode: str = "r", **options: Any) -> Iterator[Any]:
