@@ -35,6 +35,7 @@ COMMANDS = (  # its name; the module in cvd.commands; there what declares its op
     ("worker", "worker", "add_options", "work_along", "train along with a chief on another machine, as TF_CONFIG says"),
     ("sync", "runs", "", "sync_results", "bring results that MLflow lacks into it"),
     ("runs", "runs", "add_options", "print_runs", "MLflow's runs of an experiment, or all"),
+    ("promote", "runs", "add_options_of_promote", "promote_network", "make a network the champion, in MLflow and DVC"),
     ("doctor", "upkeep.doctor", "", "mend", "mend what a killed DVC has left behind; touches nothing while one runs"),
 )
 

@@ -101,9 +101,9 @@ def name_applied(root: Path | None = None) -> str:
     return next(alike, WORKSPACE)
 
 
-def read_lock(ref: str = "") -> dict[str, LockedModel]:
-    """The models that a dvc.lock names, by variant: that of the working folder, or of a commit."""
-    models, stages = {}, _read_stages(ref).values()
+def read_lock(ref: str = "", root: Path | None = None) -> dict[str, LockedModel]:
+    """The models that a dvc.lock names, by variant: that of `root` or the working folder, or of a commit."""
+    models, stages = {}, _read_stages(ref, root).values()
     digests = {path: md5 for stage in stages for path, md5 in list_digests(stage, "outs").items()}
     for stage in stages:
         is_current = all(digests.get(path, md5) == md5 for path, md5 in list_digests(stage, "deps").items())
@@ -114,14 +114,14 @@ def read_lock(ref: str = "") -> dict[str, LockedModel]:
     return models
 
 
-def list_stale(variants: Iterable[str]) -> dict[str, list[Path]]:
-    """List, for each variant, outputs in the working folder that were made of another model of it than its present one.
+def list_stale(variants: Iterable[str], root: Path | None = None) -> dict[str, list[Path]]:
+    """List, for each variant, outputs in `root` or the working folder that were made of another model than is there.
 
     Those of a stage that depends on the whole folder of models count as soon as any file there is another.
     """
-    stages = _read_stages("").values()
+    stages = _read_stages("", root).values()
     digests = {path: md5 for stage in stages for path, md5 in list_digests(stage, "outs").items()}
-    digests[MODELS] = _hash_folder(Path(MODELS))
+    digests[MODELS] = _hash_folder((root or Path()) / MODELS)
     stale: dict[str, list[Path]] = {variant: [] for variant in variants}
     for stage in stages:
         deps = list_digests(stage, "deps")
@@ -199,8 +199,8 @@ def read_files(root: Path, places: Sequence[tuple[str, str]]) -> dict[tuple[str,
     return contents
 
 
-def _read_stages(ref: str) -> Stages:
-    return parse_lock(read_files(Path(), [(ref, LOCK)]).get((ref, LOCK)))
+def _read_stages(ref: str, root: Path | None) -> Stages:
+    return parse_lock(read_files(root or Path(), [(ref, LOCK)]).get((ref, LOCK)))
 
 
 def parse_lock(content: str | bytes | None) -> Stages:

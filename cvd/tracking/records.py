@@ -1,25 +1,56 @@
 """What is known of a run, as plain data: filled while a training goes on, or read from files."""
 
-import contextlib
+import csv
 import hashlib
 import json
 import os
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from numbers import Real as Number
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from cvd.runtime.experiments import name_experiment
 from cvd.runtime.files import hash_file
 from cvd.runtime.project import ask_changes, ask_git
 
-MODEL_HASH, MODEL_MD5 = "model.sha256", "model.md5"  # tags of a run; dvc.lock names models by the second
-FIGURES, FILES = "metrics.digest.{}", "files.{}"  # tags with the digest of what is in a folder of the run
+MODEL_MD5 = "model.md5"  # tag of a run; dvc.lock names models by it
+PART = "part.{}"  # tag with the digest of what is in a folder of the run
+MANIFEST = Path("data/manifest.csv")
+NUMBERED, UNPAIRED = ("activations", "epochs", "gradcam"), ("comparison", "evaluation", "training")  # folders
+SPLITS = {"train": "training", "validation": "validation", "test": "testing"}  # and MLflow's words for them
+
+
+@dataclass
+class Part:
+    """What one stage made of a model: a folder of the run's artifacts, and final figures."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)  # by their name in the folder
+    is_inherited: bool = False  # another commit's: it fills what a run lacks and replaces nothing
+
+    def name_images(self, folder: str, variant: str) -> Iterator[tuple[str, int, Path]]:
+        """Name pictures alike in every variant, as (key, step, file), for MLflow's image grid.
+
+        A key is FOLDER/NAME; some folders number their images, and VARIANT.png is FOLDER. NAME-epoch-12.png is at step
+        12, others are at step 0. Charts have no key: MLflow draws its own.
+        """
+        pictures = [Path(name) for name in sorted(self.files) if name.endswith(".png") and folder not in UNPAIRED]
+        stems = list(dict.fromkeys(name.stem.partition("-epoch-")[0] for name in pictures))
+        for name in pictures:
+            stem, _, epoch = name.stem.partition("-epoch-")
+            own = str(stems.index(stem) + 1) if folder in NUMBERED else re.sub(r"[^\w\-.]", "_", stem, flags=re.ASCII)
+            yield folder if stem == variant else f"{folder}/{own}", int(epoch or 0), self.files[name.as_posix()]
+
+    def digest(self) -> str:
+        """Twelve digits that stand for figures and files."""
+        return digest_of([self.figures, {name: hash_file(path) for name, path in self.files.items()}])
 
 
 @dataclass
@@ -30,7 +61,7 @@ class RunRecord:
     experiment: str  # DVC's name, or `workspace`
     kind: str  # training | evaluation
     start_ms: int  # since 1970, as all times here
-    tags: dict[str, str] = field(default_factory=dict)  # origin and stage; MODEL_HASH names the model
+    tags: dict[str, str] = field(default_factory=dict)  # origin and stage; MODEL_MD5 names the model
     params: dict[str, str] = field(default_factory=dict)  # of the training, flat
     data: dict[str, str] = field(default_factory=dict)  # digests of what the training read, by name
     epochs: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)  # (epoch, time, metrics)
@@ -38,27 +69,17 @@ class RunRecord:
     end_ms: int | None = None  # None while it goes on
     status: str = "RUNNING"  # or FINISHED, FAILED, KILLED
     model: Path | None = None  # the `.keras` file
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # final figures, by the stage's folder
-    files: dict[str, list[Path]] = field(default_factory=dict)  # by their folder in the run's artifacts
+    classes: tuple[str, str] = ("0", "1")  # their names; a positive logit means the second
+    parts: dict[str, Part] = field(default_factory=dict)  # by folder
 
     @property
     def name(self) -> str:
         """EXPERIMENT/VARIANT."""
         return f"{self.experiment}/{self.variant}"
 
-    @property
-    def title(self) -> str:
-        """What it brings, in words."""
-        folders = [*self.files, *self.metrics]
-        return "the training" if self.kind == "training" else next((name for name in folders if name), "the figures")
-
-    def digest_results(self) -> dict[str, str]:
-        """Tags of a run that has these very figures and files, {} without any: a digest each, by the folder."""
-        digests = {FIGURES.format(folder): digest_of(figures) for folder, figures in self.metrics.items()}
-        for folder, paths in self.files.items():
-            contents = {name: hash_file(path) for name, path in arrange_files(paths).items()}
-            digests[FILES.format(folder)] = digest_of(contents)
-        return digests
+    def digest_parts(self) -> dict[str, str]:
+        """Tags of a run that has these very parts."""
+        return {PART.format(folder): part.digest() for folder, part in self.parts.items()}
 
 
 def now_ms() -> int:
@@ -138,45 +159,61 @@ def complete_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
 @cache
 def describe_origin() -> dict[str, str]:
     """Tags that name the experiment and the code."""
-    commit = ask_git("rev-parse", "HEAD")
+    name, commit = name_experiment(), ask_git("rev-parse", "HEAD")
     tags = {
-        "dvc.exp_name": name_experiment(),
+        "dvc.exp_name": name,
         "dvc.baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV") or commit or "unknown",
         "git.commit": commit or "unknown",
         "git.dirty": str(bool(ask_changes())).lower() if commit else "unknown",
-        "group": name_experiment(),
+        "group": name,
         "mlflow.source.type": "LOCAL",
     }
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
+def digest_splits(manifest: Path) -> dict[str, str]:
+    """Digests of the images of each split and their labels, by the manifest; {} without it."""
+    rows = [(row.get("split"), row.get("label"), row.get("sha256")) for row in _read_manifest(manifest)]
+    return {split: digest_of([row[1:] for row in rows if row[0] == split]) for split in SPLITS if rows}
+
+
+def read_classes(manifest: Path) -> tuple[str, str]:
+    """The two classes' names, by the folders of their images in the manifest; 0 and 1 without it."""
+    names = {row["label"]: row["path"].split("/")[-2] for row in _read_manifest(manifest) if "/" in row["path"]}
+    return names.get("0", "0"), names.get("1", "1")
+
+
+def _read_manifest(manifest: Path) -> list[dict[str, str]]:
+    if not manifest.is_file():
+        return []
+    with manifest.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def describe_training(params: Mapping[str, str], data: Mapping[str, str], **others: object) -> dict[str, str]:
     """Tags that name what a training follows from, and those of `others` that are known."""
     tags = {f"data.{name}": digest for name, digest in data.items()}
-    tags |= {"params.digest": digest_of(params), "mlflow.source.name": "stages.train"}
+    plain = {name: value.removesuffix(".0") for name, value in params.items()}  # dvc.lock has 40 for 40.0
+    tags |= {"params.digest": digest_of(plain), "mlflow.source.name": "stages.train"}
     return tags | {name: str(value) for name, value in others.items() if value}
 
 
 def describe_process(pid: int | None = None) -> dict[str, str]:
-    """Tags of this or another process that no later one has, as long as the system has /proc."""
-    pid = pid or os.getpid()
-    boot = start = "unknown"
-    with contextlib.suppress(OSError, IndexError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-        start = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]  # since boot
-    tags = {"pid": str(pid), "started": start, "host": socket.gethostname(), "boot_id": boot}
-    return {f"process.{name}": value for name, value in tags.items()}
+    """Tags that tell this or another process from later ones of its number."""
+    pid, started = pid or os.getpid(), "unknown"
+    try:
+        started = f"{psutil.Process(pid).create_time():.0f}"
+    except psutil.Error:
+        started = "unknown" if psutil.pid_exists(pid) else "gone"
+    return {"process.pid": str(pid), "process.started": started, "process.host": socket.gethostname()}
 
 
 def is_dead(tags: Mapping[str, str]) -> bool:
     """True where the process that `tags` describe ran on this machine and is gone; in doubt False."""
-    if not tags.get("process.pid", "").isdigit() or tags.get("process.host") != socket.gethostname():
+    pid, started = tags.get("process.pid", ""), tags.get("process.started", "")
+    if not pid.isdigit() or tags.get("process.host") != socket.gethostname():
         return False
-    pid = int(tags["process.pid"])
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return not describe_process(pid).items() <= tags.items()
+    now = describe_process(int(pid))["process.started"]
+    if now.isdigit() and started.isdigit():
+        return abs(int(now) - int(started)) > 60  # the clock may have been set since
+    return now == "gone"

@@ -4,13 +4,13 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvd.runtime.experiments import WORKSPACE
-from cvd.tracking import folders
 from cvd.tracking.model import log_model
-from cvd.tracking.records import FIGURES, FILES, MODEL_HASH, RunRecord, arrange_files, complete_epoch, is_dead, now_ms
+from cvd.tracking.records import MODEL_MD5, PART, SPLITS, Part, RunRecord, complete_epoch, is_dead, now_ms
 from cvd.tracking.store import Store, lock_store
 from cvd.tracking.view import COLOUR, choose_colour
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 GROUPS = "groups"  # the experiments that a run belongs to: that of its own, and those that use its model untouched
 MOST_GROUPS = 100  # MLflow keeps 8,000 characters
+EVALUATED = (*SPLITS, "overfitting", "training")  # what the evaluation's figures begin with
+DIGEST = 36  # characters of a data set's digest that MLflow keeps
 BATCH = 900  # metrics in one request; MLflow takes 1,000
 
 
@@ -83,14 +85,16 @@ def _log_inputs(store: Store, record: RunRecord) -> None:
     store.client.log_batch(str(record.run_id), params=params, synchronous=True)
     sets = []
     for name, digest in record.data.items():
-        data = Dataset(name=name, digest=digest[:36], source_type="local", source=json.dumps({"uri": name}))
-        sets.append(DatasetInput(data, tags=[InputTag("mlflow.data.context", "training")]))
+        data = Dataset(name=name, digest=digest[:DIGEST], source_type="local", source=json.dumps({"uri": name}))
+        sets.append(DatasetInput(data, tags=[InputTag("mlflow.data.context", SPLITS.get(name, "training"))]))
     if sets:
         store.client.log_inputs(str(record.run_id), datasets=sets)
 
 
-def log_epochs(store: Store, run_id: str, epochs: Sequence[tuple[int, int, Mapping[str, float]]]) -> None:
-    """Log curves: each epoch's metrics at step = epoch."""
+def log_epochs(
+    store: Store, run_id: str, epochs: Sequence[tuple[int, int, Mapping[str, float]]], last: Mapping[str, float] = {}
+) -> None:
+    """Log curves: each epoch's metrics at step = epoch, and figures that belong to the `last` one only."""
     from mlflow.entities import Metric
 
     points = [
@@ -98,6 +102,7 @@ def log_epochs(store: Store, run_id: str, epochs: Sequence[tuple[int, int, Mappi
         for epoch, moment, metrics in epochs
         for name, value in complete_epoch(metrics).items()
     ]
+    points += [Metric(name, value, epochs[-1][1], epochs[-1][0]) for name, value in last.items()]
     for first in range(0, len(points), BATCH):
         store.client.log_batch(run_id, metrics=points[first : first + BATCH], synchronous=True)
 
@@ -138,8 +143,8 @@ def complete_run(store: Store, record: RunRecord) -> list[str]:
     if record.kind == "evaluation":
         _find_home(store, record)
         return fill_run(store, record) if record.run_id else []
-    if record.run_id is None and (key := record.tags.get("run_key")):
-        record.run_id = next((run.info.run_id for run in find_runs(store, {"run_key": key})), None)
+    if record.run_id is None:
+        record.run_id = _find_preview(store, record)
     if record.run_id is None:
         start_run(store, record)
     else:
@@ -151,23 +156,24 @@ def complete_run(store: Store, record: RunRecord) -> list[str]:
     return words
 
 
+def _find_preview(store: Store, record: RunRecord) -> str | None:
+    """Find what a training that has ended showed of itself before its server went: a run without a model."""
+    own = {name: record.tags[name] for name in ("run_key", "params.digest", "dvc.exp_name") if name in record.tags}
+    for run in find_runs(store, {"variant": record.variant, "kind": "training"} | own):
+        if "run_key" in own or (run.info.status == "KILLED" and MODEL_MD5 not in run.data.tags):
+            record.tags |= {"process.lost": "false"}
+            return str(run.info.run_id)
+    return None
+
+
 def _find_home(store: Store, record: RunRecord) -> None:
     """Set the record's run, made if need be; None where there is nothing to do."""
-    model = {"variant": record.variant, MODEL_HASH: record.tags[MODEL_HASH]}
-    runs = find_runs(store, model)
-    if find_training(runs) is None:  # it may wait to be sent, since the server was down
-        for folder, other in folders.list_kept():
-            if other is None or other.kind != "training":
-                continue
-            if model.items() <= {"variant": other.variant, **other.tags}.items():
-                complete_run(store, other)
-                shutil.rmtree(folder)
-                runs = find_runs(store, model)
+    runs = find_runs(store, {"variant": record.variant, MODEL_MD5: record.tags[MODEL_MD5]})
     source = find_training(runs)
     home = next((run for run in runs if run.data.tags.get("dvc.exp_name") == record.experiment), None)
     if home is not None:
         record.run_id = home.info.run_id
-    elif source is not None and record.digest_results().items() <= source.data.tags.items():
+    elif source is not None and record.digest_parts().items() <= source.data.tags.items():
         join_group(store, source, record.experiment)
     else:
         if source is not None:
@@ -179,43 +185,63 @@ def _copy_source(record: RunRecord, source: "Run") -> None:
     """Give a record what its run shares with the training's, so that tables compare: parameters and final figures."""
     record.tags["source_run_id"] = source.info.run_id
     record.params = dict(source.data.params)
-    if FIGURES.format("evaluation") in source.data.tags:
-        final = {name: value for name, value in source.data.metrics.items() if "/" in name}
-        figures = {name: value for name, value in final.items() if not name.startswith("explanations/")}
-        record.metrics = {"evaluation": figures} | record.metrics
+    figures = {name: value for name, value in source.data.metrics.items() if name.partition("/")[0] in EVALUATED}
+    if PART.format("evaluation") in source.data.tags:
+        record.parts = {"evaluation": Part(figures)} | record.parts
 
 
 def fill_run(store: Store, record: RunRecord) -> list[str]:
-    """Log what the record's run lacks of epochs, model, figures and files; return that in words."""
-    from mlflow.entities import Metric, RunTag
-
+    """Log what the record's run lacks of epochs, model and parts; return that in words."""
     run, run_id, words = store.client.get_run(record.run_id), str(record.run_id), []
     sent = find_steps(store, run_id) if record.epochs else set()
     if missing := [entry for entry in record.epochs if entry[0] not in sent]:
         log_epochs(store, run_id, missing)
         words.append(f"{len(missing)} epochs")
     if record.model is not None and not (run.outputs and run.outputs.model_outputs):
-        log_model(store, run_id, record.model)
+        log_model(store, run_id, record.variant, record.model, record.classes)
         words.append("model")
-    lacking = {tag: digest for tag, digest in record.digest_results().items() if run.data.tags.get(tag) != digest}
-    for folder, figures in record.metrics.items():
-        if (tag := FIGURES.format(folder)) in lacking:
-            points = [Metric(name, value, now_ms(), 0) for name, value in figures.items()]
-            store.client.log_batch(run_id, metrics=points, tags=[RunTag(tag, lacking[tag])], synchronous=True)
-            words.append(f"figures of {folder}")
-    for folder, paths in record.files.items():
-        if (tag := FILES.format(folder)) in lacking:
-            _upload(store, run_id, paths, folder)
-            log_tags(store, run_id, {tag: lacking[tag]})
-            words.append(f"{len(paths)} files of {folder}")
+        run = store.client.get_run(run_id)
+    for folder, part in record.parts.items():
+        tag = {PART.format(folder): part.digest()}
+        if not tag.items() <= run.data.tags.items():
+            _log_figures(store, run, part.figures)
+            _upload(store, run_id, part.files, folder)
+            for key, step, path in part.name_images(folder, record.variant):
+                log_image(store, run_id, path, key=key, step=step)
+            log_tags(store, run_id, tag)
+            words.append(f"{len(part.files)} files of {folder}" if part.files else f"figures of {folder}")
     return words
 
 
-def _upload(store: Store, run_id: str, paths: Sequence[Path], folder: str) -> None:
+def _log_figures(store: Store, run: "Run", figures: Mapping[str, float]) -> None:
+    """Log final figures; those of a split on the run's model too, with the data set that it was measured on."""
+    from mlflow.entities import Metric
+
+    model = run.outputs.model_outputs[0].model_id if run.outputs and run.outputs.model_outputs else None
+    points = []
+    for name, value in figures.items():
+        split = name.partition("/")[0]
+        digest = run.data.tags.get(f"data.{split}") if split in SPLITS and model else None
+        ties = {"model_id": model, "dataset_name": split, "dataset_digest": digest[:DIGEST]} if digest else {}
+        points.append(Metric(name, value, now_ms(), 0, run_id=run.info.run_id, **ties))
+    store.client.log_batch(run.info.run_id, metrics=points, synchronous=True)
+
+
+def log_image(store: Store, run_id: str, path: Path, *, key: str, step: int) -> None:
+    """Log a picture for MLflow's image grid, where runs with the same key stand side by side and steps are a slider."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        vars(image)["save"] = partial(shutil.copyfile, path)  # PNG already: encoding it again takes twice as long
+        store.client.log_image(run_id, image, key=key, step=step, synchronous=True)
+
+
+def _upload(store: Store, run_id: str, files: Mapping[str, Path], folder: str) -> None:
     """Upload files into a folder of the run's artifacts, all in one call."""
     with tempfile.TemporaryDirectory() as staged:
-        for name, path in arrange_files(paths).items():
+        for name, path in files.items():
             target = Path(staged, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        store.client.log_artifacts(run_id, staged, artifact_path=folder)
+        if files:
+            store.client.log_artifacts(run_id, staged, artifact_path=folder)

@@ -1,18 +1,23 @@
-"""`cvd sync` completes MLflow from files; `cvd runs` lists what it has, and the address where its UI shows the same."""
+"""What completes MLflow from files, lists what it has, and puts a model in use."""
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cvd.runtime.experiments import WORKSPACE, list_experiments, list_stale, name_applied, name_experiment, read_lock
-from cvd.runtime.files import hash_file
+from cvd.runtime import experiments
+from cvd.runtime.errors import InputError
+from cvd.runtime.experiments import HEAD, WORKSPACE, Experiment, list_experiments, name_applied, read_lock
+from cvd.runtime.files import hash_file, read_json
 from cvd.runtime.locks import hold_lock
-from cvd.runtime.project import state_folder
-from cvd.tracking import folders
-from cvd.tracking.gate import GATE
-from cvd.tracking.records import FILES, MODEL_HASH, MODEL_MD5, RunRecord, describe_origin, now_ms
+from cvd.runtime.project import state_folder, store_uri
+from cvd.runtime.revisions.contents import open_experiments
+from cvd.tracking.gate import GATE, describe_error, probe
+from cvd.tracking.model import CHAMPION, register_model
+from cvd.tracking.records import MANIFEST, MODEL_MD5, PART, Part, RunRecord, describe_origin, now_ms, read_classes
+from cvd.tracking.results import RESULTS, SHARED, Place, lay_out, read_epochs, read_training
 from cvd.tracking.runs import GROUPS, complete_run, fill_run, find_runs, find_training, join_group, mark_dead_runs
 from cvd.tracking.store import Store
 from cvd.tracking.view import KEY, describe_view, name_view
@@ -20,116 +25,148 @@ from cvd.tracking.view import KEY, describe_view, name_view
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-SHARED = "comparison"  # made of all variants: another one's training changes it
+NOTES = "searches/*/trials/*/run.json"  # what a search keeps of its trials, few of whose networks are left
 RESULTS_S = 30.0  # what a server may cost the report, which sends what ten stages made
-HEADINGS = ("run", "what", "test", "gap", "status", "run id")
 
 
-def sync_workspace(params: Mapping[str, Any]) -> list[str] | None:
-    """Bring into MLflow what the working folder holds and MLflow lacks; a second time there is nothing to do.
+class Synced(NamedTuple):
+    """A line for each thing sent, and for each that was set aside."""
 
-    First comes `.cvd/unsent/`. Then each `models/VARIANT.keras` gets its training run with curves, model, figures and
-    pictures. Last, the group of each of DVC's experiments is completed by the runs whose models it holds. `params` are
-    all of params.yaml. It returns a line for each thing sent or unreadable; None, after a warning, without MLflow.
+    sent: list[str]
+    faults: list[str]
 
-    Raises:
-        InputError: a file of the working folder is damaged.
+    def collect(self, name: str, lines: Iterable[str]) -> None:
+        """Add lines as they come; what fails while the store can be used is set aside by its name."""
+        try:
+            self.sent.extend(lines)
+        except Exception as error:  # one item must not hold up the others
+            probe(store_uri(), patient=True)
+            self.faults.append(f"{name} is set aside: {describe_error(error)}")
+
+
+def sync_workspace(params: Mapping[str, Any]) -> Synced | None:
+    """Bring into MLflow what DVC holds and MLflow lacks; a second time there is nothing to do.
+
+    Each `models/VARIANT.keras` of the working folder, of HEAD and of DVC's experiments, as far as DVC's cache has them,
+    gets its training run with curves, model, figures and pictures; so do trials of searches. Last, the group of each
+    experiment is completed by the runs whose models it holds. `params` are all of params.yaml. None, after a warning,
+    without MLflow.
     """
     with hold_lock(state_folder() / "sync.lock"):
-        return GATE.attempt(lambda store: list(_sync(store, params)), patient=True)
+        return GATE.attempt(lambda store: _sync(store, params), patient=True)
 
 
 def complete_results(params: Mapping[str, Any]) -> None:
-    """Bring into MLflow what the stages made of each model that is here: what the report's stage does at the end.
+    """Bring into MLflow what the stages made of each model that is here, at the end of the report's stage.
 
-    Training and evaluation have told MLflow themselves. The exports do not, since mlflow's import would cost each of
-    them more than its drawing. In an experiment, the runs whose models it left untouched join its group.
+    The exports do not, since mlflow's import would cost each of them more than its drawing. In an experiment, the runs
+    whose models it left untouched join its group.
     """
     GATE.budget_s = RESULTS_S
     GATE.attempt(lambda store: _complete_results(store, params))
 
 
 def _complete_results(store: Store, params: Mapping[str, Any]) -> bool:
-    experiment, locked = name_experiment(), read_lock()
-    list(_send_kept(store))
-    for model_path, stale in _list_models():
+    locked, place, experiment, done = read_lock(), _open_workspace(), experiments.name_experiment(), Synced([], [])
+    mark_dead_runs(store)
+    for model_path, stale in place.list_models():
         variant = model_path.stem
         if variant not in locked or not locked[variant].is_current:
             continue  # the graph has lost it, or it was trained on other data
-        list(_sync_variant(store, model_path, params, stale))
-        runs = find_runs(store, {"variant": variant, MODEL_HASH: hash_file(model_path)})
-        if experiment not in {name for run in runs for name in run.data.tags.get(GROUPS, "").split()}:
+        runs = _sync_variant(store, place, model_path, params, stale, done)
+        if runs and experiment not in {name for run in runs for name in run.data.tags.get(GROUPS, "").split()}:
             join_group(store, runs[0], experiment)
+    for fault in done.faults:
+        print(f"warning: {fault}", file=sys.stderr)
     return True
 
 
-def _sync(store: Store, params: Mapping[str, Any]) -> Iterator[str]:
-    for name in mark_dead_runs(store):
-        yield f"{name}: its process is gone, marked KILLED"
-    yield from _send_kept(store)
-    for model_path, stale in _list_models():
-        yield from _sync_variant(store, model_path, params, stale)
-    yield from _sync_groups(store)
+def _open_workspace() -> Place:
+    return Place(Path(), Experiment(os.environ.get("DVC_EXP_NAME") or name_applied(), ""))
 
 
-def _list_models() -> list[tuple[Path, list[Path]]]:
-    """List the models that are here, each with the outputs that were made of another model of its variant."""
-    paths = sorted(Path("models").glob("*.keras"))
-    stale = list_stale(path.stem for path in paths)
-    return [(path, stale[path.stem]) for path in paths]
+def _sync(store: Store, params: Mapping[str, Any]) -> Synced:
+    done = Synced([], [])
+    done.sent.extend(f"{name}: its process is gone, marked KILLED" for name in mark_dead_runs(store))
+    _sync_place(store, _open_workspace(), params, done)
+    seen = []
+    for revision in open_experiments([Experiment(WORKSPACE, HEAD), *reversed(list_experiments())], Path.cwd()):
+        if revision.stages not in seen:
+            seen.append(revision.stages)
+            with lay_out(revision) as place:
+                _sync_place(store, place, params, done)
+    for note in sorted(Path().glob(NOTES)):
+        done.collect(str(note), _sync_trial(store, note))
+    done.collect("groups of experiments", _sync_groups(store))
+    return done
 
 
-def _send_kept(store: Store) -> Iterator[str]:
-    for folder, record in folders.list_kept():
-        if record is None:
-            yield f"{folder} cannot be read and is not sent: it is damaged, or another version's; delete it by hand"
-            continue
-        complete_run(store, record)
-        shutil.rmtree(folder)
-        yield f"{record.name}: sent what was kept of {record.title}"
+def _sync_place(store: Store, place: Place, params: Mapping[str, Any], done: Synced) -> None:
+    for model_path, stale in place.list_models():
+        _sync_variant(store, place, model_path, params, stale, done)
 
 
-def _sync_variant(store: Store, model_path: Path, params: Mapping[str, Any], stale: Sequence[Path]) -> Iterator[str]:
-    runs = find_runs(store, {"variant": model_path.stem, MODEL_HASH: hash_file(model_path)})
-    run = find_training(runs)
-    if run is None:
-        record = folders.read_record(model_path, params)
+def _sync_variant(
+    store: Store, place: Place, model_path: Path, params: Mapping[str, Any], stale: Sequence[Path], done: Synced
+) -> "list[Run]":
+    """Send what MLflow lacks of a model; return its runs, newest first."""
+    variant, model = model_path.stem, {"variant": model_path.stem, MODEL_MD5: hash_file(model_path, "md5")}
+    name = f"{place.experiment.name}/{variant}"
+    done.collect(name, _sync_training(store, place, model_path, params, find_runs(store, model)))
+    runs = find_runs(store, model)
+    if run := find_training(runs):
+        for folder in RESULTS:
+            read = partial(place.read_part, folder, variant, stale)
+            done.collect(f"{name}, {folder}", _sync_part(store, place, run, runs, folder, read))
+    return find_runs(store, model)
+
+
+def _sync_training(
+    store: Store, place: Place, model_path: Path, params: Mapping[str, Any], runs: "list[Run]"
+) -> Iterator[str]:
+    if (run := find_training(runs)) is None:
+        record = read_training(place.root, model_path.stem, params)
         orphan = next((other for other in runs if "source_run_id" not in other.data.tags), None)
         if orphan is not None:  # an evaluation came first
             record.run_id, record.tags = orphan.info.run_id, {"restored": "true"}
         complete_run(store, record)
-        run = store.client.get_run(record.run_id)
-        yield f"{run.info.run_name}: made from its files, {len(record.epochs)} epochs"
-        runs = [run, *(other for other in runs if other.info.run_id != run.info.run_id)]
+        made = store.client.get_run(record.run_id).info.run_name
+        yield f"{made}: made from its files, {len(record.epochs)} epochs"
     else:
         record = RunRecord(model_path.stem, "", "training", 0, run_id=run.info.run_id, model=model_path)
-        record.epochs = folders.read_epochs(model_path)
+        record.epochs, record.classes = read_epochs(model_path), read_classes(place.root / MANIFEST)
         yield from (f"{run.info.run_name}: {what}" for what in fill_run(store, record))
-        if MODEL_MD5 not in run.data.tags:
-            store.client.set_tag(run.info.run_id, MODEL_MD5, hash_file(model_path, "md5"))
-    applied = name_experiment()
-    applied = name_applied() if applied == WORKSPACE else applied
-    yield from _sync_results(store, run, runs, applied, stale)
 
 
-def _sync_results(store: Store, run: "Run", runs: "list[Run]", applied: str, stale: Sequence[Path]) -> Iterator[str]:
-    """Send figures and files that no run of the model has; those that differ go to a run of their experiment."""
-    tags = run.data.tags
-    for folder, files, metrics in folders.read_results(tags["variant"], stale):
-        is_new = tags.get("restored") == "true" and FILES.format(SHARED) not in tags
-        if folder == SHARED and tags.get("dvc.exp_name") != applied and not is_new:
-            continue  # not this run's: its own experiment's comparison may be another
-        record = RunRecord(tags["variant"], tags.get("dvc.exp_name", applied), "evaluation", now_ms())
-        record.files, record.metrics = {folder: files} if files else {}, {folder: metrics} if metrics else {}
-        digests = record.digest_results()
-        known = {tag for tag, digest in digests.items() if digest in {other.data.tags.get(tag) for other in runs}}
-        missing = {tag for tag in digests if tag not in tags or tag not in known}
-        if missing & tags.keys():
-            record.experiment = applied
-        origin = {"dvc.exp_name": record.experiment, "group": record.experiment}
-        record.tags = describe_origin() | origin | {MODEL_HASH: tags[MODEL_HASH]}
-        if missing and (words := complete_run(store, record)):
-            yield f"{run.info.run_name}: {' and '.join(words)}"
+def _sync_part(
+    store: Store, place: Place, run: "Run", runs: "list[Run]", folder: str, read: Callable[[], Part | None]
+) -> Iterator[str]:
+    """Send a part that no run of the model has; one that differs goes to a run of its experiment."""
+    tags, applied, tag, part = run.data.tags, place.experiment.name, PART.format(folder), read()
+    trainer = tags.get("dvc.exp_name", applied)
+    if folder == SHARED and trainer != applied and (tag in tags or tags.get("restored") != "true"):
+        return  # not this run's: its own experiment's comparison may be another
+    if part is None or (
+        tag in tags and (part.is_inherited or part.digest() in {other.data.tags.get(tag) for other in runs})
+    ):
+        return
+    name = applied if tag in tags else trainer
+    record = RunRecord(tags["variant"], name, "evaluation", now_ms(), parts={folder: part})
+    record.tags = describe_origin() | place.experiment.describe_code() | {MODEL_MD5: tags[MODEL_MD5]}
+    record.tags |= {"dvc.exp_name": name, "group": name}
+    if words := complete_run(store, record):
+        yield f"{run.info.run_name}: {' and '.join(words)}"
+
+
+def _sync_trial(store: Store, note: Path) -> Iterator[str]:
+    """Make the run of a search's trial, or end one that its server saw no end of."""
+    record = RunRecord(**read_json(note))
+    record.parts = {folder: Part(**part) for folder, part in read_json(note)["parts"].items()}
+    runs = find_runs(store, {"run_key": record.tags["run_key"]})
+    if not runs or runs[0].info.status != "FINISHED":
+        record.run_id = runs[0].info.run_id if runs else None
+        complete_run(store, record)
+        yield f"{record.name}: made from {note}, {len(record.epochs)} epochs"
 
 
 def _sync_groups(store: Store) -> Iterator[str]:
@@ -150,18 +187,33 @@ def _sync_groups(store: Store) -> Iterator[str]:
             yield f"{experiment.name}: {', '.join(joining)} joined its group"
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Rows under HEADINGS, newest first; the experiments that there are; the UI's page, without its server."""
+def promote_variant(params: Mapping[str, Any], variant: str, experiment: str | None) -> str | None:
+    """Register a model of the working folder or an experiment as champion; say so. None without MLflow."""
+    return GATE.attempt(lambda store: _promote(store, params, variant, experiment), patient=True)
 
-    rows: list[tuple[str, ...]]
+
+def _promote(store: Store, params: Mapping[str, Any], variant: str, experiment: str | None) -> str:
+    if experiment is None:
+        place = _open_workspace()
+        models = {path.stem: (path, stale) for path, stale in place.list_models()}
+        if variant not in models:
+            raise InputError(f"models/{variant}.keras is not there: there are {', '.join(models) or 'none yet'}")
+        path, stale = models[variant]
+        runs = _sync_variant(store, place, path, params, stale, Synced([], []))
+    else:
+        runs = [run for run in _choose(find_runs(store, {}), experiment) if run.data.tags.get("variant") == variant]
+    if (run := find_training(runs)) is None or not run.outputs.model_outputs:
+        raise InputError(f"{experiment}/{variant} has no model in MLflow: see `cvd runs {experiment}` and `cvd sync`")
+    name, version = register_model(store, run)
+    return f"{run.info.run_name} is version {version} of {name}: models:/{name}@{CHAMPION}"
+
+
+class Listing(NamedTuple):
+    """Runs, newest first; the names of all experiments; the UI's page that shows the runs, without its server."""
+
+    runs: "list[Run]"
     experiments: list[str]
     page: str
-
-    def format_table(self) -> str:
-        """Columns of even width."""
-        widths = [max(map(len, column)) for column in zip(HEADINGS, *self.rows, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in (HEADINGS, *self.rows))
 
 
 def list_runs(experiment: str | None = None) -> Listing | None:
@@ -180,7 +232,7 @@ def _list_runs(store: Store, experiment: str | None) -> Listing:
         key, tag = name_view(experiment)
         store.client.set_experiment_tag(store.experiment_id, tag, describe_view(experiment))
     page = f"/#/experiments/{store.experiment_id}/runs?compareRunsMode=CHART&viewStateShareKey={key}"
-    return Listing([_describe(run, experiment) for run in runs], sorted(names - {""}), page)
+    return Listing(runs, sorted(names - {""}), page)
 
 
 def _choose(runs: "Sequence[Run]", experiment: str) -> "list[Run]":
@@ -194,13 +246,3 @@ def _choose(runs: "Sequence[Run]", experiment: str) -> "list[Run]":
         alike = {"variant": variant, MODEL_MD5: model.md5}.items()
         members += [run for run in runs if alike <= run.data.tags.items()][:1] if variant not in variants else []
     return members
-
-
-def _describe(run: "Run", experiment: str | None) -> tuple[str, ...]:
-    tags, metrics = run.data.tags, run.data.metrics
-    what = {"training": "trained", "evaluation": "evaluated"}.get(tags.get("kind", ""), "")
-    if experiment not in (None, tags.get("dvc.exp_name")):
-        what = "reused"
-    test, gap = metrics.get("test/accuracy"), metrics.get("overfitting/accuracy_gap")
-    figures = ("" if test is None else f"{test:.4f}", "" if gap is None else f"{gap:+.4f}")
-    return (str(run.info.run_name), what, *figures, str(run.info.status), str(run.info.run_id))

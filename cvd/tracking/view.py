@@ -6,26 +6,10 @@ import json
 import re
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cvd.runtime.vocabulary import HUES, SHADES
-
-DESCRIPTION = """\
-**Start with *Views*, "Over-fitting" (top right), then the chart icon**: the curves with their gaps, then the figures.
-
-* A run is one training, `EXPERIMENT/VARIANT`; EXPERIMENT is DVC's name (`dvc exp show`), or `workspace` for a plain
-  `dvc repro`. `dvc exp apply EXPERIMENT` brings its files back; `cvd runs EXPERIMENT` lists its runs.
-* `accuracy` (dashed) against `val_accuracy` (solid) shows the over-fitting; `gap_accuracy` and `gap_loss` are its size
-  (train minus validation accuracy, validation minus train loss), by epoch, the same names in every variant.
-* Runs of one variant have shades of one colour: a new run another one than those before it.
-* **The variants of an experiment side by side**, with those that it left untouched: filter
-  `tags.groups LIKE "% EXPERIMENT %"`, or `cvd runs EXPERIMENT`, which makes a view of it.
-* **One variant over experiments**: filter `tags.variant = "augmented"`, add the columns `augment.*` and
-  `test/accuracy`, or *Group by* tag `variant`.
-* `train/...`, `validation/...`, `test/...`: the saved model on clean images; `overfitting/...`: its gap.
-* A run of kind `evaluation` trained nothing: its tag `source_run_id` names the run that trained its model.
-* Missing runs (restored from DVC's cache, pulled, or made while the server was down): `cvd sync`.
-"""
 
 KEY = "overfitting"  # of the page's address: #/experiments/1/runs?viewStateShareKey=overfitting
 TAG = f"mlflow.sharedViewState.{KEY}"
@@ -41,6 +25,7 @@ COLUMNS = (
 # The UI draws the first solid and the second dashed, as the project's own figures do.
 CURVES = (("val_accuracy", "accuracy"), ("val_loss", "loss"), ("gap_accuracy",), ("gap_loss",))
 FIGURES = ("test/accuracy", "overfitting/accuracy_gap", "validation/accuracy", "train/accuracy")
+IMAGES = (tuple(f"gradcam/{number}" for number in (1, 2, 3, 4)), ("epochs/1", "epochs/2"), ("mistakes",))
 OTHERS = ("learning_rate", "images_per_second")
 LINES = {  # how the UI draws curves
     "xAxisKey": "step",
@@ -63,8 +48,8 @@ LIGHTNESSES = (0.2, 0.35, 0.5, 0.65, 0.8)  # of shades, the nearest to a variant
 
 def describe_experiment() -> dict[str, str]:
     """The experiment's tags. Its kind opens the UI on runs and charts, not on traces of language models."""
-    kind = "custom_model_development"
-    return {"mlflow.note.content": DESCRIPTION, "mlflow.experimentKind": kind, TAG: describe_view()}
+    kind, text = "custom_model_development", Path(__file__).with_name("description.md").read_text(encoding="utf-8")
+    return {"mlflow.note.content": text, "mlflow.experimentKind": kind, TAG: describe_view()}
 
 
 def choose_colour(variant: str, taken: Sequence[str]) -> dict[str, str]:
@@ -95,6 +80,7 @@ def describe_view(experiment: str | None = None) -> str:
     sections = (  # with how many charts stand in a row, and their height: the first is seen at one glance
         ("Over-fitting, epoch by epoch", 2, 290),
         ("The saved models, on clean images", 4, 270),
+        ("What the networks see", 1, 560),
         ("How it was trained", 2, 270),
     )
     state = {
@@ -110,7 +96,8 @@ def describe_view(experiment: str | None = None) -> str:
         "compareRunCharts": [
             *(_draw("LINE", metrics, "section-0") for metrics in CURVES),
             *(_draw("BAR", (metric,), "section-1") for metric in FIGURES),
-            *(_draw("LINE", (metric,), "section-2") for metric in OTHERS),
+            *(_draw("IMAGE", keys, "section-2") for keys in IMAGES),
+            *(_draw("LINE", (metric,), "section-3") for metric in OTHERS),
         ],
         "compareRunSections": [
             {"uuid": f"section-{place}", "name": name, "display": True, "isReordered": True, "deleted": False}
@@ -138,4 +125,8 @@ def _draw(kind: str, metrics: tuple[str, ...], section: str) -> dict[str, Any]:
         "isGenerated": False,
         "displayName": " and ".join(metrics),
         "metricKey": metrics[0],
-    } | (LINES | {"selectedMetricKeys": list(metrics)} if kind == "LINE" else {})
+    } | {
+        "LINE": LINES | {"selectedMetricKeys": list(metrics)},
+        "IMAGE": {"imageKeys": list(metrics), "step": 0, "showRunParams": False},
+        "BAR": {},
+    }[kind]

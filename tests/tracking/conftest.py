@@ -61,3 +61,11 @@ def opened(gate: gates.Gate) -> store.Store:
     assert found is not None
     gates.GATE._store = found
     return found
+
+
+@pytest.fixture
+def workspace(opened: store.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; the store is the shared one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(opened.root))
+    return tmp_path

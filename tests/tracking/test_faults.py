@@ -1,6 +1,7 @@
 """Stores that are dead, slow, full, locked or read-only: little time, one line, nothing lost."""
 
 import http.server
+import json
 import socket
 import sqlite3
 import threading
@@ -12,12 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tracking_samples import EPOCH, PARAMS, save_model, train
+from tracking_samples import EPOCH, PARAMS, sync, train, write_workspace
 
 from cvd import tracking
 from cvd.runtime.files import hash_file
-from cvd.tracking import folders, runs, store
 from cvd.tracking import gate as gates
+from cvd.tracking import records, runs, store
 
 
 def test_dead_server_costs_little_and_the_run_is_sent_later(
@@ -25,33 +26,19 @@ def test_dead_server_costs_little_and_the_run_is_sent_later(
     gate: gates.Gate,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    place: Path,
+    workspace: Path,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     gate._store = None
-    model = save_model(place / "models/baseline.keras", seed=6)
-    digest = hash_file(model)
     begin = time.perf_counter()
-    train(model=model)
-    tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.7}})
-    assert time.perf_counter() - begin < 3
+    model = go_through_stages(workspace, seed=6)
+    assert time.perf_counter() - begin < 4
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("warning: MLflow at http://127.0.0.1:9 cannot be used")
-    assert len(list((place / ".cvd/unsent").iterdir())) == 2, "the training and its figures"
-    model.unlink()  # DVC has put another in its place
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    gate.is_open, gate._store = True, opened
-    assert {f"workspace/baseline: sent what was kept of {part}" for part in ("the training", "the figures")} <= set(
-        tracking.sync_workspace(PARAMS) or []
-    )
-    assert not list((place / ".cvd/unsent").iterdir())
-    (run,) = runs.find_runs(opened, {"model.sha256": digest})
-    assert run.data.metrics["test/accuracy"] == 0.7
-    assert run.info.status == "FINISHED"
+    check_sent_later(gate, opened, model, monkeypatch)
+    (run,) = runs.find_runs(opened, {"model.md5": hash_file(model, "md5")})
     assert [point.step for point in opened.client.get_metric_history(run.info.run_id, "loss")] == [1, 2]
-    assert run.outputs.model_outputs
-    assert tracking.sync_workspace(PARAMS) == []
 
 
 def test_slow_store_does_not_hold_up_the_training(opened: store.Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,26 +64,33 @@ def wait_for(run: tracking.TrainingRun) -> None:
     run._thread.submit(lambda: None).result()
 
 
-def test_server_that_dies_in_between_keeps_the_run_whole(
-    opened: store.Store, gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, place: Path
+def test_preview_of_a_server_that_died_becomes_the_run(
+    opened: store.Store, gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, workspace: Path
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with tracking.track_training(variant="baseline", stage="train", params=PARAMS, data={}) as run:
-        run.log_epoch(1, EPOCH)
-        wait_for(run)
-        with monkeypatch.context() as patch:
+    model = write_workspace(workspace, "baseline", seed=7)
+    with monkeypatch.context() as patch:  # as in another process, which has ended by the time of `cvd sync`
+        patch.setattr(records, "describe_process", lambda _=None: GONE)
+        with tracking.track_training(variant="baseline", stage="train", params=PARAMS, data={}) as run:
+            run.log_epoch(1, EPOCH)
+            wait_for(run)
             patch.setattr(type(opened.client), "log_batch", refuse)
             run._next_send = 0.0
             run.log_epoch(2, EPOCH)
             wait_for(run)
-        run.log_epoch(3, EPOCH)
+            run.log_model(model)
     assert opened.client.get_run(run.run_id).info.status == "RUNNING"
     gate.is_open = True
-    tracking.sync_workspace(PARAMS)
-    assert opened.client.get_run(run.run_id).info.status == "FINISHED"
-    assert [point.step for point in opened.client.get_metric_history(run.run_id, "loss")] == [1, 2, 3]
+    lines = sync()
+    assert lines[0] == "workspace/baseline: its process is gone, marked KILLED"
+    assert "workspace/baseline: made from its files, 2 epochs" in lines
+    (done,) = runs.find_runs(opened, {"model.md5": hash_file(model, "md5")})
+    assert done.info.run_id == run.run_id
+    assert (done.info.status, done.data.tags["process.lost"]) == ("FINISHED", "false")
+    assert {point.step for point in opened.client.get_metric_history(run.run_id, "loss")} == {1, 2}
+    assert sync() == []
 
 
 def test_server_that_hangs_is_given_up_and_left_alone(
@@ -131,6 +125,9 @@ def test_slow_calls_end_with_the_budget(
     gates.held_file().unlink()
 
 
+GONE = {"process.pid": "4194305", "process.started": "1", "process.host": socket.gethostname()}
+
+
 class Refusing(http.server.BaseHTTPRequestHandler):
     """Alive, and refuses everything with the server's `status`, after `pause_s`."""
 
@@ -149,22 +146,23 @@ class Refusing(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def go_through_stages(place: Path, seed: int) -> Path:
+def go_through_stages(workspace: Path, seed: int) -> Path:
     """A training and an evaluation; none may fail."""
-    model = save_model(place / "models/baseline.keras", seed=seed)
+    model = write_workspace(workspace, "baseline", seed)
     train(model=model)
-    tracking.add_to_run(variant="baseline", model_path=model, metrics={"test": {"accuracy": 0.6}})
+    metrics = json.loads(Path("metrics/baseline.json").read_text())
+    tracking.add_to_run(variant="baseline", model_path=model, metrics=metrics, folder="evaluation")
     return model
 
 
 def check_sent_later(gate: gates.Gate, opened: store.Store, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     gate.is_open, gate._store = True, opened
-    assert tracking.sync_workspace(PARAMS)
-    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
-    assert (run.info.status, run.data.metrics["test/accuracy"]) == ("FINISHED", 0.6)
+    assert sync()
+    (run,) = runs.find_runs(opened, {"model.md5": hash_file(model, "md5")})
+    assert (run.info.status, run.data.metrics["test/accuracy"]) == ("FINISHED", 0.75)
     assert run.outputs.model_outputs
-    assert tracking.sync_workspace(PARAMS) == []
+    assert sync() == []
 
 
 @pytest.mark.parametrize("status", [403, 500, 507])
@@ -173,7 +171,7 @@ def test_server_that_refuses_costs_little(
     gate: gates.Gate,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    place: Path,
+    workspace: Path,
     status: int,
 ) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
@@ -182,7 +180,7 @@ def test_server_that_refuses_costs_little(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{server.server_port}")
         gate._store = None
         begin = time.perf_counter()
-        model = go_through_stages(place, seed=30 + status)
+        model = go_through_stages(workspace, seed=30 + status)
         assert time.perf_counter() - begin < 10
         server.shutdown()
     (line,) = capfd.readouterr().err.splitlines()
@@ -192,7 +190,7 @@ def test_server_that_refuses_costs_little(
 
 
 def test_slow_server_is_left_after_its_budget(
-    opened: store.Store, gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, place: Path
+    opened: store.Store, gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, workspace: Path
 ) -> None:
     monkeypatch.setattr(gate, "budget_s", 1.0)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
@@ -201,7 +199,7 @@ def test_slow_server_is_left_after_its_budget(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
         gate._store = None
         begin = time.perf_counter()
-        model = go_through_stages(place, seed=40)
+        model = go_through_stages(workspace, seed=40)
         assert time.perf_counter() - begin < 6
         server.shutdown()
     gates.held_file().unlink(missing_ok=True)
@@ -234,22 +232,23 @@ def test_store_that_cannot_be_written_costs_little(
     gate: gates.Gate,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    place: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    workspace: Path,
     make: Callable[[Path], str],
     words: str,
 ) -> None:
+    tmp_path = tmp_path_factory.mktemp("store")
     (tmp_path / "README.md").touch()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", make(tmp_path / "x.db"))
     gate._store = None
     begin = time.perf_counter()
-    model = go_through_stages(place, seed=50)
+    model = go_through_stages(workspace, seed=50)
     assert time.perf_counter() - begin < 10
     (line,) = capfd.readouterr().err.splitlines()
     assert words in line
     assert not list(tmp_path.rglob("mlruns"))
     check_sent_later(gate, opened, model, monkeypatch)
-    for run in runs.find_runs(opened, {"model.sha256": hash_file(model)}):
+    for run in runs.find_runs(opened, {"model.md5": hash_file(model, "md5")}):
         opened.client.delete_run(run.info.run_id)  # the next one's model is the same
 
 
@@ -263,17 +262,3 @@ def test_locked_database_is_given_up(
         other.execute("BEGIN EXCLUSIVE")
         assert gate.attempt(lambda each: each) is None
     assert "database is locked" in capfd.readouterr().err
-
-
-def test_full_disk_loses_nothing_but_what_it_says(
-    gate: gates.Gate, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], place: Path
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr(folders, "_link", refuse)
-    gate._store = None
-    train(model=save_model(place / "models/baseline.keras", seed=60))
-    assert "workspace/baseline cannot be kept: No space left on device" in capfd.readouterr().err
-    assert not list((place / ".cvd/unsent").iterdir())

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import hashlib
 import json
 import subprocess
 import zlib
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tracking_samples import PARAMS, save_model, train, write_workspace
+from tracking_samples import PARAMS, ROOT, save_model, sync, train, write_workspace
 
 from cvd import cli, tracking
+from cvd.commands.runs import format_table
 from cvd.runtime import experiments
 from cvd.runtime.files import hash_file
 from cvd.tracking import records, runs, store, view
@@ -53,7 +55,7 @@ def add_experiment(project: Path) -> Callable[[str], str]:
     """Makes an experiment of the dvc.lock that is there, as DVC keeps it; returns its commit."""
 
     def add(name: str) -> str:
-        git("add", "dvc.lock", cwd=project)
+        git("add", "dvc.lock", *(["metrics"] if (project / "metrics").is_dir() else []), cwd=project)
         tree = git("write-tree", cwd=project)
         commit = git("commit-tree", tree, "-m", name, cwd=project)
         git("update-ref", f"refs/exps/{BASELINE[:2]}/{BASELINE[2:]}/{name}", commit, cwd=project)
@@ -69,13 +71,13 @@ def test_restored_run_has_the_parameters_and_the_code_of_its_experiment(
     model = write_workspace(project, "augmented", seed=80)
     write_lock(project, "augmented", dropout=0.25)
     commit = add_experiment("wet-wasp")
-    assert "wet-wasp/augmented: made from its files, 2 epochs" in (tracking.sync_workspace(PARAMS) or [])
-    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
+    assert "wet-wasp/augmented: made from its files, 2 epochs" in (sync())
+    (run,) = runs.find_runs(opened, {"model.md5": hash_file(model, "md5")})
     assert run.data.params["variant.dropout"] == "0.25", "params.yaml may have changed since"
     assert run.data.params["seed"] == "7"
     expected = {"git.commit": commit, "git.dirty": "false", "dvc.baseline_rev": BASELINE, "dvc.exp_name": "wet-wasp"}
     assert {name: run.data.tags.get(name) for name in expected} == expected
-    assert tracking.sync_workspace(PARAMS) == []
+    assert sync() == []
 
 
 def test_results_of_another_model_are_not_its_own(opened: store.Store, project: Path) -> None:
@@ -86,8 +88,8 @@ def test_results_of_another_model_are_not_its_own(opened: store.Store, project: 
     (project / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert experiments.list_stale(["augmented"])["augmented"] == [Path("metrics/augmented.json")]
     assert experiments.list_stale(["baseline"])["baseline"] == []
-    tracking.sync_workspace(PARAMS)
-    (run,) = runs.find_runs(opened, {"model.sha256": hash_file(model)})
+    sync()
+    (run,) = runs.find_runs(opened, {"model.md5": hash_file(model, "md5")})
     assert "test/accuracy" not in run.data.metrics
 
 
@@ -117,8 +119,9 @@ def test_group_has_the_variants_that_an_experiment_left_untouched(
     add_experiment("odd-orca")  # DVC restored the same from its cache: no code ran
     listing = tracking.list_runs("odd-orca")
     assert listing is not None
-    assert {row[5]: row[1] for row in listing.rows} == {own: "reused", untouched: "reused"}
-    lines = tracking.sync_workspace(PARAMS) or []
+    assert {run.info.run_id for run in listing.runs} == {own, untouched}
+    assert format_table(listing.runs, "odd-orca").count("  reused  ") == 2
+    lines = sync()
     assert not [line for line in lines if "odd-orca" in line], "`cvd runs` has completed the group already"
 
     assert ask(capsys, "icy-ibis")[0] == 0
@@ -136,9 +139,9 @@ def test_group_has_the_variants_that_an_experiment_left_untouched(
     assert state["searchFilter"] == group
 
 
-def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+def ask(capsys: pytest.CaptureFixture[str], *arguments: str, command: str = "runs") -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["runs", *arguments])
+        cli.main([command, *arguments])
     printed = capsys.readouterr()
     return int(ended.value.code or 0), printed.out, printed.err
 
@@ -164,3 +167,94 @@ def test_unknown_and_empty_experiments_are_told_apart(
     code, out, _ = ask(capsys)
     assert code == 0
     assert "viewStateShareKey=overfitting" in out
+
+
+def cache_outputs(project: Path, variant: str) -> None:
+    """Writes a dvc.lock of all that was made of a variant, and puts it into DVC's cache, as DVC does."""
+    cache, stages = project / ".dvc/cache/files/md5", {}
+
+    def add(content: bytes, ending: str = "") -> str:
+        md5 = hashlib.md5(content).hexdigest() + ending
+        (cache / md5[:2]).mkdir(parents=True, exist_ok=True)
+        (cache / md5[:2] / md5[2:]).write_bytes(content)
+        return md5
+
+    (project / ".dvc").mkdir(exist_ok=True)
+    beside = [f"models/{variant}.{name}" for name in ("history.csv", "timing.json", "training.json")]
+    model = {"path": f"models/{variant}.keras", "md5": add((project / f"models/{variant}.keras").read_bytes())}
+    outs = [model, *({"path": path, "md5": add((project / path).read_bytes())} for path in beside)]
+    block = {"network": "plain", "input": "files", "dropout": 0.25}
+    stages[f"train@{variant}"] = {"params": {"params.yaml": {"seed": 7, f"variants.{variant}": block}}, "outs": outs}
+    outs = [{"path": path, "md5": add((project / path).read_bytes())} for path in (f"predictions/{variant}.csv",)]
+    metrics = (project / f"metrics/{variant}.json").read_bytes()
+    outs.append({"path": f"metrics/{variant}.json", "md5": hashlib.md5(metrics).hexdigest()})  # git has it
+    stages[f"evaluate@{variant}"] = {"deps": [model], "outs": outs}
+    folder = project / f"plots/gradcam/{variant}"
+    entries = [{"md5": add(path.read_bytes()), "relpath": path.name} for path in sorted(folder.glob("*.png"))]
+    listing = {"path": f"plots/gradcam/{variant}", "md5": add(json.dumps(entries).encode(), ".dir")}
+    stages[f"gradcam@{variant}"] = {"deps": [model], "outs": [listing]}
+    (project / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def test_what_was_overwritten_while_the_server_was_down_comes_back(
+    opened: store.Store, project: Path, add_experiment: Callable[[str], str]
+) -> None:
+    model = write_workspace(project, "augmented", seed=85)
+    digest = {"model.md5": hash_file(model, "md5")}
+    cache_outputs(project, "augmented")
+    add_experiment("lost-lynx")
+    write_workspace(project, "augmented", seed=86)  # trained again since
+    (project / "dvc.lock").unlink()
+    lines = sync()
+    assert "lost-lynx/augmented: made from its files, 2 epochs" in lines
+    assert "workspace/augmented: made from its files, 2 epochs" in lines
+    (run,) = runs.find_runs(opened, digest)
+    assert run.info.status == "FINISHED"
+    assert (run.data.metrics["test/accuracy"], run.data.params["variant.dropout"]) == (0.75, "0.25")
+    assert [point.step for point in opened.client.get_metric_history(run.info.run_id, "gap_loss")] == [1, 2]
+    folders = {entry.path for entry in opened.client.list_artifacts(run.info.run_id)}
+    assert folders == {"training", "evaluation", "gradcam", "images"}
+    assert run.outputs.model_outputs
+    assert sync() == []
+
+
+def test_champion_is_registered_once_and_named_for_dvc(
+    opened: store.Store, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(contextlib, "chdir", lambda _: contextlib.nullcontext())  # stays in this repository
+    pipeline = "artifacts:\n  champion:\n    path: models/transfer.keras  # in use\n    type: model\n"
+    (project / "dvc.yaml").write_text(pipeline)
+    (project / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    model = write_workspace(project, "baseline", seed=87)
+    for _ in range(2):
+        code, out, _ = ask(capsys, "baseline", command="promote")
+        assert code == 0
+        assert "models:/dogs-vs-cats@champion" in out
+    version = opened.client.get_model_version_by_alias("dogs-vs-cats", "champion")
+    assert len(opened.client.search_model_versions("name = 'dogs-vs-cats'")) == 1
+    assert opened.client.get_logged_model(version.source.removeprefix("models:/")).tags["model.md5"] == hash_file(
+        model, "md5"
+    )
+    assert (project / "dvc.yaml").read_text() == pipeline.replace("transfer", "baseline")
+    code, out, _ = ask(capsys, "workspace/baseline", command="promote")
+    assert (code, out.splitlines()[0].partition(" is ")[0]) == (0, "workspace/baseline")
+    for name, words in (("nobody", "models/nobody.keras is not there"), ("workspace/nobody", "has no model in MLflow")):
+        code, _, err = ask(capsys, name, command="promote")
+        assert (code, words in err) == (2, True)
+
+
+def test_saved_models_are_ranked_by_data_set(opened: store.Store, project: Path) -> None:
+    accuracies = {"baseline": 0.5, "augmented": 0.75}
+    for seed, (variant, accuracy) in enumerate(accuracies.items(), 88):
+        write_workspace(project, variant, seed)
+        (project / "data/manifest.csv").write_text("path,label,split,sha256\na/cat/1.jpg,0,test,ab\n")
+        metrics = {"test": {"accuracy": accuracy}, "overfitting": {"accuracy_gap": 0.1}}
+        (project / f"metrics/{variant}.json").write_text(json.dumps(metrics))
+    sync()
+    order = [{"field_name": "metrics.test/accuracy", "dataset_name": "test", "ascending": False}]
+    ranked = opened.client.search_logged_models([opened.experiment_id], order_by=order)
+    own = [model for model in ranked if model.metrics and model.metrics[0].value in accuracies.values()]
+    assert [model.name for model in own if model.metrics[0].dataset_digest][:2] == ["augmented", "baseline"]
+    (run,) = runs.find_runs(opened, {"model.md5": own[0].tags["model.md5"]})
+    sets = {each.dataset.name: each.tags[0].value for each in run.inputs.dataset_inputs}
+    assert sets == {"manifest": "training", "train": "training", "validation": "validation", "test": "testing"}

@@ -37,7 +37,7 @@ def test_run_is_complete_and_linked(place: Path, opened: store.Store, monkeypatc
         "data.manifest": "ab" * 32,
         "precision": "float32",
         "processor": "abacus",
-        "model.sha256": hash_file(model),
+        "model.md5": hash_file(model, "md5"),
     }
     assert {name: run.data.tags.get(name) for name in expected} == expected
     assert "`dvc exp apply tiny-mice`" in run.data.tags["mlflow.note.content"]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tracking_samples import EPOCH, PARAMS, save_model, train, write_workspace
+from tracking_samples import EPOCH, PARAMS, save_model, sync, train, write_workspace
 
 from cvd import tracking
+from cvd.commands.runs import format_table
 from cvd.runtime.files import hash_file
 from cvd.runtime.project import store_uri
 from cvd.tracking import gate as gates
@@ -106,15 +107,16 @@ def test_train_evaluate_and_sync_as_with_a_file(
     model.unlink()
 
     restored = write_workspace(project, "baseline", seed=22)
-    assert tracking.sync_workspace(PARAMS)
-    assert tracking.sync_workspace(PARAMS) == []
-    (found,) = runs.find_runs(opened, {"model.sha256": hash_file(restored)})
+    assert sync()
+    assert sync() == []
+    (found,) = runs.find_runs(opened, {"model.md5": hash_file(restored, "md5")})
     assert found.data.metrics["test/accuracy"] == 0.75
     listing = tracking.list_runs("workspace")
     assert listing is not None
-    assert sorted(row[:3] for row in listing.rows) == [  # which began first depends on how long the training took
-        ("workspace/augmented", "trained", "0.7000"),
-        ("workspace/baseline", "trained", "0.7500"),
+    rows = sorted(line.split()[:3] for line in format_table(listing.runs, "workspace").splitlines())
+    assert rows[1:] == [  # which began first depends on how long the training took
+        ["workspace/augmented", "trained", "0.7000"],
+        ["workspace/baseline", "trained", "0.7500"],
     ]
 
 

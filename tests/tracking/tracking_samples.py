@@ -1,7 +1,10 @@
 """Parameters, epochs, models and trainings to be tracked."""
 
+import io
 import json
 from pathlib import Path
+
+from PIL import Image
 
 from cvd import tracking
 
@@ -53,6 +56,21 @@ def train(variant: str = "baseline", *, model: Path | None = None, n_epochs: int
     return run.run_id
 
 
+def sync() -> list[str]:
+    """What `cvd sync` sends, when all of it can be sent."""
+    synced = tracking.sync_workspace(PARAMS)
+    assert synced is not None
+    assert not synced.faults
+    return synced.sent
+
+
+def draw(text: str) -> bytes:
+    """A picture, another one for each text."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (16, 16), text.encode().ljust(768)).save(file, "PNG")
+    return file.getvalue()
+
+
 def write_workspace(root: Path, variant: str, seed: int) -> Path:
     """What `dvc checkout` leaves of a training, an evaluation and an export."""
     model = save_model(root / f"models/{variant}.keras", seed)
@@ -67,14 +85,14 @@ def write_workspace(root: Path, variant: str, seed: int) -> Path:
         f"metrics/{variant}.json": json.dumps({"test": {"accuracy": 0.75}}),
         f"metrics/explanations/{variant}.json": json.dumps(EXPLANATIONS),
         f"predictions/{variant}.csv": "path\n",
-        f"plots/gradcam/{variant}/a.png": "picture",
-        f"plots/gradcam/{variant}/a/conv1_dog.png": "picture",
-        "plots/side_by_side/images/a.png": "picture",
-        f"plots/filters/{variant}/conv1.png": "picture",
-        "plots/comparison/curves.png": "picture",
+        f"plots/gradcam/{variant}/a.png": draw("picture"),
+        f"plots/gradcam/{variant}/a/conv1_dog.png": draw("picture"),
+        "plots/side_by_side/images/a.png": draw("picture"),
+        f"plots/filters/{variant}/conv1.png": draw("picture"),
+        "plots/comparison/curves.png": draw("picture"),
         "data/manifest.csv": "path\n",
     }
     for name, text in texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     return model

@@ -86,11 +86,11 @@ def run_trial(point: Point, base: str, place: Place) -> tuple[Trial, Path]:
     outputs = {name: folder / file for name, file in OUTPUTS.items()}
     begun: Any = {"label": point.label, "settings": dict(point.settings), "fault": ""}
     try:
-        with _track(point, base, place, key, data) as run:
+        with _track(point, base, place, key, data, folder / "run.json") as run:
             _train(point, base, place, configuration, outputs, key, run)
             trial = begun | _measure(point, base, place, outputs)
             figures = {f"{split}/accuracy": trial[split] for split in SEEN}  # type: ignore[literal-required]
-            run.record.metrics["search"] = figures | {"overfitting/accuracy_gap": trial["gap"]}
+            run.log_figures(figures | {"overfitting/accuracy_gap": trial["gap"]}, "search")
     except MemoryShortError as error:
         return begun | {"fault": str(error)}, outputs["model"]
     except DivergedError as error:
@@ -100,14 +100,14 @@ def run_trial(point: Point, base: str, place: Place) -> tuple[Trial, Path]:
 
 
 def _track(
-    point: Point, base: str, place: Place, key: str, data: dict[str, str]
+    point: Point, base: str, place: Place, key: str, data: dict[str, str], note: Path
 ) -> "AbstractContextManager[tracking.TrainingRun]":
     """Open the trial's run in MLflow, in the group of the search; its variant's name there says what differs."""
     name = f"{base} {point.label}"
     params = point.params.model_dump(mode="json")
     params["variants"] = {name: params["variants"][base]}
     return tracking.track_training(
-        variant=name, stage="search", params=params, data=data, resume_key=key, search=place.name
+        variant=name, stage="search", params=params, data=data, resume_key=key, search=place.name, note=note
     )
 
 

@@ -35,6 +35,20 @@ def remove_entries(text: str, place: Sequence[str | int], keys: Collection[str])
     return "".join(lines)
 
 
+def replace_value(text: str, place: Sequence[str | int], value: str) -> str:
+    """Replace the plain value, on one line, to which keys and indices lead.
+
+    Raises:
+        InputError: it is absent.
+    """
+    node, lines = _find_node(text, place), text.splitlines(keepends=True)
+    if not isinstance(node, yaml.ScalarNode) or node.start_mark.line != node.end_mark.line:
+        raise InputError(f"{'.'.join(map(str, place))} is not there: write {value!r} there by hand")
+    line = lines[node.start_mark.line]
+    lines[node.start_mark.line] = line[: node.start_mark.column] + value + line[node.end_mark.column :]
+    return "".join(lines)
+
+
 def list_entries(text: str, place: Sequence[str | int]) -> list[str]:
     """List the keys of a mapping; none where it is absent."""
     mapping = _find_node(text, place)

@@ -55,6 +55,22 @@ class Revision:
         """Where the output lies as this revision has it; None where neither cache nor working folder have it."""
         return _find_file(self.root, path, self.digests.get(path), self.cache)
 
+    def list_files(self, folders: Sequence[str]) -> dict[str, Path | bytes]:
+        """List the output files below some folders and the lock, by path: what the cache has, or git keeps itself."""
+        paths = [path for path in self.digests if path.startswith(tuple(folders))]
+        committed = [(self.ref, path) for path in (LOCK, *paths)] if self.ref else []
+        files: dict[str, Path | bytes] = {path: text for (_, path), text in read_files(self.root, committed).items()}
+        for path in paths:
+            if (place := _find_cached(self.digests[path], self.cache)) is None:
+                continue
+            members = _read_listing(place) if self.digests[path].endswith(".dir") else {}
+            for name in members:
+                if (member := _find_cached(members[name], self.cache)) is not None:
+                    files[f"{path}/{name}"] = member
+            if not members:
+                files[path] = place
+        return files
+
     def find_input(self, stage: str, path: str) -> Path | None:
         """Where an input lies as a stage read it, as `find_output` says; another stage may be ahead of it."""
         return _find_file(self.root, path, list_digests(self.stages[stage], "deps").get(path), self.cache)
