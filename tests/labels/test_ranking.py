@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cvd.labels.ranking import PENALTY, Answers, answer_out_of_fold, find_suspects
+from cvd.labels.ranking import STRENGTH, Answers, answer_out_of_fold, find_suspects
 from cvd.labels.results import describe_labels, read_features, summarise_labels, tabulate_labels
 from cvd.labels.tables import COLUMNS, read_labels
 from cvd.runtime.errors import InputError
@@ -31,7 +31,7 @@ def make_features(n: int = N, *, apart: float = 0.5, seed: int = 0) -> tuple[np.
 def test_answers_are_scikit_learn_s_out_of_fold() -> None:
     features, labels, groups = make_features()
     answers = answer_out_of_fold(features, labels, groups, n_folds=4, seed=3)
-    peer = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (PENALTY * N * 3 / 4), tol=1e-6))
+    peer = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, tol=1e-6))
     folding = StratifiedGroupKFold(4, shuffle=True, random_state=3)
     expected = cross_val_predict(peer, features, labels, groups=groups, cv=folding, method="predict_proba")[:, 1]
     assert np.abs(answers.probabilities - expected).max() < 2e-3
