@@ -14,7 +14,7 @@ REPAIR := cvd/runtime/bookkeeping/cvd.pth
 MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock $(REPAIR); }
 
 .DEFAULT_GOAL := help
-.PHONY: help repro photos photos-all cures reset check test story lint format ui docs bench lock clean venv
+.PHONY: help repro photos photos-all cures reset check test torture story lint format ui docs bench lock clean venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test: venv ## run the tests, a file on each core
 
 story: venv ## test that the default run tells its story from three seeds; ten minutes or more
 	@pytest -m story
+
+torture: venv ## signals, hostile files, sick servers: what breaks, as a table; MINUTES= at most, an hour by itself
+	@PYTHONPATH=.:tests:tests/data python tests/torture.py $(or $(MINUTES),60)
 
 lint: venv ## check style, imports and types
 	@ruff check . && ruff format --check . && mypy
