@@ -1,12 +1,15 @@
 """How many threads, which of them give way, and work spread over them in order."""
 
 import os
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
 import pytest
 
 from cvd.runtime import threads
@@ -106,3 +109,24 @@ def test_what_fails_is_raised_in_its_turn_and_cancels_the_rest() -> None:
     with pytest.raises(KeyError):
         next(results)
     assert max(started) < 10
+
+
+def test_workers_end_with_a_killed_parent() -> None:
+    """A pool's workers hold both ends of its queue: without the watch they wait forever."""
+    script = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from cvd.runtime.threads import end_with_parent
+pool = ProcessPoolExecutor(1, initializer=end_with_parent)
+print(pool.submit(os.getpid).result(), flush=True)
+time.sleep(60)
+"""
+    root = Path(__file__).parent.parent
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    assert worker.is_running()
+    psutil.wait_procs([worker], timeout=30)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE

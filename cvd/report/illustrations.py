@@ -12,7 +12,7 @@ from cvd.evaluation.lesson.sizes import describe_sizes
 from cvd.evaluation.verdict import describe_overfitting
 from cvd.report.pictures import encode_figure
 from cvd.report.results import Results
-from cvd.runtime.threads import count_cores
+from cvd.runtime.threads import count_cores, end_with_parent
 from cvd.vis.charts.cures import draw_cures
 from cvd.vis.charts.curves import draw_curves
 from cvd.vis.charts.diagnostics import draw_confusion, draw_reliability, draw_roc
@@ -46,7 +46,7 @@ def start_charts(results: Results) -> dict[str, Future[Sources]]:
         makers["cures"] = partial(draw_cures, results.cures)
     if results.sizes is not None:
         makers["sizes"] = partial(draw_sizes, results.sizes)
-    pool = ProcessPoolExecutor(min(count_cores(), MOST_AT_ONCE))
+    pool = ProcessPoolExecutor(min(count_cores(), MOST_AT_ONCE), initializer=end_with_parent)
     charts = {name: pool.submit(_draw_sources, make, tall_too=name != "roc") for name, make in makers.items()}
     pool.shutdown(wait=False)
     return charts

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,6 +39,18 @@ def give_way() -> None:
             os.setpriority(os.PRIO_PROCESS, thread, niceness)
         if os.sched_getscheduler(0) == os.SCHED_OTHER:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def end_with_parent() -> None:
+    """End this process soon after the one that started it, which `kill -9` gives no time to end its workers."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def yield_between(items: Iterable[T]) -> Iterator[T]:
