@@ -29,6 +29,8 @@ CORPUS = (
     ),
     *(f"seed: 0x{'f' * 5000}", f"seed: {'9' * 5000}", f"seed: {'x' * 10**5}", f"{'x' * 10**4}: 1"),
     "a: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c]\nseed: [*d,*d,*d,*d]",
+    f"variants: {{a: {{like: {'x' * 2000}}}}}",
+    f"variants: {{{'x' * 2000}: {{like: b}}}}",
     'seed: "\\e[31m\\n\\n\\ud800"',
     "seed: .nan",
     "!!set {a, b}",
