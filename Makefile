@@ -39,7 +39,7 @@ reset: venv ## go back to your last commit: code, parameters, data; what that dr
 	  || { echo "DVC's cache lacks the files above: dvc repro makes them" >&2; exit 1; }
 
 check: venv ## the linters and the quick tests, in under a minute: before each commit
-	@ruff check . && ruff format --check . && mypy && pytest -n 2 --dist loadfile $(QUICK)
+	@ruff check . && ruff format --check . && mypy && oxlint --deny-warnings cvd && pytest -n 2 --dist loadfile $(QUICK)
 
 test: venv ## run the tests, a file on each core
 	@pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
@@ -51,7 +51,7 @@ torture: venv ## signals, hostile files, sick servers: what breaks, as a table; 
 	@PYTHONPATH=.:tests:tests/data python tests/torture.py $(or $(MINUTES),60)
 
 lint: venv ## check style, imports and types
-	@ruff check . && ruff format --check . && mypy
+	@ruff check . && ruff format --check . && mypy && oxlint --deny-warnings cvd
 
 format: venv ## lay out the code and mend what can be mended
 	@ruff check --fix . && ruff format .

@@ -8,10 +8,13 @@ from cvd.runtime.files import replace_file
 from cvd.runtime.params.loading import Params, load_params
 from cvd.runtime.project import ask_changes, ask_git
 from cvd.runtime.stage import read_arguments, run_stage
+from cvd.runtime.vocabulary import LABELS
+
+PATHS = ("metrics", "predictions", "heatmaps", "plots", "images", "manifest", "quarantine", "points", "report")
 
 
 def main() -> None:
-    args = read_arguments(__doc__, paths=("metrics", "predictions", "plots", "manifest", "quarantine", "report"))
+    args = read_arguments(__doc__, paths=PATHS)
     run_stage(lambda: work(args), "report")
 
 
@@ -27,6 +30,7 @@ def write_report(args: argparse.Namespace, params: Params) -> None:
     from cvd.data.images.manifest import read_manifest
     from cvd.evaluation.comparison import tell_changes
     from cvd.report.illustrations import start_charts
+    from cvd.report.instrument.wall import build_wall
     from cvd.report.page import render_report
     from cvd.report.provenance import Trial, describe_code, describe_machine, list_versions
     from cvd.report.results import read_results
@@ -39,12 +43,22 @@ def write_report(args: argparse.Namespace, params: Params) -> None:
     origin, predictions = describe_run(), [args.predictions / f"{name}.csv" for name in results.variants]
     verdict = tell_changes(predictions, args.manifest, find_former([args.manifest, *predictions]))
     trial = Trial(origin.name, origin.baseline, origin.differences.describe(), verdict, origin.commands)
+    manifest = read_manifest(args.manifest)
     page = render_report(
         results,
         charts=charts,
-        manifest=read_manifest(args.manifest),
+        manifest=manifest,
         plots=args.plots,
         provenance={"code": code, "versions": list_versions(), "machine": describe_machine()},
+        wall=build_wall(
+            manifest,
+            results.variants,
+            classes=LABELS,
+            images=args.images,
+            predictions=args.predictions,
+            heatmaps=args.heatmaps,
+            points=args.points,
+        ),
         trial=trial,
         params=params.model_dump(),
         params_text=Path("params.yaml").read_text(encoding="utf-8"),

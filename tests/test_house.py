@@ -105,6 +105,7 @@ def test_stage_depends_on_its_script_and_the_work_folders_that_it_imports(stage:
     within = {
         "cvd/training/distributed": "cvd/training",
         "cvd/evaluation/lesson": "cvd/evaluation",
+        "cvd/report/instrument": "cvd/report",
     }  # no dependency of its own
     assert {within.get(folder, folder) for folder in needed} - by_graph == said - by_graph
 
@@ -281,6 +282,6 @@ def test_limits_of_the_files_that_people_read_first() -> None:
     for name, limit in limits.items():
         assert len((ROOT / name).read_text().splitlines()) <= limit, name
     codes = {stage: code_dependencies(stage) for stage in STAGES}
-    assert sum(len(deps) for deps in codes.values()) <= 108
+    assert sum(len(deps) for deps in codes.values()) <= 114
     for stage, dep in product(STAGES, FRAME):
         assert not {path for path in codes[stage] if path.startswith(dep)}

@@ -21,7 +21,7 @@ DRAWN = {"photos", *HEATED, *LOOKING, *CLIMBING}
 TRAININGS = {f"train@{name}" for name in ("baseline", "augmented", "tfrecord", "transfer")}
 SCRATCH = TRAININGS - {"train@transfer"}
 EVALUATIONS = {name.replace("train", "evaluate") for name in TRAININGS}
-EXAMPLES = {"shard", "features", "augmentations", *TRAININGS, *EVALUATIONS}
+EXAMPLES = {"shard", "features", "map", "augmentations", *TRAININGS, *EVALUATIONS}
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +62,13 @@ def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ("cvd/training/distributed/loop.py", TRAININGS),
         ("cvd/evaluation/verdict.py", {"compare", "report", *EXPLAINED, *MISTAKEN, *EVALUATIONS}),
         ("cvd/vis/charts/themes.py", {"augmentations", "compare", "report", *EVALUATIONS}),
-        ("cvd/vis/explaining/geometry.py", {"check", *DRAWN, *EXPLAINED}),
+        ("cvd/vis/explaining/geometry.py", {"check", "report", *DRAWN, *EXPLAINED}),
         ("cvd/vis/examining/checks.py", EXPLAINED),
         ("cvd/vis/sheets/grids.py", DRAWN),
         ("cvd/vis/filters/pixels.py", CLIMBING),
+        ("cvd/vis/mapping/embedding.py", {"map"}),
         ("cvd/report/report.html.j2", {"report"}),
+        ("cvd/report/instrument/wall.py", {"report"}),
     ],
 )
 def test_change_makes_its_folders_stages_stale(project: Path, file: str, stale: set[str]) -> None:

@@ -14,8 +14,7 @@ from cvd.report.pictures import encode_figure
 from cvd.report.results import Results
 from cvd.runtime.threads import count_cores, end_with_parent
 from cvd.vis.charts.cures import draw_cures
-from cvd.vis.charts.curves import draw_curves
-from cvd.vis.charts.diagnostics import draw_confusion, draw_reliability, draw_roc
+from cvd.vis.charts.diagnostics import draw_reliability, draw_roc
 from cvd.vis.charts.forests import draw_differences, draw_overfitting
 from cvd.vis.charts.sizes import draw_sizes
 from cvd.vis.charts.themes import DARK, LIGHT, share_layout
@@ -31,13 +30,10 @@ def start_charts(results: Results) -> dict[str, Future[Sources]]:
     test = {name: figures["test"] for name, figures in results.metrics.items()}
     aucs = {name: figures["auc"] for name, figures in test.items()}
     eces = {name: figures["ece"] for name, figures in test.items()}
-    counts = {name: figures["confusion"] for name, figures in test.items()}
     pairs = results.comparison["pairs"]
     makers: dict[str, Callable[..., Figure]] = {
-        "curves": partial(draw_curves, results.curves),
         "overfitting": partial(draw_overfitting, results.comparison["overfitting"]),
         "reliability": partial(draw_reliability, results.reliability, eces=eces),
-        "confusion": partial(draw_confusion, counts),
         "roc": partial(draw_roc, results.roc, aucs=aucs),
     }
     if pairs:
@@ -70,11 +66,6 @@ def describe_charts(results: Results) -> dict[str, list[str]]:
     rows, test = results.comparison["overfitting"], {name: figures["test"] for name, figures in results.metrics.items()}
     return {
         "descriptions": [describe_overfitting(row) for row in rows],
-        "confusions": [
-            f"{name}: {cats_wrong} cats taken for dogs, {dogs_wrong} dogs taken for cats."
-            for name, figures in test.items()
-            for (_, cats_wrong), (dogs_wrong, _) in [figures["confusion"]]
-        ],
         "calibrations": [f"{name}: calibration error {figures['ece']:.3f}." for name, figures in test.items()],
         "cured": [] if results.cures is None else describe_cures(results.cures),
         "growths": [] if results.sizes is None else describe_sizes(results.sizes),

@@ -24,12 +24,15 @@ from cvd.evaluation.verdict import (
 )
 from cvd.report.exports import collect_exports, collect_sheets
 from cvd.report.illustrations import Sources, describe_charts
+from cvd.report.instrument.curves import draw_panels, list_values, tabulate_last
+from cvd.report.instrument.wall import Wall
 from cvd.report.provenance import Trial
 from cvd.report.results import Results
 from cvd.runtime.vocabulary import SPLITS
 from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
 
 TEMPLATES = Path(__file__).parent
+SCRIPT = TEMPLATES / "instrument.js"
 
 
 def count_images(manifest: pd.DataFrame) -> list[dict[str, Any]]:
@@ -78,6 +81,7 @@ def render_report(
     manifest: pd.DataFrame,
     plots: Path,
     provenance: dict[str, dict[str, str]],
+    wall: Wall,
     trial: Trial,
     params: dict[str, Any],
     params_text: str,
@@ -96,6 +100,11 @@ def render_report(
         **describe_charts(results),
         exports=exports.result(),
         sheets=sheets.result(),
+        wall=wall,
+        panels=draw_panels(results.curves),
+        last_epoch=tabulate_last(results.curves),
+        data={"curves": list_values(results.curves), "wall": wall.list_data()},
+        script=Markup(SCRIPT.read_text(encoding="utf-8")),
         counts=count_images(manifest),
         trial=trial,
         params=params,
@@ -113,6 +122,7 @@ def _open_template(variants: Sequence[str]) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     environment.filters |= {
         "mark": lambda text: mark_variants(text, variants),
         "percent": format_percent,
@@ -136,6 +146,7 @@ def _list_results(results: Results) -> dict[str, Any]:
         "twins": find_twins(comparison["pairs"]),
         "advice": list_advice(comparison, results.timings),
         "metrics": results.metrics,
+        "confusions": {name: figures["test"]["confusion"] for name, figures in results.metrics.items()},
         "timings": results.timings,
         "intake": results.intake,
         "explanations": results.explanations,

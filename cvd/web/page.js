@@ -35,7 +35,7 @@ async function ask(file) {
     document.title = page.title;
     state.textContent = "";
     document.getElementById("heading")?.focus();
-  } catch (fault) {
+  } catch {
     if (mine.signal.aborted) return;
     state.textContent = "";
     showError("No answer: is cvd serve still running?");

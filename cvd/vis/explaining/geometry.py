@@ -118,6 +118,21 @@ def lay_maps(maps: np.ndarray, cells: Cells | None) -> np.ndarray:
     return fade * np.stack([cv2.warpAffine(heat, matrix, size, flags=flags, borderMode=border) for heat in maps])
 
 
+def find_box(cells: Cells | None, shape: tuple[int, ...], *, ring: int = 0) -> tuple[float, float, float, float]:
+    """Find where `lay_maps` lays a map (h', w') with a ring of more cells: left, top, width, height in shares."""
+    if cells is None:
+        rows, columns = shape
+        return -ring / columns, -ring / rows, 1 + 2 * ring / columns, 1 + 2 * ring / rows
+    spans = []
+    for axis, n_cells, size_px in zip((cells.columns, cells.rows), shape[::-1], cells.size[::-1], strict=True):
+        cut = _cut_axis(axis, n_cells, size_px)
+        spans.append(
+            ((cut.offset + 0.5 - (0.5 + ring) * cut.stride) / size_px, cut.stride * (n_cells + 2 * ring) / size_px)
+        )
+    (left, width), (top, height) = spans
+    return left, top, width, height
+
+
 def _cut_axis(axis: Axis, n_cells: int, size_px: int) -> Axis:
     """Squeeze cells evenly into the image where the tiles around their middles reach beyond it."""
     first = axis.offset + 0.5 - axis.stride / 2
