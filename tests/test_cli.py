@@ -10,13 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from cvd import cli
+from cvd.commands import explain
 from cvd.data.intake import photos
+from cvd.vis.explaining.geometry import Heat
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.filterwarnings(
@@ -345,6 +348,19 @@ def test_explain_draws_a_sheet_for_each_photo(tmp_path: Path, capsys: pytest.Cap
     sheet = cv2.imread(str(tmp_path / "a.jpg.good.png"))
     assert sheet is not None
     assert [path.name for path in tmp_path.iterdir()] == ["a.jpg.good.png"]
+
+
+def test_explain_shows_what_the_backbone_recognises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = ("elkhound 41%", "tabby 8%", "lynx <1%", "elkhound, not tabby", "tabby, not elkhound")
+    heats = [Heat(label, "top", np.eye(4, dtype=np.float32), total=4.0) for label in labels]
+    viewer = SimpleNamespace(title="HiResCAM+", note="", view=lambda image, top: heats)
+    monkeypatch.setattr(explain, "load_eyes", lambda only_last: ("Eyes", 24, viewer))
+    code, out, _ = run(capsys, "explain", "photos/a.jpg", "--variant", "good", "--out", tmp_path)
+    assert code == 0
+    assert "photos/a.jpg: Eyes sees elkhound 41%, tabby 8%, lynx <1%: " in out.splitlines()[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.jpg.good.png", "a.jpg.imagenet.png"}
 
 
 @pytest.mark.parametrize("method", ["hirescam", "scorecam", "integrated"])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import keras
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
@@ -25,6 +26,7 @@ from werkzeug.test import TestResponse
 from cvd.commands import serve
 from cvd.data.images.pixels import encode_jpeg
 from cvd.runtime.errors import InputError
+from cvd.vis.explaining.views import ClassViewer
 from cvd.web import answers, server
 from cvd.web.app import HEADERS, MAX_BYTES, MemoryRequest, create_app, format_percent
 
@@ -47,7 +49,9 @@ def answer(photo: np.ndarray) -> dict:
         for label, largest in (("cat", 0.0), ("dog", 1.25))
     ]
     found = [answers.Answer("good", "dog", 0.9731, views)]
-    return {"picture": picture, "size": "60 × 40 px", "answers": found}
+    seen = [answers.View(f"tabby {share}%", "last", "top", 1.5, "at the left", picture) for share in (62, 21, 9)]
+    recognition = answers.Recognition("EfficientNetLite0", seen)
+    return {"picture": picture, "size": "60 × 40 px", "answers": found, "recognition": recognition}
 
 
 @pytest.fixture
@@ -127,10 +131,12 @@ def test_answers_are_shown(client: FlaskClient) -> None:
         "up to 1.2 logits",
         "nothing in",
         "early layer, for cat",
+        "EfficientNetLite0, trained on a million photos of 1,000 classes, takes it for <strong>tabby 62%</strong>, ",
+        "most at the left, up to 1.5 logits in",
     ):
         assert wanted in reply.text, wanted
     assert 'alt="Evidence for dog in good, late layer: most at the top"' in reply.text
-    assert reply.text.count("data:image/jpeg") == 6
+    assert reply.text.count("data:image/jpeg") == 9
 
 
 @pytest.mark.parametrize("path", ["/", "/page.css", "/nowhere"])
@@ -252,8 +258,6 @@ def test_places_are_named() -> None:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with two models: the logit is the mean of red (or of what is not) over 255, minus 0.5."""
-    import keras
-
     root = tmp_path_factory.mktemp("project")
     for folder in (".dvc", "models", "metrics", "data"):
         (root / folder).mkdir()
@@ -274,8 +278,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_networks_answer_with_probability_and_evidence(project: Path) -> None:
-    import keras
-
     photo = np.zeros((40, 60, 3), np.uint8)
     photo[:, :20, 0] = 255  # red at the left: dog there, cat in the rest
     model = keras.models.load_model(project / "models/red.keras")
@@ -286,6 +288,29 @@ def test_networks_answer_with_probability_and_evidence(project: Path) -> None:
     assert [view.largest for view in found.views] == [pytest.approx(0.5 / 576 * 576 / 576, rel=1e-3)] * 2
     assert found.views[1].place.endswith("left")
     assert {(view.picture.width, view.picture.height) for view in found.views} == {(400, 267)}
+
+
+def make_eyes() -> keras.Model:
+    """Logits of three classes: ten times the means of red, green and blue, over 255."""
+    inputs = keras.Input((24, 24, 3))
+    convolution = keras.layers.Conv2D(3, 1, use_bias=False, name="conv1")
+    outputs = keras.layers.GlobalAveragePooling2D(name="logits")(convolution(keras.layers.Rescaling(1 / 25.5)(inputs)))
+    model = keras.Model(inputs, outputs)
+    convolution.set_weights([np.eye(3, dtype=np.float32).reshape(1, 1, 3, 3)])
+    return model
+
+
+def test_backbone_recognises_its_most_probable_classes() -> None:
+    photo = np.zeros((40, 60, 3), np.uint8)
+    photo[:, :20, 0] = photo[:, 45:, 1] = 255  # a third red, a quarter green
+    viewer = ClassViewer(make_eyes(), ["elkhound", "tabby", "lynx"], ["conv1"], method="auto")
+    seen = answers.make_recogniser("Eyes", 24, viewer, top=2)(photo)
+    logits = np.array([10 / 3, 2.5, 0])
+    shares = np.exp(logits) / np.exp(logits).sum()
+    assert (seen.backbone, len(seen.views)) == ("Eyes", 2)
+    assert [view.label for view in seen.views] == [f"elkhound {shares[0]:.0%}", f"tabby {shares[1]:.0%}"]
+    assert [view.place.split()[-1] for view in seen.views] == ["left", "right"]
+    assert seen.views[0].picture.width == 400
 
 
 def test_addresses_that_cannot_be_had_are_one_line() -> None:
@@ -305,7 +330,9 @@ def test_the_source_is_noted_only_for_drawings(tmp_path: Path) -> None:
     raw = tmp_path / "raw.json"
     for text, noted in (('{"source": "drawn"}', True), ('{"source": "microsoft"}', False), ("[]", False), ("{", False)):
         raw.write_text(text)
-        assert bool(serve.note_source(raw)) == noted
+        notes = [serve.note_source(raw, recognises=recognises) for recognises in (False, True)]
+        assert [bool(note) for note in notes] == [noted, noted]
+        assert ("backbone" in notes[1], "backbone" in notes[0]) == (noted, False)
 
 
 @pytest.fixture(scope="module")

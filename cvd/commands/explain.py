@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvd.commands.networks import choose_variant, load_model
+from cvd.commands.networks import N_CLASSES, choose_variant, load_eyes, load_model
 from cvd.data.images.pixels import resize_image
 from cvd.data.intake.photos import find_photos, name_photos, read_photos, report_faults, show_path
 from cvd.runtime.errors import InputError
@@ -40,8 +40,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def explain_photos(args: argparse.Namespace) -> int:
     """Write a sheet for each photo, and say what the networks say of it.
 
-    A row for each network with the heat for cat and for dog in each layer. With `--classes` instead what tells two of
-    ImageNet's classes apart to the backbone.
+    A row for each network with the heat for each class in each layer; on a second sheet the backbone's most probable
+    ImageNet classes. With `--classes` instead what tells two of ImageNet's classes apart to the backbone.
 
     Raises:
         InputError: a variant, a class or a layer is unknown.
@@ -52,16 +52,17 @@ def explain_photos(args: argparse.Namespace) -> int:
     n_faults = 0
     with find_photos(args.photos) as found:
         names = name_photos(found.paths, args.photos)
-        suffix, draw = make_contrast(args) if args.classes else make_comparison(args)
+        drawers = [make_contrast(args)] if args.classes else [make_comparison(args), *make_recognition()]
         for photo in read_photos(found.paths, members=found.members):
             n_faults += report_faults([photo])
             if photo.pixels is None:
                 continue
-            sheet, line = draw(photo.path.name, photo.pixels)
-            target = args.out / f"{names[photo.path]}.{suffix}.png"
-            with replace_file(target) as partial:
-                write_png(sheet, partial)
-            print(f"{show_path(photo.path)}: {line}: {show_path(target)}", flush=True)
+            for suffix, draw in drawers:
+                sheet, line = draw(photo.path.name, photo.pixels)
+                target = args.out / f"{names[photo.path]}.{suffix}.png"
+                with replace_file(target) as partial:
+                    write_png(sheet, partial)
+                print(f"{show_path(photo.path)}: {line}: {show_path(target)}", flush=True)
     return 1 if n_faults else 0
 
 
@@ -86,6 +87,26 @@ def make_comparison(args: argparse.Namespace) -> tuple[str, Drawer]:
         return sheet, "; ".join(lines)
 
     return "+".join(variants), draw
+
+
+def make_recognition() -> list[tuple[str, Drawer]]:
+    """Make what shows the backbone's most probable ImageNet classes; nothing where it has none."""
+    from cvd.vis.sheets.overlays import limit_size
+    from cvd.vis.sheets.photos import draw_photo
+
+    eyes = load_eyes(only_last=False)
+    if eyes is None:
+        return []
+    backbone, size_px, viewer = eyes
+    title = f"What {backbone} sees: its top {N_CLASSES} of ImageNet's 1,000 classes"
+    caption = f"{viewer.title}: what speaks for each class, and what tells the first two apart"
+
+    def draw(name: str, pixels: "np.ndarray") -> "tuple[np.ndarray, str]":
+        heats = viewer.view(resize_image(pixels, size_px)[None], top=N_CLASSES)
+        sheet = draw_photo(name, limit_size(pixels), heats, title=title, caption=caption, note=viewer.note)
+        return sheet, f"{backbone} sees {', '.join(heat.label for heat in heats[:N_CLASSES])}"
+
+    return [("imagenet", draw)]
 
 
 def make_contrast(args: argparse.Namespace) -> tuple[str, Drawer]:

@@ -15,6 +15,10 @@ from cvd.runtime.startup import start_tensorflow
 if TYPE_CHECKING:
     import keras
 
+    from cvd.vis.explaining.views import ClassViewer
+
+N_CLASSES = 3  # of ImageNet's, that are shown for a photo
+
 
 def list_models() -> dict[str, Path]:
     """List the models in models/ by variant, in order of name."""
@@ -58,6 +62,30 @@ def choose_variant() -> str:
     accuracy = f"the best validation accuracy, {accuracies[best]:.4f}, of {len(accuracies)}"
     print(f"variant {best}: {accuracy}", file=sys.stderr)
     return best
+
+
+def load_eyes(*, only_last: bool) -> "tuple[str, int, ClassViewer] | None":
+    """Load what sees ImageNet's 1,000 classes: the backbone's name, its side in px, and what asks it about a photo.
+
+    None where there is no backbone, or it was loaded without its classes. `only_last` explains by the last convolution.
+
+    Raises:
+        InputError: the backbone is damaged.
+    """
+    folder = find_root() / "models/backbone"
+    if not folder.is_dir():
+        return None
+    start_tensorflow()
+    from cvd.models.networks.backbone import class_names, describe_backbone, load_backbone
+    from cvd.vis.explaining.layers import choose_grad_cam_layers
+    from cvd.vis.explaining.views import ClassViewer
+
+    backbone = describe_backbone(folder)
+    if not backbone.has_classes:
+        return None
+    model = load_backbone(folder)
+    layers = choose_grad_cam_layers(model, None)[-1:] if only_last else None
+    return backbone.name, backbone.size_px, ClassViewer(model, class_names(), layers, method="auto")
 
 
 def load_model(variant: str) -> "keras.Model":

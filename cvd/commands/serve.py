@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvd.commands.networks import list_variants, load_model, read_accuracy
+from cvd.commands.networks import N_CLASSES, list_variants, load_eyes, load_model, read_accuracy
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json
 from cvd.runtime.project import find_root
@@ -18,7 +18,7 @@ from cvd.runtime.startup import start_tensorflow
 if TYPE_CHECKING:
     import numpy as np
 
-    from cvd.web.answers import Answer
+    from cvd.web.answers import Answer, Recognition
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def serve_page(args: argparse.Namespace) -> int:
             warning = "other machines can reach this page, without password and encryption; Ctrl-C ends it"
             print(f"warning: --host {args.host}: {warning}", file=sys.stderr)
             token = os.environ.get("CVD_TOKEN") or secrets.token_urlsafe(24)
-        askers = load_networks(names)
+        askers, recognise = load_networks(names), load_recogniser()
         from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
         from cvd.web.answers import encode_photo, encode_scale
         from cvd.web.app import MAX_BYTES, create_app
@@ -54,6 +54,7 @@ def serve_page(args: argparse.Namespace) -> int:
                 "picture": encode_photo(photo),
                 "size": f"{photo.shape[1]} × {photo.shape[0]} px",
                 "answers": [ask(photo) for ask in askers.values()],
+                "recognition": recognise(photo) if recognise else None,
             },
             hosts=["127.0.0.1", "localhost", "[::1]", args.host] if is_loopback(args.host) else None,
             token=token,
@@ -61,7 +62,7 @@ def serve_page(args: argparse.Namespace) -> int:
             accuracies={name: read_accuracy(name, "test") for name in askers},
             colours={"light": choose_colours(askers, LIGHT), "dark": choose_colours(askers, DARK)},
             scale=encode_scale(),
-            note=note_source(find_root() / "data/raw.json"),
+            note=note_source(find_root() / "data/raw.json", recognises=recognise is not None),
         )
         print(f"{format_address(opened)} is ready; Ctrl-C ends it", flush=True)
         if token and not os.environ.get("CVD_TOKEN"):
@@ -96,9 +97,29 @@ def load_networks(names: list[str]) -> "dict[str, Callable[[np.ndarray], Answer]
     return askers
 
 
-def note_source(record: Path) -> str:
+def load_recogniser() -> "Callable[[np.ndarray], Recognition] | None":
+    """Load what sees ImageNet's classes, and ask it once; None, and a line on stderr, where that cannot be."""
+    import numpy as np
+
+    from cvd.web.answers import make_recogniser
+
+    try:
+        if (eyes := load_eyes(only_last=True)) is None:
+            return None
+        backbone, size_px, viewer = eyes
+        recognise = make_recogniser(backbone, size_px, viewer, top=N_CLASSES)
+        recognise(np.zeros((size_px, size_px, 3), np.uint8))
+    except InputError as error:
+        print(f"left out ImageNet's classes: {error}", file=sys.stderr)
+        return None
+    print(f"loaded {backbone} with ImageNet's classes, {size_px} px", flush=True)
+    return recognise
+
+
+def note_source(record: Path, *, recognises: bool) -> str:
     """Say what people should know of networks that have seen drawings only; nothing of others."""
     with contextlib.suppress(InputError, OSError, KeyError, TypeError):
         if read_json(record)["source"] == "drawn":
-            return "These networks were trained on drawn pictures. Of real photos they know nothing yet."
+            more = " The pretrained backbone, which sees ImageNet's classes, does." if recognises else ""
+            return f"These networks were trained on drawn pictures. Of real photos they know nothing yet.{more}"
     return ""

@@ -10,7 +10,7 @@ import numpy as np
 from cvd.data.images.pixels import encode_jpeg, resize_image
 from cvd.models.networks.mirroring import remove_mirror
 from cvd.vis.explaining.layers import choose_grad_cam_layers
-from cvd.vis.explaining.views import Viewer
+from cvd.vis.explaining.views import ClassViewer, Viewer
 from cvd.vis.sheets.drawing import fit_picture
 from cvd.vis.sheets.overlays import draw_ramp, find_hottest, overlay_heat
 
@@ -47,6 +47,13 @@ class Answer(NamedTuple):
     views: list[View]
 
 
+class Recognition(NamedTuple):
+    """What a network of ImageNet's classes sees in a photo: a view for each of the most probable ones."""
+
+    backbone: str
+    views: list[View]
+
+
 def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answer]:
     """Make what asks a network about a photo, (h, w, 3) uint8: its probability, and heat maps of two convolutions.
 
@@ -72,6 +79,25 @@ def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answe
         return Answer(variant, seen.label, seen.probability, views)
 
     return ask
+
+
+def make_recogniser(
+    backbone: str, size_px: int, viewer: ClassViewer, *, top: int
+) -> Callable[[np.ndarray], Recognition]:
+    """Make what asks a backbone about a photo, (h, w, 3) uint8: its `top` classes, and where it sees each of them.
+
+    `viewer` explains by one layer, of images of `size_px`. The first call is slow.
+    """
+
+    def recognise(photo: np.ndarray) -> Recognition:
+        small, views = fit_picture(photo, VIEW_PX), []
+        for heat in viewer.view(resize_image(photo, size_px)[np.newaxis], top=top)[:top]:
+            picture = encode_picture(overlay_heat(small, heat.map, largest=find_hottest([heat])))
+            largest, place = float(heat.map.max()), describe_place(heat.map)
+            views.append(View(heat.label, heat.depth or "last", heat.layer, largest, place, picture))
+        return Recognition(backbone, views)
+
+    return recognise
 
 
 def describe_place(heat: np.ndarray) -> str:
