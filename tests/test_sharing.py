@@ -21,7 +21,7 @@ SHAREABLE = {
     "data/features", "models/backbone", "models/${key}.keras", "models/${key}.history.csv",
     "models/${key}.timing.json", "models/${key}.training.json", "models/${key}.layers.md", "predictions/${key}.csv",
     "plots/evaluation/${key}.png", "plots/comparison", "metrics/data.json", "metrics/timings.json",
-    "plots/map.csv",
+    "plots/map.csv", "predictions/labels.csv",
 }  # fmt: skip
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from cvd.report.pictures import Picture, choose_pictures, encode_picture, list_pictures, name_picture
 from cvd.runtime.vocabulary import LABELS
 
-MOST_BYTES = 6_500_000  # of all pictures of the exports together; with the charts the page stays well below 10 MB
-LARGEST_BYTES = 450_000  # of one
+MOST_BYTES = 2_600_000  # of all pictures of the exports together; the page of the default run stays below 6 MB
+LARGEST_BYTES = 300_000  # of one
 SHEETS = {
     **{f"train_{label}": f"{label}s to learn from" for label in LABELS},
     "near_duplicates": "near-copies, a group in each row",
