@@ -278,7 +278,7 @@ def test_every_parameter_is_commented() -> None:
 
 
 def test_limits_of_the_files_that_people_read_first() -> None:
-    limits = {"dvc.yaml": 450, "params.yaml": 215}
+    limits = {"dvc.yaml": 460, "params.yaml": 215}
     for name, limit in limits.items():
         assert len((ROOT / name).read_text().splitlines()) <= limit, name
     codes = {stage: code_dependencies(stage) for stage in STAGES}
