@@ -94,13 +94,17 @@ class _Download:
     def run(self) -> None:
         """Try until the file is here, or too many tries in a row have brought nothing new."""
         n_failed, idle_since = 0, time.monotonic()
+        begun = idle_since  # of a try, its pause included: a hundred bytes a try are no progress
         while True:
             before = self._farthest
             try:
                 return self._try_once()
             except PassingError as error:
-                if self._farthest > before and not isinstance(error, SlowError):
-                    n_failed, idle_since = 0, time.monotonic()
+                now = time.monotonic()
+                n_new, n_least = self._farthest - before, self._patience.least_rate * (now - begun)
+                if n_new and n_new >= n_least and not isinstance(error, SlowError):
+                    n_failed, idle_since = 0, now
+                begun = now
                 n_failed += 1
                 is_idle = n_failed > 1 and time.monotonic() - idle_since > self._patience.idle_seconds
                 if n_failed >= self._patience.tries or is_idle:

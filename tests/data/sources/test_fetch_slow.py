@@ -96,3 +96,9 @@ def test_a_part_of_another_file_starts_again(client: Client, n_more: int) -> Non
         assert client.fetch(server, sha256=SHA256) == DATA
         assert server.ranges[0] is None
         assert server.ranges[-1] is None
+
+
+def test_a_hundred_bytes_a_try_are_no_progress(tmp_path: Path) -> None:
+    patience = Patience(3, wait=lambda seconds: time.sleep(0.15))
+    with serve(always=Step(cut=100)) as server, pytest.raises(UnfinishedError, match="3 times in a row"):
+        fetch(f"{server.url}/a.zip", tmp_path, patience)
