@@ -87,5 +87,5 @@ venv:
 	  $(PYTHON) -m venv --clear $(VENV) \
 	    && pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
 	    && pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
-    && cp $(REPAIR) "$$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	    && cp $(REPAIR) "$$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	    && $(MADE_FROM) > $(VENV)/made-from; }
