@@ -13,8 +13,8 @@ COMMANDS = (  # its name; the module in cvd.commands; there what declares its op
     ("remove", "variants", "add_options_of_remove", "remove_variants", "take variants out of the graph again"),
     ("search", "searching.search", "add_options", "run_search", "many settings of a variant, chosen by validation"),
     ("run", "settings", "add_options", "run_settings", "an experiment on photos of your own, by a file of settings"),
-    ("predict", "predict", "add_options", "predict_photos", "cat or dog: photos, or folders or zips of them"),
-    ("explain", "explain", "add_options", "explain_photos", "heat maps: where a variant finds cat and dog in photos"),
+    ("predict", "predict", "add_options", "predict_photos", "which class: photos, or folders or zips of them"),
+    ("explain", "explain", "add_options", "explain_photos", "heat maps: where a variant finds its evidence in photos"),
     ("serve", "serve", "add_options", "serve_page", "a page: drop a photo, see what every variant makes of it"),
     ("compare", "evidence.compare", "add_options", "print_comparison", "variants, revisions or seeds: is it luck?"),
     (
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse what was typed, by default after `cvd`; `work` is the command's function."""
-    parser = argparse.ArgumentParser(prog="cvd", description="Cats, dogs, and what networks see in them.")
+    parser = argparse.ArgumentParser(prog="cvd", description="Two classes of images, and what networks see in them.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     given = sys.argv[1:] if arguments is None else arguments
     typed = next((word for word in given if not word.startswith("-")), None)

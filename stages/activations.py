@@ -10,6 +10,7 @@ from cvd.runtime.files import replace_folder
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
+from cvd.runtime.vocabulary import name_classes
 from cvd.vis.explaining.layers import check_channels, choose_activation_layers
 from cvd.vis.sheets.channels import write_activations
 
@@ -28,20 +29,24 @@ def work(args: argparse.Namespace) -> None:
     from cvd.models.networks.saving import load_network
     from cvd.vis.explaining.graphs import compute_activations, compute_probabilities, input_side, make_scorer
 
-    paths = choose_images(read_manifest(args.manifest), settings.images)
+    manifest = read_manifest(args.manifest)
+    paths = choose_images(manifest, settings.images)
     model = remove_mirror(load_network(args.model))
     layers = choose_activation_layers(model, settings.layers)
     check_channels(model, layers, channels)
     images = load_images(args.images, paths, input_side(model))  # (n, s, s, 3)
     activations = compute_activations(model, images, layers=layers)
     sizes = [values.shape[-1] for values in activations.values()]
-    p_dog = compute_probabilities(make_scorer(model)(images))[:, 0]
+    probabilities, positive = (
+        compute_probabilities(make_scorer(model)(images))[:, 0],
+        name_classes(manifest["path"], manifest["label"])[1],
+    )
     with replace_folder(args.out) as folder:
         for i, path in enumerate(tqdm(paths, desc=f"drawing {args.variant}", unit="image")):
             values = {layer: answers[i] for layer, answers in activations.items()}
-            write_activations(
-                folder, images[i], values, variant=args.variant, path=path, probability=p_dog[i], channels=channels
-            )
+            answer = f"P({positive}) {probabilities[i]:.3f}"
+            words = {"variant": args.variant, "path": path, "answer": answer}
+            write_activations(folder, images[i], values, **words, channels=channels)
     print(f"{args.variant}: {len(layers)} layers, {sum(sizes):,} channels, {len(paths)} images")
 
 

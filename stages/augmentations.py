@@ -13,6 +13,7 @@ from cvd.data.images.pixels import load_image
 from cvd.runtime.files import replace_folder
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
+from cvd.runtime.vocabulary import name_classes
 from cvd.vis.charts.previews import ROWS, Preview, draw_previews
 from cvd.vis.charts.themes import save_figure
 
@@ -27,6 +28,7 @@ def work(args: argparse.Namespace) -> None:
     augmentation = Augmentation(seed=params.seed, **params.augment.model_dump())
     n_samples = params.augmentations.n_samples
     manifest = read_manifest(args.manifest)
+    classes = name_classes(manifest["path"], manifest["label"])
     paths = choose_images(manifest, params.augmentations.images)
 
     def preview(path: str) -> Preview:
@@ -39,8 +41,8 @@ def work(args: argparse.Namespace) -> None:
             pair = rows.iloc[[index, find_next(order, index, batch_size=params.train.batch_size)]]
             images = np.stack([load_image(args.images / name, params.image.size_px) for name in pair["path"]])
             indices, labels = pair.index.to_numpy(), pair["label"].to_numpy()
-            partner = pair["path"].iloc[1]
-            return augment_sample(images, labels, augmentation, epoch=epoch, indices=indices, partner=partner)
+            words = {"partner": pair["path"].iloc[1], "classes": classes}
+            return augment_sample(images, labels, augmentation, epoch=epoch, indices=indices, **words)
 
         copies, captions = zip(*(sample(epoch) for epoch in range(n_samples)), strict=True)
         return Preview(path, load_image(args.images / path, params.image.size_px), list(copies), list(captions))

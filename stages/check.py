@@ -29,7 +29,7 @@ def work(args: argparse.Namespace) -> None:
     check_paths(params, find_root())
     check_counts(params)
     check_cluster(params, os.environ)
-    read_corrections(args.corrections)
+    read_corrections(args.corrections, params.data.choose_classes())
     check_networks(params, entries, networks)
     with replace_file(args.out) as partial:
         partial.write_text(TEXT, encoding="utf-8")

@@ -21,6 +21,7 @@ def download(args: Namespace) -> None:
         n_per_class=data.drawn.n_per_class,
         seed=data.drawn.seed,
         leak=data.drawn.leak,
+        classes=data.choose_classes(),
         url=data.url,
         sha256=data.sha256,
         state_folder=state_folder() / "downloads",

@@ -14,6 +14,7 @@ from cvd.runtime.files import write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
+from cvd.runtime.vocabulary import name_classes
 
 N_MARKED = 100  # training images with a planted watermark that are explained
 
@@ -43,8 +44,8 @@ def work(args: argparse.Namespace) -> None:
     manifest, model = read_manifest(args.manifest), remove_mirror(load_network(args.model))
     shown, checked = (list(dict.fromkeys(choose_images(manifest, n))) for n in (pictures.images, settings.images))
     telling = pd.concat(choose_telling(select_test(read_predictions(args.predictions)), pictures.mistakes))["path"]
-    examined = list(dict.fromkeys([*checked, *telling]))
-    pair = Viewer(args.variant, model, pictures.layers, method=pictures.method)
+    examined, labels = list(dict.fromkeys([*checked, *telling])), name_classes(manifest["path"], manifest["label"])
+    pair = Viewer(args.variant, model, pictures.layers, method=pictures.method, labels=labels)
     paths = list(dict.fromkeys([*examined, *shown]))
     images = dict(zip(paths, load_images(args.images, paths, pair.size_px), strict=True))
     scope = Scope(settings.methods, settings.layers, settings.perturbed, settings.steps, settings.randomised)
@@ -52,13 +53,12 @@ def work(args: argparse.Namespace) -> None:
     examination = examine(model, stack, read_masks(args.masks, checked), scope, seed=params.seed)
     add_watermarks(examination.figures, args, model, pair.size_px, scope, seed=params.seed)
     write_json(examination.figures, args.metrics, indent=1)
-    pairs = pair.explain(np.stack([images[path] for path in shown]), shown, (-1, 1))
+    sets = {"shown": pair.explain(np.stack([images[path] for path in shown]), shown, (-1, 1))}
     # Maps that are not there yet may take minutes: only those that sheets are likely to show.
     some = list(dict.fromkeys([*checked[: settings.randomised], *telling]))
-    sets = {"shown": pairs}
     for name, method in (("named", resolve_method(pictures.method)), ("averaged", "gradcam")):
-        viewer, maps = Viewer(args.variant, model, method=method, only_last=True), examination.maps.get(method, {})
-        sets[name] = viewer.explain_most(images, some, examination.logits, maps)
+        viewer = Viewer(args.variant, model, method=method, only_last=True, labels=labels)
+        sets[name] = viewer.explain_most(images, some, examination.logits, examination.maps.get(method, {}))
     write_heatmaps(args.heatmaps, **sets)
     print(f"{args.variant}: {describe_figures(examination.figures)}", flush=True)
 

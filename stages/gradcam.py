@@ -1,4 +1,4 @@
-"""Heat maps: where a network finds its evidence for cat and for dog."""
+"""Heat maps: where a network finds its evidence for either class."""
 
 import argparse
 

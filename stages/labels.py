@@ -14,6 +14,7 @@ from cvd.runtime.files import replace_file, write_json
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
+from cvd.runtime.vocabulary import Classes, name_classes
 from cvd.vis.sheets.drawing import write_png
 from cvd.vis.sheets.labels import Suspect, draw_suspects
 from cvd.vis.sheets.overlays import limit_size
@@ -33,7 +34,10 @@ def work(args: argparse.Namespace) -> None:
     answers = answer_out_of_fold(features, labels, groups, n_folds=params.labels.folds, seed=params.seed)
     table = tabulate_labels(rows, answers)
     summary = summarise_labels(table)
-    sheet = draw_worst(args, table.head(params.labels.shown), answers, len(table), threads=params.train.threads)
+    classes = name_classes(table["path"], table["label"])
+    sheet = draw_worst(
+        args, table.head(params.labels.shown), answers, len(table), classes, threads=params.train.threads
+    )
     with replace_file(args.predictions) as partial:
         table[list(COLUMNS)].to_csv(partial, index=False, lineterminator="\n")
     with replace_file(args.sheet) as partial:
@@ -43,7 +47,7 @@ def work(args: argparse.Namespace) -> None:
 
 
 def draw_worst(
-    args: argparse.Namespace, worst: pd.DataFrame, answers: Answers, n_images: int, *, threads: int
+    args: argparse.Namespace, worst: pd.DataFrame, answers: Answers, n_images: int, classes: Classes, *, threads: int
 ) -> np.ndarray:
     """Draw images with the heat for both classes, each by the classifier of the fold that it was held out in."""
     start_tensorflow()
@@ -55,7 +59,7 @@ def draw_worst(
 
     set_threads(threads)
     model = attach_head(load_backbone(args.backbone), build_head(n_features=answers.weights.shape[1], dropout=0.0))
-    viewer = Viewer("labels", model, only_last=True)
+    viewer = Viewer("labels", model, only_last=True, labels=classes)
     suspects: dict[str, Suspect] = {}
     for fold in sorted(set(worst["fold"])):
         model.get_layer("logit").set_weights([answers.weights[fold][:, None], answers.biases[[fold]]])

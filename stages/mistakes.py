@@ -8,6 +8,7 @@ from cvd.evaluation.mistakes import KINDS, choose_telling
 from cvd.runtime.files import replace_file
 from cvd.runtime.params.loading import load_params
 from cvd.runtime.stage import read_arguments, run_stage
+from cvd.runtime.vocabulary import pluralise
 from cvd.vis.explaining.heatmaps import read_heatmaps
 from cvd.vis.sheets.drawing import write_png
 from cvd.vis.sheets.galleries import draw_gallery, make_exhibit
@@ -29,9 +30,9 @@ def work(args: argparse.Namespace) -> None:
             make_exhibit(row, limit_size(decode_image(args.images / str(row.path))), seen.view(str(row.path)))
             for row in rows.itertuples()
         ]
-        sections.append((KINDS[kind], exhibits))
+        sections.append((KINDS[kind].format(*map(pluralise, seen.labels)), exhibits))
     with replace_file(args.sheet) as partial:
-        write_png(draw_gallery(sections, variant=args.variant, heat=seen.describe()), partial)
+        write_png(draw_gallery(sections, variant=args.variant, heat=seen.describe(), labels=seen.labels), partial)
     print(f"{args.variant}: {n} images of each kind")
 
 

@@ -8,7 +8,6 @@ from cvd.runtime.files import replace_file
 from cvd.runtime.params.loading import Params, load_params
 from cvd.runtime.project import ask_changes, ask_git
 from cvd.runtime.stage import read_arguments, run_stage
-from cvd.runtime.vocabulary import LABELS
 
 PATHS = ("metrics", "predictions", "heatmaps", "plots", "images", "manifest", "quarantine", "points", "report")
 
@@ -53,7 +52,7 @@ def write_report(args: argparse.Namespace, params: Params) -> None:
         wall=build_wall(
             manifest,
             results.variants,
-            classes=LABELS,
+            classes=results.classes,
             images=args.images,
             predictions=args.predictions,
             heatmaps=args.heatmaps,

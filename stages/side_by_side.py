@@ -67,8 +67,9 @@ def draw_divided(
         for image in [load(path)]
     ]
     print(f"they disagree on {len(rows)} shown")
-    heat = next(iter(named.values())).describe()
-    return draw_disagreements(rows, variants=list(named), heat=heat, among="" if n_examined == n_all else among)
+    first, among = next(iter(named.values())), "" if n_examined == n_all else among
+    heat = first.describe()
+    return draw_disagreements(rows, variants=list(named), heat=heat, labels=first.labels, among=among)
 
 
 if __name__ == "__main__":

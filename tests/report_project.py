@@ -101,7 +101,9 @@ def fill_workspace(root: Path) -> None:
     for name, skill in VARIANTS.items():
         noise = np.random.default_rng(round(10 * skill)).normal(size=360)
         predictions[name] = frame = measures.tabulate_predictions(rows, (2 * rows["label"] - 1) * skill + noise)
-        metrics[name] = measures.evaluate_variant(frame, history, training, **EVALUATE)
+        folders = frame["label"].map({0: "cat/", 1: "dog/"})
+        named = frame.assign(path=folders + frame["path"])
+        metrics[name] = measures.evaluate_variant(named, history, training, **EVALUATE)
         (root / "metrics" / f"{name}.json").write_text(render_json(metrics[name]))
         write_table(frame, root / f"predictions/{name}.csv")
     write_heats(root / "heatmaps/baseline.npz", list(rows["path"][:60]))

@@ -59,6 +59,7 @@ def client() -> FlaskClient:
     app = create_app(
         answer,
         hosts=["localhost"],
+        classes=("cat", "dog"),
         variants=["good"],
         accuracies={"good": 0.97},
         colours=COLOURS,
@@ -281,7 +282,7 @@ def test_networks_answer_with_probability_and_evidence(project: Path) -> None:
     photo = np.zeros((40, 60, 3), np.uint8)
     photo[:, :20, 0] = 255  # red at the left: dog there, cat in the rest
     model = keras.models.load_model(project / "models/red.keras")
-    found = answers.make_asker("red", model)(photo)
+    found = answers.make_asker("red", model, ("cat", "dog"))(photo)
     assert (found.variant, found.label) == ("red", "cat")
     assert found.probability == pytest.approx(1 / (1 + np.exp(1 / 6)), abs=1e-3)
     assert [(view.label, view.layer) for view in found.views] == [("cat", "conv1"), ("dog", "conv1")]

@@ -15,7 +15,7 @@ from cvd.web import answers, server
 from cvd.web.app import MAX_BYTES, create_app
 
 STALLED, HONEST = 120, 40
-SHOWN = {"variants": ["good"], "accuracies": {"good": 0.97}, "colours": COLOURS, "note": ""}
+SHOWN = {"classes": ("cat", "dog"), "variants": ["good"], "accuracies": {"good": 0.97}, "colours": COLOURS, "note": ""}
 
 
 def make_client(token: str = "", hosts: tuple[str, ...] | None = ("localhost",)) -> FlaskClient:

@@ -1,4 +1,4 @@
-"""`cvd explain`: where networks find cat and dog in photos."""
+"""`cvd explain`: where networks find evidence for a class in photos."""
 
 import argparse
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from cvd.data.images.pixels import resize_image
 from cvd.data.intake.photos import find_photos, name_photos, read_photos, report_faults, show_path
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
-from cvd.runtime.project import find_root
+from cvd.runtime.project import find_root, read_classes
 from cvd.runtime.startup import start_tensorflow
 from cvd.runtime.vocabulary import CHOICES
 
@@ -73,9 +73,10 @@ def make_comparison(args: argparse.Namespace) -> tuple[str, Drawer]:
     from cvd.vis.sheets.overlays import draw_comparison, limit_size
 
     variants = list(dict.fromkeys(args.variant or [choose_variant()]))
+    labels = read_classes(find_root())
     networks = {name: load_model(name) for name in variants}
     viewers = [
-        Viewer(name, remove_mirror(network), args.layer, method=args.method, answering=network)
+        Viewer(name, remove_mirror(network), args.layer, method=args.method, answering=network, labels=labels)
         for name, network in networks.items()
     ]
 
@@ -120,7 +121,9 @@ def make_contrast(args: argparse.Namespace) -> tuple[str, Drawer]:
     backbone, names = describe_backbone(folder), class_names()
     if args.variant or not backbone.has_classes:
         fault = (
-            "a variant knows cat and dog only" if args.variant else f"{backbone.name} was loaded without its classes"
+            f"a variant knows {' and '.join(read_classes(find_root()))} only"
+            if args.variant
+            else f"{backbone.name} was loaded without its classes"
         )
         raise InputError(f"--classes asks the backbone for two of ImageNet's classes: {fault}")
     first, second = (find_class(names, asked) for asked in args.classes)

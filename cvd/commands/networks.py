@@ -138,7 +138,7 @@ def predict_logits(model: "keras.Model", found: Found, *, has_bar: bool) -> Iter
 
 
 def find_probability(logit: float) -> float:
-    """Find the probability of dog that a logit stands for."""
+    """Find the second class's probability that a logit stands for."""
     from scipy.special import expit
 
     return float(expit(logit))

@@ -1,4 +1,4 @@
-"""`cvd predict`: cat or dog, for photos, and folders and zips of them."""
+"""`cvd predict`: which class, for photos, and folders and zips of them."""
 
 import argparse
 import contextlib
@@ -12,7 +12,8 @@ from pathlib import Path
 from cvd.commands.networks import choose_variant, find_probability, load_model, predict_logits
 from cvd.commands.submission import add_options_of_submission, check_submission, write_submission
 from cvd.data.intake.photos import find_photos, show_path
-from cvd.runtime.vocabulary import LABELS
+from cvd.runtime.project import find_root, read_classes
+from cvd.runtime.vocabulary import Classes
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", help="default: the one with the best validation accuracy in metrics/")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", const="json", dest="form", help="a JSON array of objects")
-    columns = "path,label,probability (of dog),logit"
+    columns = "path,label,probability (of the second class),logit"
     form.add_argument("--csv", action="store_const", const="csv", dest="form", help=columns)
     add_options_of_submission(parser, form)
     parser.set_defaults(form="text")
@@ -33,24 +34,24 @@ def predict_photos(args: argparse.Namespace) -> int:
     with find_photos(args.photos) as found:
         if args.submission:
             return write_submission(args, found)
-        model = load_model(args.variant or choose_variant())
+        model, classes = load_model(args.variant or choose_variant()), read_classes(find_root())
         n_faults = 0
         # A bar would run through rows that appear on a terminal, and they show the progress themselves.
         batches = predict_logits(model, found, has_bar=not sys.stdout.isatty())
-        with open_writer(args.form) as write:
+        with open_writer(args.form, classes) as write:
             for batch in batches:
                 for path, logit in batch:
                     if logit is None:
                         n_faults += 1
                     else:
-                        write(path, LABELS[int(logit > 0)], find_probability(logit), logit)
+                        write(path, classes[int(logit > 0)], find_probability(logit), logit)
                 sys.stdout.flush()
     return 1 if n_faults else 0
 
 
 @contextlib.contextmanager
-def open_writer(form: str) -> Iterator[Callable[[Path, str, float, float], None]]:
-    """Yield a function that writes a photo's path, label, probability of dog and logit to stdout."""
+def open_writer(form: str, classes: Classes) -> Iterator[Callable[[Path, str, float, float], None]]:
+    """Yield a function that writes a photo's path, label, probability of the second class and logit to stdout."""
     names = ("path", "label", "probability", "logit")
     if form == "csv":
         table = csv.writer(sys.stdout, lineterminator="\n")
@@ -64,8 +65,9 @@ def open_writer(form: str) -> Iterator[Callable[[Path, str, float, float], None]
         )
         print("\n]")  # not after an early end, so that nobody takes a part for the whole
     else:
-        print("label  P(dog)    logit  path")
+        width, head = max(map(len, ("label", *classes))), f"P({classes[1]})"
+        print(f"{'label':{width}}  {head}    logit  path")
         yield lambda path, label, probability, logit: print(
-            f"{label:5}  {probability:6.4f}  {logit:+7.2f}  {show_path(path)}"
+            f"{label:{width}}  {probability:{len(head)}.4f}  {logit:+7.2f}  {show_path(path)}"
         )
     sys.stdout.flush()

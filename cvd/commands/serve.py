@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from cvd.commands.networks import N_CLASSES, list_variants, load_eyes, load_model, read_accuracy
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json
-from cvd.runtime.project import find_root
+from cvd.runtime.project import find_root, read_classes
 from cvd.runtime.startup import start_tensorflow
+from cvd.runtime.vocabulary import Classes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,8 @@ def serve_page(args: argparse.Namespace) -> int:
             warning = "other machines can reach this page, without password and encryption; Ctrl-C ends it"
             print(f"warning: --host {args.host}: {warning}", file=sys.stderr)
             token = os.environ.get("CVD_TOKEN") or secrets.token_urlsafe(24)
-        askers, recognise = load_networks(names), load_recogniser()
+        classes = read_classes(find_root())
+        askers, recognise = load_networks(names, classes), load_recogniser()
         from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
         from cvd.web.answers import encode_photo, encode_scale
         from cvd.web.app import MAX_BYTES, create_app
@@ -58,6 +60,7 @@ def serve_page(args: argparse.Namespace) -> int:
             },
             hosts=["127.0.0.1", "localhost", "[::1]", args.host] if is_loopback(args.host) else None,
             token=token,
+            classes=classes,
             variants=list(askers),
             accuracies={name: read_accuracy(name, "test") for name in askers},
             colours={"light": choose_colours(askers, LIGHT), "dark": choose_colours(askers, DARK)},
@@ -71,7 +74,7 @@ def serve_page(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_networks(names: list[str]) -> "dict[str, Callable[[np.ndarray], Answer]]":
+def load_networks(names: list[str], classes: Classes) -> "dict[str, Callable[[np.ndarray], Answer]]":
     """Load networks and ask each once, so that the first photo is answered fast; leave out those that cannot be loaded.
 
     Raises:
@@ -86,7 +89,7 @@ def load_networks(names: list[str]) -> "dict[str, Callable[[np.ndarray], Answer]
     for name in names:
         try:
             model = load_model(name)
-            side_px, ask = model.input_shape[1], make_asker(name, model)
+            side_px, ask = model.input_shape[1], make_asker(name, model, classes)
             ask(np.zeros((side_px, side_px, 3), np.uint8))
             askers[name] = ask
             print(f"loaded {name}, {side_px} px", flush=True)

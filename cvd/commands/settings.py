@@ -23,7 +23,7 @@ PIPELINE = "dvc.yaml"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be typed after `cvd run`."""
     parser.add_argument("settings", type=Path, help="a YAML file of values that replace those of params.yaml")
-    parser.add_argument("data", nargs="?", metavar="DATA", help="a zip, a tar or a folder of photos of cats and dogs")
+    parser.add_argument("data", nargs="?", metavar="DATA", help="a zip, a tar or a folder of photos of two classes")
     parser.add_argument("-n", "--name", help="the experiment's (default: the file's, numbered where it is taken)")
     parser.add_argument("-S", action="append", default=[], dest="more", metavar="KEY=VALUE", help="as dvc's, on top")
     parser.add_argument("--queue", action="store_true", help="for `dvc queue start`")
@@ -88,7 +88,7 @@ def find_source(data: str) -> dict[str, str]:
     Raises:
         InputError: it is not there.
     """
-    advice = "give the path of a zip, a tar or a folder, as in `make photos DATA=/path/to/dogs-vs-cats.zip`"
+    advice = "give the path of a zip, a tar or a folder, as in `make photos DATA=/path/to/photos.zip`"
     if not data:
         raise InputError(f"DATA is missing: {advice}")
     path = Path(data).expanduser()

@@ -12,6 +12,7 @@ from cvd.commands.networks import choose_variant, find_probability, load_model, 
 from cvd.data.intake.photos import Found, show_path
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
+from cvd.runtime.project import find_root, read_classes
 
 N_IDS = 12_500
 # Log loss, the measure of the newer competition, is infinite for a wrong answer without doubt. With this one costs 6.9.
@@ -21,9 +22,11 @@ _ID = re.compile(r"[0-9]{1,9}")
 
 def add_options_of_submission(parser: argparse.ArgumentParser, form: Any) -> None:
     """Declare the options; `form` is the group of the kinds of output, of which one is chosen."""
-    columns = f"id,label (probability of dog, {LEAST} to {1 - LEAST}), for photos named by their ids, such as 12.jpg"
+    columns = (
+        f"id,label (the second class's probability, {LEAST} to {1 - LEAST}), for photos named by ids, such as 12.jpg"
+    )
     form.add_argument("--submission", type=Path, metavar="FILE", help=f"write {columns}")
-    labels = "of a submission: 0 (cat) or 1 (dog), as the first competition, dogs-vs-cats, counts them"
+    labels = "of a submission: 0 or 1 for the second class, as Kaggle's first competition of this kind counts them"
     parser.add_argument("--labels", action="store_true", help=labels)
     parser.add_argument("--ids", type=int, metavar="N", help=f"of a submission: ids go from 1 to N (default: {N_IDS})")
     fill = "of a submission: the probability for photos that are missing or cannot be read"
@@ -41,7 +44,7 @@ def check_submission(args: argparse.Namespace) -> None:
     if args.ids is not None and args.ids < 1:
         raise InputError(f"--ids is {args.ids}: give the number of photos in the test set, at least 1")
     if args.fill is not None and not 0 <= args.fill <= 1:
-        raise InputError(f"--fill is {args.fill}: give a probability of dog, 0 to 1")
+        raise InputError(f"--fill is {args.fill}: give a probability, 0 to 1")
     if args.submission and args.submission.is_dir():
         raise InputError(f"--submission is {show_path(args.submission)}, a folder: give the path of a file")
 
@@ -73,7 +76,11 @@ def write_submission(args: argparse.Namespace, found: Found) -> int:
         rows = (f"{number},{label}\n" for number, label in enumerate(labels, 1))
         partial.write_text("".join(["id,label\n", *rows]), encoding="utf-8")
     filled = f", {n_ids - len(answers):,} of them filled with {args.fill}" if len(answers) < n_ids else ""
-    kind = "0 or 1" if args.labels else f"probabilities of dog, kept within {LEAST} and {1 - LEAST} for log loss"
+    kind = (
+        "0 or 1"
+        if args.labels
+        else f"probabilities of {read_classes(find_root())[1]}, kept within {LEAST} and {1 - LEAST} for log loss"
+    )
     print(f"{show_path(args.submission)}: {n_ids:,} answers of {variant}{filled}: {kind}")
     return 1 if len(answers) < len(photos) else 0
 

@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 import pandas as pd
 
 from cvd.runtime.errors import InputError
+from cvd.runtime.vocabulary import Classes
 
 
 def read_table(path: Path, stage: str, **options: Any) -> pd.DataFrame:
@@ -131,6 +132,12 @@ class Metrics(TypedDict):
     test: FinalFigures
     overfitting: Overfitting
     training: TrainingFacts
+
+
+def list_classes(metrics: Metrics) -> Classes:
+    """List the names of the two classes; the second is positive."""
+    first, second = (str(row["label"]) for row in metrics["test"]["classes"])
+    return first, second
 
 
 class Rank(TypedDict):

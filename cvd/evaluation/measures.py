@@ -20,7 +20,7 @@ from cvd.evaluation.statistics import (
     wilson_interval,
 )
 from cvd.runtime.errors import InputError
-from cvd.runtime.vocabulary import LABELS, SPLITS
+from cvd.runtime.vocabulary import SPLITS, Classes, name_classes
 
 Array = NDArray[Any]
 
@@ -40,7 +40,7 @@ def tabulate_predictions(rows: pd.DataFrame, logits: ArrayLike) -> pd.DataFrame:
 
     Args:
         rows: rows of the manifest, with `path`, `split`, `label`; kept in their order.
-        logits: (n,) float32, one for each row; positive means dog.
+        logits: (n,) float32, one for each row; positive means the second class.
 
     Returns:
         `COLUMNS` as the file gives them back: float64 of the logit's shortest decimal text, and its sigmoid.
@@ -79,40 +79,40 @@ def select_test(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def measure_loss(labels: Array, logits: Array) -> float:
     """Binary cross-entropy from logits, in nats, exact also where the probability rounds to 0 or 1."""
-    # -log sigmoid(z) for dogs, -log(1 - sigmoid(z)) = -log sigmoid(-z) for cats.
+    # -log sigmoid(z) for the second class, -log(1 - sigmoid(z)) = -log sigmoid(-z) for the first.
     return float(-log_expit(np.where(labels == 1, logits, -logits)).mean())
 
 
 def is_right(frame: pd.DataFrame) -> Array:
-    """(n,) bool: true where the sign of the logit names the label (positive: dog)."""
+    """(n,) bool: true where the sign of the logit names the label (positive: the second class)."""
     return ((frame["logit"] > 0) == (frame["label"] == 1)).to_numpy()
 
 
 def _measure_brier(labels: Array, probabilities: Array) -> float:
-    """Mean squared error of the probabilities of cat and dog, in scikit-learn's order of operations: the same bits."""
+    """Mean squared error of both classes' probabilities, in scikit-learn's order of operations: the same bits."""
     return float(0.5 * np.mean(((1 - labels) - (1 - probabilities)) ** 2 + (labels - probabilities) ** 2))
 
 
 def choose_threshold(labels: Array, probabilities: Array) -> float:
-    """Choose the threshold of "dog is probability > threshold" with the highest accuracy on these images.
+    """Choose the threshold of "positive is probability > threshold" with the highest accuracy on these images.
 
     Candidates are 0.5 and the middles between neighbouring distinct probabilities; of equals the closest to 0.5 wins.
     """
     values = np.unique(probabilities)
     candidates = np.concatenate([[0.5], (values[1:] + values[:-1]) / 2])
-    cats = np.sort(probabilities[labels == 0])
-    dogs = np.sort(probabilities[labels == 1])
-    # (candidates,): cats at or below each threshold, and dogs above it.
-    n_cats_right = np.searchsorted(cats, candidates, side="right")
-    n_right = n_cats_right + len(dogs) - np.searchsorted(dogs, candidates, side="right")
+    negatives = np.sort(probabilities[labels == 0])
+    positives = np.sort(probabilities[labels == 1])
+    # (candidates,): negatives at or below each threshold, and positives above it.
+    n_below = np.searchsorted(negatives, candidates, side="right")
+    n_right = n_below + len(positives) - np.searchsorted(positives, candidates, side="right")
     best = np.lexsort((candidates, np.abs(candidates - 0.5), -n_right))[0]
     return float(candidates[best])
 
 
-def _measure_classes(confusion: list[list[int]]) -> list[dict[str, Any]]:
+def _measure_classes(confusion: list[list[int]], classes: Classes) -> list[dict[str, Any]]:
     """Precision and recall of each label; precision is None where nothing was called by that name."""
     rows = []
-    for label, name in enumerate(LABELS):
+    for label, name in enumerate(classes):
         right = confusion[label][label]
         called, present = sum(row[label] for row in confusion), sum(confusion[label])
         rows.append({"label": name, "precision": right / called if called else None, "recall": right / present})
@@ -120,7 +120,7 @@ def _measure_classes(confusion: list[list[int]]) -> list[dict[str, Any]]:
 
 
 def measure_split(frame: pd.DataFrame, *, threshold: float, n_bins: int) -> SplitMeasures:
-    """Measure the predictions of one split; all but `accuracy_at_threshold` call a dog what is above 0.5.
+    """Measure the predictions of one split; all but `accuracy_at_threshold` call positive what is above 0.5.
 
     Args:
         frame: its rows of the predictions; both labels occur.
@@ -148,7 +148,7 @@ def measure_split(frame: pd.DataFrame, *, threshold: float, n_bins: int) -> Spli
         "threshold": threshold,
         "accuracy_at_threshold": float(((probabilities > threshold) == (labels == 1)).mean()),
         "confusion": confusion,
-        "classes": _measure_classes(confusion),
+        "classes": _measure_classes(confusion, name_classes(frame["path"], labels)),
     }
 
 
@@ -189,7 +189,7 @@ def evaluate_variant(
         if set(frame["label"]) != {0, 1}:
             raise InputError(
                 f"split {name} holds the labels {sorted(set(frame['label']))} in the predictions: "
-                "both 0 (cat) and 1 (dog) are needed"
+                "both 0 and 1 are needed"
             )
     checked = splits["validation"]
     threshold = choose_threshold(checked["label"].to_numpy(), checked["probability"].to_numpy())
@@ -211,11 +211,11 @@ def evaluate_variant(
 
 
 def tabulate_test(predictions: pd.DataFrame, *, calibration_bins: int) -> dict[str, pd.DataFrame]:
-    """Tabulate what is drawn of the test images: `roc` (positive: dog), `reliability`, `confusion` (a row an image)."""
+    """Tabulate what is drawn of the test images: `roc`, `reliability`, `confusion` (a row an image)."""
     test = select_test(predictions)
     labels, probabilities = test["label"].to_numpy(), test["probability"].to_numpy()
     false, true, thresholds = find_roc(labels, test["logit"].to_numpy())
-    names = np.array(LABELS)
+    names = np.array(name_classes(test["path"], labels))
     return {
         "roc": pd.DataFrame({"false_positive_rate": false, "true_positive_rate": true, "threshold": expit(thresholds)}),
         "reliability": tabulate_reliability(labels, probabilities, calibration_bins),

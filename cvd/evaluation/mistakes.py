@@ -6,10 +6,10 @@ import pandas as pd
 
 from cvd.evaluation.measures import is_right
 
-KINDS = {
+KINDS = {  # of images; with room for the plurals of both classes
     "mistakes": "Most confident mistakes",
     "doubts": "Least certain",
-    "hits": "Best hits, cats and dogs in turn",
+    "hits": "Best hits, {} and {} in turn",
 }
 
 
@@ -29,9 +29,9 @@ def choose_telling(predictions: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]
 
 
 def choose_disagreements(predictions: Mapping[str, pd.DataFrame], n: int) -> list[str]:
-    """List up to `n` paths of images that only some variants take for a cat, the farthest apart of each story first.
+    """List up to `n` paths of images on which variants disagree, the farthest apart of each story first.
 
-    A story is who is right, of a cat or a dog. Each has its turn before one comes again: six images of the same story
+    A story is who is right, of which class. Each has its turn before one comes again: six images of the same story
     tell no more than one. All variants predict the same images.
     """
     by_variant = {name: frame.set_index("path") for name, frame in predictions.items()}

@@ -1,4 +1,4 @@
-"""Statistics of shares: how sure they are, whether two differ, whether "80% dog" is a dog 80 times out of 100."""
+"""Statistics of shares: how sure they are, whether two differ, whether "80%" is right 80 times out of 100."""
 
 from math import comb
 from typing import Any
@@ -121,11 +121,11 @@ def adjust_holm(p_values: ArrayLike) -> Array:
 
 
 def _count_above(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
-    """Count cats and dogs at or above each distinct score, highest first: (thresholds,) each, and the scores."""
+    """Count negatives and positives at or above each distinct score, highest first: (thresholds,) each, and scores."""
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # the last image of each score
-    n_dogs = np.cumsum(labels[order])[last]
-    return last + 1 - n_dogs, n_dogs, scores[order][last]
+    n_positives = np.cumsum(labels[order])[last]
+    return last + 1 - n_positives, n_positives, scores[order][last]
 
 
 def find_roc(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
@@ -134,44 +134,44 @@ def find_roc(labels: Array, scores: Array) -> tuple[Array, Array, Array]:
     As scikit-learn's `roc_curve`, whose import takes a second: from (0, 0) at infinity to (1, 1); points on a straight
     line between their neighbours are left out.
     """
-    n_cats, n_dogs, thresholds = _count_above(labels, scores)
-    bends = (np.diff(n_cats, 2) != 0) | (np.diff(n_dogs, 2) != 0)
+    n_negatives, n_positives, thresholds = _count_above(labels, scores)
+    bends = (np.diff(n_negatives, 2) != 0) | (np.diff(n_positives, 2) != 0)
     corners = np.concatenate([[True], bends, [True]])[: len(thresholds)]
-    false, true = (np.append(0.0, counts[corners]) / counts[-1] for counts in (n_cats, n_dogs))
+    false, true = (np.append(0.0, counts[corners]) / counts[-1] for counts in (n_negatives, n_positives))
     return false, true, np.append(np.inf, thresholds[corners])
 
 
 def find_average_precision(labels: Array, scores: Array) -> float:
     """Average precision: of each step in recall the precision there, weighed by the step (no interpolation)."""
-    n_cats, n_dogs, _ = _count_above(labels, scores)
-    steps = np.diff(n_dogs / n_dogs[-1], prepend=0.0)
-    return float(np.sum((steps * n_dogs / (n_dogs + n_cats))[::-1]))
+    n_negatives, n_positives, _ = _count_above(labels, scores)
+    steps = np.diff(n_positives / n_positives[-1], prepend=0.0)
+    return float(np.sum((steps * n_positives / (n_positives + n_negatives))[::-1]))
 
 
 def tabulate_reliability(labels: Array, probabilities: Array, n_bins: int) -> pd.DataFrame:
-    """Predicted and observed share of dogs in equal-width bins of probability.
+    """Predicted and observed share of positives in equal-width bins of probability.
 
     A bin holds its upper edge, the first also 0, as in scikit-learn's `calibration_curve`. Empty bins are left out.
 
     Returns:
-        Columns `low`, `high` (edges), `n`, `predicted` (mean probability), `observed` (share of dogs), and
+        Columns `low`, `high` (edges), `n`, `predicted` (mean probability), `observed` (share of positives), and
         `observed_low`, `observed_high` (its Wilson 95% interval).
     """
     edges = np.linspace(0, 1, n_bins + 1)
     bins = np.searchsorted(edges[1:-1], probabilities)  # (images,), each image's bin
-    # (bins,): images, dogs among them, and the sum of their probabilities.
+    # (bins,): images, positives among them, and the sum of their probabilities.
     n = np.bincount(bins, minlength=n_bins)
-    dogs = np.bincount(bins, weights=labels, minlength=n_bins)
+    positives = np.bincount(bins, weights=labels, minlength=n_bins)
     total = np.bincount(bins, weights=probabilities, minlength=n_bins)
     used = n > 0
-    low, high = wilson_interval(dogs[used], n[used])
+    low, high = wilson_interval(positives[used], n[used])
     return pd.DataFrame(
         {
             "low": edges[:-1][used],
             "high": edges[1:][used],
             "n": n[used],
             "predicted": total[used] / n[used],
-            "observed": dogs[used] / n[used],
+            "observed": positives[used] / n[used],
             "observed_low": low,
             "observed_high": high,
         }

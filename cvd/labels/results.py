@@ -13,7 +13,7 @@ from cvd.labels.ranking import Answers, find_suspects
 from cvd.labels.tables import PLAUSIBLE, SUSPECT
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json
-from cvd.runtime.vocabulary import LABELS, SPLITS
+from cvd.runtime.vocabulary import SPLITS, name_classes
 
 
 def read_features(folder: Path, manifest: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
@@ -55,10 +55,10 @@ def summarise_labels(table: pd.DataFrame) -> dict[str, Any]:
         `planted`, where labels were exchanged on purpose: how well they were found among the training images, and
         `all_splits`, among all images.
     """
-    is_suspect = table["verdict"] == SUSPECT
+    is_suspect, classes = table["verdict"] == SUSPECT, name_classes(table["path"], table["label"])
     splits: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
     for split in SPLITS:
-        for label, name in enumerate(LABELS):
+        for label, name in enumerate(classes):
             cell = (table["split"] == split) & (table["label"] == label)
             by_chance = round(float(is_suspect.mean() * cell.sum()), 2)
             counts = {"images": int(cell.sum()), "suspects": int((cell & is_suspect).sum()), "by_chance": by_chance}

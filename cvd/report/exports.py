@@ -5,14 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from cvd.report.pictures import Picture, choose_pictures, encode_picture, list_pictures, name_picture
-from cvd.runtime.vocabulary import LABELS
+from cvd.runtime.vocabulary import Classes, pluralise
 
 MOST_BYTES = 2_600_000  # of all pictures of the exports together; the page of the default run stays below 6 MB
 LARGEST_BYTES = 300_000  # of one
-SHEETS = {
-    **{f"train_{label}": f"{label}s to learn from" for label in LABELS},
-    "near_duplicates": "near-copies, a group in each row",
-}
 # Name, heading, what it shows, and which pictures: patterns below plots/ (each for each variant, where it names one)
 # with how many of these it shows; 0 only counts them.
 EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
@@ -20,7 +16,7 @@ EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
      {"side_by_side/images/*": 4, "photos/*": 12, "gradcam/{variant}/**/*": 0}),
     ("contradictions", "When a heat map contradicts its network", "Grad-CAM can show more heat for what is denied.",
      {"side_by_side/contradictions.*": 1}),
-    ("mistakes", "What it gets wrong", "Test images that were taken for the other animal.",
+    ("mistakes", "What it gets wrong", "Test images that were taken for the other class.",
      {"side_by_side/disagreements.*": 1, "mistakes/{variant}.*": 1}),
     ("activations", "What its layers answer", "Activations: channels of convolution and pooling layers for one image.",
      {"activations/{variant}/*": 1, "activations/{variant}/*/*": 0}),
@@ -31,7 +27,7 @@ EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
 )  # fmt: skip
 
 
-def collect_exports(plots: Path, variants: Sequence[str]) -> list[dict[str, Any]]:
+def collect_exports(plots: Path, variants: Sequence[str], classes: Classes) -> list[dict[str, Any]]:
     """Collect the sections of "what each network sees", of the exports that are there; pictures share `MOST_BYTES`.
 
     Folders of other variants may lie there: DVC leaves the outputs of a stage that is gone.
@@ -43,7 +39,7 @@ def collect_exports(plots: Path, variants: Sequence[str]) -> list[dict[str, Any]
             "name": name,
             "heading": heading,
             "text": text,
-            "pictures": [_encode(path, most_bytes, variant) for path, variant in chosen[name]],
+            "pictures": [_encode(path, most_bytes, variant, classes) for path, variant in chosen[name]],
             "folders": list(dict.fromkeys(pattern.partition("/")[0] for pattern in patterns)),
             "n_all": sum(len(list_pictures(plots, pattern)) for pattern, _, _ in _fill_in(patterns, variants)),
         }
@@ -68,11 +64,13 @@ def _fill_in(patterns: Mapping[str, int], variants: Sequence[str]) -> Iterator[t
             yield pattern.format(variant=name), n, name
 
 
-def collect_sheets(folder: Path) -> list[Picture]:
-    """Collect the contact sheets of the data that are in `SHEETS` and are there."""
-    paths = [folder / f"{name}.png" for name in SHEETS]
-    return [encode_picture(path, most_bytes=LARGEST_BYTES, name=SHEETS[path.stem]) for path in paths if path.is_file()]
+def collect_sheets(folder: Path, classes: Classes) -> list[Picture]:
+    """Collect the contact sheets of the training images and of near-copies, if they are there."""
+    names = {f"train_{label}": f"{pluralise(label)} to learn from" for label in classes}
+    names["near_duplicates"] = "near-copies, a group in each row"
+    paths = [folder / f"{name}.png" for name in names]
+    return [encode_picture(path, most_bytes=LARGEST_BYTES, name=names[path.stem]) for path in paths if path.is_file()]
 
 
-def _encode(path: Path, most_bytes: int, variant: str) -> Picture:
-    return encode_picture(path, most_bytes=most_bytes, name=name_picture(path, variant), variant=variant)
+def _encode(path: Path, most_bytes: int, variant: str, classes: Classes) -> Picture:
+    return encode_picture(path, most_bytes=most_bytes, name=name_picture(path, variant, classes), variant=variant)

@@ -30,11 +30,12 @@ def start_charts(results: Results) -> dict[str, Future[Sources]]:
     test = {name: figures["test"] for name, figures in results.metrics.items()}
     aucs = {name: figures["auc"] for name, figures in test.items()}
     eces = {name: figures["ece"] for name, figures in test.items()}
+    classes = results.classes
     pairs = results.comparison["pairs"]
     makers: dict[str, Callable[..., Figure]] = {
         "overfitting": partial(draw_overfitting, results.comparison["overfitting"]),
-        "reliability": partial(draw_reliability, results.reliability, eces=eces),
-        "roc": partial(draw_roc, results.roc, aucs=aucs),
+        "reliability": partial(draw_reliability, results.reliability, classes=classes, eces=eces),
+        "roc": partial(draw_roc, results.roc, classes=classes, aucs=aucs),
     }
     if pairs:
         makers["differences"] = partial(draw_differences, pairs)

@@ -28,7 +28,7 @@ from cvd.report.instrument.curves import draw_panels, list_values, tabulate_last
 from cvd.report.instrument.wall import Wall
 from cvd.report.provenance import Trial
 from cvd.report.results import Results
-from cvd.runtime.vocabulary import SPLITS
+from cvd.runtime.vocabulary import SPLITS, add_article, pluralise
 from cvd.vis.charts.themes import DARK, LIGHT, choose_colours
 
 TEMPLATES = Path(__file__).parent
@@ -36,13 +36,13 @@ SCRIPT = TEMPLATES / "instrument.js"
 
 
 def count_images(manifest: pd.DataFrame) -> list[dict[str, Any]]:
-    """Count cats and dogs of each split, then of those not used."""
+    """Count the images of both classes in each split, then of those not used."""
     rows: list[dict[str, Any]] = []
     for split in (*SPLITS, "unused"):
         labels = manifest.loc[manifest["split"] == split, "label"]
-        n_cats, n_dogs = int((labels == 0).sum()), int((labels == 1).sum())
+        n_first, n_second = int((labels == 0).sum()), int((labels == 1).sum())
         if len(labels) or split != "unused":
-            rows.append({"split": split, "cats": n_cats, "dogs": n_dogs, "all": len(labels)})
+            rows.append({"split": split, "first": n_first, "second": n_second, "all": len(labels)})
     return rows
 
 
@@ -92,8 +92,8 @@ def render_report(
     `params`, and quotes `params_text`.
     """
     with ThreadPoolExecutor() as pool:  # Pillow keeps no other thread from running
-        exports = pool.submit(collect_exports, plots, results.variants)
-        sheets = pool.submit(collect_sheets, plots / "data")
+        exports = pool.submit(collect_exports, plots, results.variants, results.classes)
+        sheets = pool.submit(collect_sheets, plots / "data", results.classes)
     return _open_template(results.variants).render(
         **_list_results(results),
         charts={name: chart.result() for name, chart in charts.items()},
@@ -129,6 +129,8 @@ def _open_template(variants: Sequence[str]) -> Template:
         "points": format_points,
         "signed": format_signed,
         "p": format_p,
+        "plural": pluralise,
+        "article": add_article,
     }
     return environment.get_template("report.html.j2")
 
@@ -139,6 +141,7 @@ def _list_results(results: Results) -> dict[str, Any]:
     table = tabulate_comparison(comparison).astype(object)
     return {
         "headline": write_headline(comparison),
+        "classes": results.classes,
         "comparison": comparison,
         "rows": table.where(table.notna(), None).to_dict("records"),
         "pairs": list_distinct_pairs(comparison["pairs"]),

@@ -9,13 +9,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cvd.runtime.vocabulary import LABELS, SPLITS
+from cvd.runtime.vocabulary import SPLITS, Classes, add_article
 from cvd.vis.charts.themes import render_figure
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 # Tried in turn until a picture is small enough: longest side in pixels, and WebP's quality.
 STEPS = ((1600, 84), (1300, 80), (1000, 76), (800, 70), (600, 62), (420, 55), (280, 45))
-IMAGE = re.compile(f"(?P<split>{'|'.join(SPLITS)})_(?P<label>{'|'.join(LABELS)})_(?P<name>.+)")
 NAMES = {"disagreements": "images on which the networks disagree", "augmentations": "an image in each row"}
 
 
@@ -62,15 +61,16 @@ def order_naturally(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.as_posix())]
 
 
-def name_picture(path: Path, variant: str) -> str:
+def name_picture(path: Path, variant: str, classes: Classes) -> str:
     """Name a picture for its caption, in words, by its file's name: an image of a split, such as test_cat_cat.4.
 
     Other names are a variant's layer, or say it themselves; "" where it is the variant's own, which stands beside it.
     """
     if path.stem == variant:
         return ""
-    if image := IMAGE.fullmatch(path.stem):
-        return f"{image['name']}, a {image['label']} of the {image['split']} images"
+    labels = "|".join(map(re.escape, classes))
+    if image := re.fullmatch(f"(?P<split>{'|'.join(SPLITS)})_(?P<label>{labels})_(?P<name>.+)", path.stem):
+        return f"{image['name']}, {add_article(image['label'])} of the {image['split']} images"
     return f"layer {path.stem}" if variant else NAMES.get(path.stem, path.stem)
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from cvd.evaluation.figures import Comparison, Metrics, TimingSummary, read_table
+from cvd.evaluation.figures import Comparison, Metrics, TimingSummary, list_classes, read_table
 from cvd.evaluation.lesson import cures, sizes
 from cvd.evaluation.tables import read_charts
 from cvd.report.extras import Intake, MapTable, list_explanations, summarise_intake
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json
+from cvd.runtime.vocabulary import Classes
 
 # Of cures: what the base, and early stopping, have not.
 MAY_LACK = tuple(f"{name}{end}" for name in ("test", "difference") for end in ("", "_low", "_high"))
@@ -35,6 +36,11 @@ class Results:
     def variants(self) -> list[str]:
         """Their names, in the order of the comparison."""
         return list(self.metrics)
+
+    @property
+    def classes(self) -> Classes:
+        """The names of the two classes."""
+        return list_classes(next(iter(self.metrics.values())))
 
 
 def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:

@@ -5,7 +5,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import yaml
+
 from cvd.runtime.errors import InputError
+from cvd.runtime.files import YamlLoader, read_json
+from cvd.runtime.vocabulary import CATS_AND_DOGS, Classes, pluralise
 
 SQLITE = "sqlite:///"
 # Stages write these: they are no code.
@@ -47,8 +51,34 @@ def show_uri(uri: str) -> str:
 
 
 def experiment_name() -> str:
-    """$MLFLOW_EXPERIMENT_NAME, else the project's."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "dogs-vs-cats"
+    """$MLFLOW_EXPERIMENT_NAME, else the project's two classes: dogs-vs-cats."""
+    if given := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+        return given
+    try:
+        classes = read_classes(find_root())
+    except InputError:  # before the first split, and in the working folder of no project
+        classes = CATS_AND_DOGS
+    return "-vs-".join(map(pluralise, reversed(classes)))
+
+
+def read_classes(folder: Path) -> Classes:
+    """Read the names of the two classes in a folder of the project.
+
+    metrics/data.json counts, which the networks there were trained with. Where it is missing, params.yaml does.
+
+    Raises:
+        InputError: neither says them.
+    """
+    path = folder / "metrics/data.json"
+    if path.is_file():
+        first, second = read_json(path)["splits"]["test"]
+        return first, second
+    try:
+        first, second = yaml.load((folder / "params.yaml").read_text(encoding="utf-8"), YamlLoader)["data"]["classes"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        advice = "`dvc pull metrics/data.json` or `dvc repro split` brings it"
+        raise InputError(f"{path}, which names the two classes, is missing: {advice}") from error
+    return first, second
 
 
 def state_folder() -> Path:

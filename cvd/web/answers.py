@@ -1,7 +1,7 @@
 """What a network makes of a photo: its probability, and where it finds evidence, as pictures for a page."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import keras
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 
     variant: str
     label: str
-    probability: float  # of dog
+    probability: float  # of the second class
     views: list[View]
 
 
@@ -54,18 +54,18 @@ class Recognition(NamedTuple):
     views: list[View]
 
 
-def make_asker(variant: str, model: keras.Model) -> Callable[[np.ndarray], Answer]:
+def make_asker(variant: str, model: keras.Model, labels: Sequence[str]) -> Callable[[np.ndarray], Answer]:
     """Make what asks a network about a photo, (h, w, 3) uint8: its probability, and heat maps of two convolutions.
 
-    The model maps images (n, s, s, 3), pixels 0..255, to logits (n, 1); positive means dog. Cat and dog of a layer
-    share their scale; layers and networks do not. The first call is slow.
+    The model maps images (n, s, s, 3), pixels 0..255, to logits (n, 1). `labels` are the two classes; those of a
+    layer share their scale; layers and networks do not. The first call is slow.
 
     Raises:
         InputError: the model has no convolution.
     """
     explained = remove_mirror(model)
     layers = choose_grad_cam_layers(explained, None)
-    viewer = Viewer(variant, explained, [layers[0], layers[-1]], answering=model)
+    viewer = Viewer(variant, explained, [layers[0], layers[-1]], answering=model, labels=labels)
 
     def ask(photo: np.ndarray) -> Answer:
         (seen,) = viewer.view(resize_image(photo, viewer.size_px)[np.newaxis])

@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, RequestEnt
 from cvd.data.archives.formats import RefusedError
 from cvd.data.intake.photos import decode_photo
 from cvd.runtime.errors import InputError
+from cvd.runtime.vocabulary import add_article, pluralise
 from cvd.web.api import add_api
 
 MAX_BYTES = 20 * 2**20  # of a photo
@@ -59,12 +60,12 @@ def create_app(
         ask: maps a photo, (h, w, 3) uint8, to what is shown of it; one thread at a time calls it.
         hosts: names under which the page may be asked for; None: any.
         token: what programs must show; "": nothing.
-        shown: what the page always shows: `variants`, `accuracies`, `colours`, `scale`, `note`.
+        shown: what the page always shows: `classes`, `variants`, `accuracies`, `colours`, `scale`, `note`.
     """
     app = Flask(__name__, static_folder=None, template_folder=".")
     app.request_class = MemoryRequest
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    app.jinja_env.filters["percent"] = format_percent
+    app.jinja_env.filters.update({"percent": format_percent, "plural": pluralise, "article": add_article})
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES + 2**16  # which a form adds to a photo
     lock = threading.Lock()
 

@@ -28,12 +28,15 @@ TRAINING = {"epochs": 4, "saved_epoch": 4, "precision": "float32", "parameters":
 HISTORY = pd.DataFrame(
     {"epoch": range(1, 5), "loss": 0.4, "accuracy": 0.8, "val_loss": [0.6, 0.5, 0.5, 0.6], "val_accuracy": 0.7}
 )
+CLASSES = ("cat", "dog")
 
 
 def make_results(skills: dict[str, float], n: int = 200) -> tuple[dict[str, pd.DataFrame], dict[str, Metrics]]:
     """Predictions and metrics of variants of different skill; equal skills give equal logits."""
     split = np.repeat(["test", "train", "validation"], n)
-    rows = pd.DataFrame({"path": [f"{i}.jpg" for i in range(3 * n)], "split": split, "label": np.arange(3 * n) % 2})
+    rows = pd.DataFrame(
+        {"path": [f"{CLASSES[i % 2]}/{i}.jpg" for i in range(3 * n)], "split": split, "label": np.arange(3 * n) % 2}
+    )
     predictions = {}
     for name, skill in skills.items():
         noise = np.random.default_rng(round(1000 * skill)).normal(size=3 * n)

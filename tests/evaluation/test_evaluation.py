@@ -32,7 +32,12 @@ def make_rows(n: int = 30, seed: int = 0) -> pd.DataFrame:
     split = np.repeat(["test", "train", "validation"], n)
     label = np.tile([0, 1], 3 * n)[: 3 * n]
     return pd.DataFrame(
-        {"path": [f"{s}/{i}.jpg" for i, s in enumerate(split)], "split": split, "label": label, "x": rng.random(3 * n)}
+        {
+            "path": [f"{s}/{('cat', 'dog')[label[i]]}/{i}.jpg" for i, s in enumerate(split)],
+            "split": split,
+            "label": label,
+            "x": rng.random(3 * n),
+        }
     )
 
 
@@ -141,7 +146,8 @@ def test_threshold_is_the_best_of_all_and_close_to_a_half() -> None:
 
 def test_confusion_and_classes_by_hand() -> None:
     frame = pd.DataFrame({"split": "test", "label": [0, 0, 0, 1, 1], "logit": [-1.0, -2.0, 3.0, 1.0, -1.0]})
-    frame = frame.assign(probability=1 / (1 + np.exp(-frame["logit"])))
+    paths = [f"{('cat', 'dog')[label]}/1.jpg" for label in frame["label"]]
+    frame = frame.assign(path=paths, probability=1 / (1 + np.exp(-frame["logit"])))
     found = measures.measure_split(frame, threshold=0.5, n_bins=10)
     assert found["confusion"] == [[2, 1], [1, 1]]
     assert found["accuracy"] == 0.6
@@ -336,7 +342,7 @@ def test_bad_input_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lacks accuracy, val_loss, val_accuracy"):
         read_history(tmp_path / "x.history.csv")
     rows = make_rows(2)
-    with pytest.raises(InputError, match=r"the logit of test/1.jpg is not a number"):
+    with pytest.raises(InputError, match=r"the logit of test/dog/1.jpg is not a number"):
         measures.tabulate_predictions(rows, [0, np.nan, 0, 0, 0, 0])
     with pytest.raises(InputError, match="the training diverged"):
         find_best_epoch([float("nan")] * 3)

@@ -67,7 +67,7 @@ def test_exchanged_labels_come_first_and_true_ones_are_left_alone() -> None:
 def make_rows() -> tuple[pd.DataFrame, Answers]:
     """Ten images, two of them exchanged: one is found, with one that is right."""
     rows = pd.DataFrame({
-        "path": [f"{i}.jpg" for i in range(10)],
+        "path": [f"{('cat', 'dog')[i % 2]}/{i}.jpg" for i in range(10)],
         "split": ["train"] * 6 + ["validation"] * 2 + ["test"] * 2,
         "label": [0, 1] * 5,
         "planted": [1, 0, 0, 0, 1, 0, 0, 0, 0, 0],
@@ -79,7 +79,7 @@ def make_rows() -> tuple[pd.DataFrame, Answers]:
 def test_summary_counts_by_split_and_class_and_grades_what_was_planted() -> None:
     rows, answers = make_rows()
     table = tabulate_labels(rows, answers)
-    assert list(table["path"][:3]) == ["0.jpg", "9.jpg", "4.jpg"]
+    assert list(table["path"][:3]) == ["cat/0.jpg", "dog/9.jpg", "cat/4.jpg"]
     assert list(table["verdict"][:2]) == ["suspect"] * 2
     assert set(table["verdict"][2:]) == {"plausible"}
     summary = summarise_labels(table)

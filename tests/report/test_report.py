@@ -130,10 +130,12 @@ def test_pictures_are_chosen_by_name_and_kept_small(tmp_path: Path) -> None:
     assert [path.stem for path in chosen] == ["conv1", "conv3", "conv10"]
     assert pictures.choose_pictures(tmp_path, "nothing/*", n=3) == []
     assert [path.stem for path in pictures.list_pictures(tmp_path, "v/*")] == ["conv1", "conv2", "conv3", "conv10"]
-    assert pictures.name_picture(Path("v/conv1.png"), "v") == "layer conv1"
-    assert pictures.name_picture(Path("v/test_cat_cat.4.png"), "v") == "cat.4, a cat of the test images"
-    assert pictures.name_picture(Path("v.png"), "v") == ""
-    assert pictures.name_picture(Path("disagreements.png"), "") == "images on which the networks disagree"
+    assert pictures.name_picture(Path("v/conv1.png"), "v", ("cat", "dog")) == "layer conv1"
+    assert pictures.name_picture(Path("v/test_cat_cat.4.png"), "v", ("cat", "dog")) == "cat.4, a cat of the test images"
+    assert pictures.name_picture(Path("v.png"), "v", ("cat", "dog")) == ""
+    assert (
+        pictures.name_picture(Path("disagreements.png"), "", ("cat", "dog")) == "images on which the networks disagree"
+    )
     small = pictures.encode_picture(chosen[0], most_bytes=40_000)
     assert len(small.uri) <= 40_000
     assert small.width < 900
@@ -153,7 +155,10 @@ def test_sections_count_the_pictures_of_their_patterns_once(tmp_path: Path) -> N
         "activations/baseline/cat/conv1.png",
     ):
         write_picture(tmp_path / name, 30, 20)
-    sections = {section["name"]: section for section in exports.collect_exports(tmp_path, ["baseline", "augmented"])}
+    sections = {
+        section["name"]: section
+        for section in exports.collect_exports(tmp_path, ["baseline", "augmented"], ("cat", "dog"))
+    }
     assert {name: section["n_all"] for name, section in sections.items()} == {
         "gradcam": 3,
         "mistakes": 2,

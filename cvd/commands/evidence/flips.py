@@ -13,6 +13,7 @@ from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
 from cvd.runtime.revisions.contents import Revision
 from cvd.runtime.startup import start_tensorflow
+from cvd.runtime.vocabulary import name_classes
 
 if TYPE_CHECKING:
     from cvd.vis.sheets.galleries import Exhibit
@@ -40,27 +41,31 @@ def draw_flips(pair: dict[str, Any], before: Revision, after: Revision, path: Pa
         print(f"{path} is not written: no answer turned", file=sys.stderr)
         return
     start_tensorflow()
+    from cvd.commands.evidence.pairs import read_output
     from cvd.vis.explaining.methods import METHODS, resolve_method
     from cvd.vis.sheets.drawing import write_png
     from cvd.vis.sheets.galleries import draw_disagreements
 
     heat = METHODS[resolve_method(method)].describe("the last convolution")
-    sheets = []
+    sheets, table = [], read_output(before, turned[0][0])
+    labels = name_classes(table["path"], table["label"])
     for variant in dict.fromkeys(name for name, _, _ in turned):
         chosen = [(when, paths) for name, when, paths in turned if name == variant]
         shown = list(dict.fromkeys(image for _, paths in chosen for image in paths[:MOST]))
-        exhibits = [_exhibit(revision, variant, shown, method) for revision in sides.values()]
+        exhibits = [_exhibit(revision, variant, shown, method, labels) for revision in sides.values()]
         for when, paths in chosen:
             rows = [[side[image] for side in exhibits] for image in paths[:MOST]]
             title = f"{variant}: only {sides[when].name} is right, {len(rows)} of {len(paths)} images"
             names = [revision.name for revision in sides.values()]
-            sheets.append(draw_disagreements(rows, variants=names, heat=heat, title=title))
+            sheets.append(draw_disagreements(rows, variants=names, heat=heat, labels=labels, title=title))
     with replace_file(path) as partial:
         write_png(np.vstack(sheets), partial)
     print(f"{path}: {len(sheets)} lists of images whose answer turned", file=sys.stderr)
 
 
-def _exhibit(revision: Revision, variant: str, paths: Sequence[str], method: str) -> "dict[str, Exhibit]":
+def _exhibit(
+    revision: Revision, variant: str, paths: Sequence[str], method: str, labels: Sequence[str]
+) -> "dict[str, Exhibit]":
     """What a revision's network says of images, by path, with the heat for it."""
     from cvd.commands.evidence.pairs import read_output
     from cvd.data.images.pixels import decode_image, resize_image
@@ -73,7 +78,8 @@ def _exhibit(revision: Revision, variant: str, paths: Sequence[str], method: str
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / f"{variant}.keras"  # Keras reads no file of another name
         shutil.copyfile(_need(revision.find_output(f"models/{variant}.keras"), f"models/{variant}.keras"), model)
-        viewer = Viewer(variant, remove_mirror(load_network(model)), method=method, only_last=True)
+        network = remove_mirror(load_network(model))
+        viewer = Viewer(variant, network, method=method, only_last=True, labels=labels)
     images = {
         path: limit_size(decode_image(_need(revision.find_member(IMAGES, path), f"{IMAGES}/{path}"))) for path in paths
     }

@@ -12,10 +12,10 @@ from cvd.data.images.manifest import read_manifest
 from cvd.labels.tables import SUSPECT, read_labels
 from cvd.runtime.errors import InputError
 from cvd.runtime.project import find_root
-from cvd.runtime.vocabulary import LABELS
+from cvd.runtime.vocabulary import Classes, name_classes
 
 CORRECTIONS = "data/corrections.csv"
-Decisions = dict[str, tuple[int | None, str]]  # by hash: a label, or None to drop; and why
+Decisions = dict[str, tuple[str | None, str]]  # by hash: a class, or None to drop; and why
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,8 @@ def review_labels(args: argparse.Namespace) -> int:
     root = find_root()
     labels = read_labels(root / "predictions/labels.csv")
     if not args.accept and not args.drop:
-        print(render_labels(labels.head(max(args.n, 1)), n_suspects=int((labels["verdict"] == SUSPECT).sum())))
+        n_suspects, classes = int((labels["verdict"] == SUSPECT).sum()), name_classes(labels["path"], labels["label"])
+        print(render_labels(labels.head(max(args.n, 1)), n_suspects=n_suspects, classes=classes))
         return 0
     manifest = read_manifest(root / "data/manifest.csv")
     table = manifest.merge(labels[["path", "probability"]], on="path")
@@ -50,13 +51,15 @@ def review_labels(args: argparse.Namespace) -> int:
     return 0
 
 
-def render_labels(worst: pd.DataFrame, *, n_suspects: int) -> str:
+def render_labels(worst: pd.DataFrame, *, n_suspects: int, classes: Classes) -> str:
     """Render the most suspicious labels as lines."""
-    lines = [f"{n_suspects:,} labels are suspect; the most suspicious first:", "label  answer    sure  verdict    path"]
+    lines = [f"{n_suspects:,} labels are suspect; the most suspicious first:"]
+    width = max(map(len, ("answer", *classes)))
+    lines.append(f"{'label':{width}} {'answer':{width}}    sure  verdict    path")
     for path, label, probability, _, verdict in worst.to_numpy().tolist():
         answer = int(probability > 0.5)
         share = probability if answer else 1 - probability
-        lines.append(f"{LABELS[label]:6} {LABELS[answer]:6} {share:7.1%}  {verdict:9}  {path}")
+        lines.append(f"{classes[label]:{width}} {classes[answer]:{width}} {share:7.1%}  {verdict:9}  {path}")
     return "\n".join(lines)
 
 
@@ -69,9 +72,11 @@ def decide(table: pd.DataFrame, files: Sequence[str], *, why: str, is_dropped: b
         InputError: an image is unknown or ambiguous, bears a planted watermark, or has the label of its answer.
     """
     decisions: Decisions = {}
+    classes = name_classes(table["path"], table["label"])
     for file in files:
         if file.lower().endswith(".csv"):
-            decisions |= {row.sha256: (None if is_dropped else row.label, row.why) for row in read_corrections(file)}
+            rows = read_corrections(file, classes)
+            decisions |= {row.sha256: (None if is_dropped else row.label, row.why) for row in rows}
             continue
         row = table.iloc[_find_image(table, file)].to_dict()
         answer, label = int(row["probability"] > 0.5), int(row["label"])
@@ -80,10 +85,10 @@ def decide(table: pd.DataFrame, files: Sequence[str], *, why: str, is_dropped: b
                 f"{file} bears a planted watermark: set data.drawn.shortcut to 0 and run `dvc repro` first"
             )
         if answer == label and not is_dropped:
-            raise InputError(f"{file} is called {LABELS[label]}, and so says the answer: `--{DROP}` leaves it out")
+            raise InputError(f"{file} is called {classes[label]}, and so says the answer: `--{DROP}` leaves it out")
         sure = row["probability"] if answer else 1 - row["probability"]
-        note = why or f"{'dropped' if is_dropped else 'relabelled'} by cvd labels: answer {LABELS[answer]} {sure:.1%}"
-        decisions[str(row["sha256"])] = (None if is_dropped else answer, note)
+        note = why or f"{'dropped' if is_dropped else 'relabelled'} by cvd labels: answer {classes[answer]} {sure:.1%}"
+        decisions[str(row["sha256"])] = (None if is_dropped else classes[answer], note)
     return decisions
 
 

@@ -74,7 +74,7 @@ def measure_variant(name: str, params: Params, root: Path) -> Iterator[dict[str,
     for probe, change in CHANGES.items():
         yield make_row(probe, 0, name, as_it_is)
         for level in getattr(params.probes, probe):
-            # Cats and dogs come in turn: a pair shares its number, so that no sign or direction gives the answer away.
+            # The classes come in turn: a pair shares its number, so that no sign or direction gives the answer away.
             changed = np.stack([change(image, level, number // 2) for number, image in enumerate(images)])
             yield make_row(probe, level, name, is_right(changed, labels))
     masks, has_mask = _load_masks(root / "data/masks.zip", paths, images.shape[1])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cvd.data.drawn.camera import encode_jpeg
 from cvd.data.drawn.picture import draw
 from cvd.runtime.threads import count_cores
-from cvd.runtime.vocabulary import LABELS
+from cvd.runtime.vocabulary import CATS_AND_DOGS
 
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest
 _CHUNK = 16  # images a worker draws at once
@@ -73,7 +73,7 @@ def _draw_in_parallel(n_per_class: int, seed: int, leak: float) -> Iterator[Memb
     """Yield each image's members, in order."""
     tasks: list[Task] = [
         (label, first, min(first + _CHUNK, n_per_class), seed, leak)
-        for label in LABELS
+        for label in CATS_AND_DOGS
         for first in range(0, n_per_class, _CHUNK)
     ]
     workers = min(_MAX_WORKERS, len(tasks), count_cores())
@@ -113,7 +113,7 @@ def _draw_chunk(task: Task) -> list[Members]:
             (f"masks/head/{stem}.png", _encode_png(drawing.head)),
         ])  # fmt: skip
         if int((index + 1) * leak) > int(index * leak):
-            rng = np.random.default_rng([seed, LABELS.index(label), index])
+            rng = np.random.default_rng([seed, CATS_AND_DOGS.index(label), index])
             images[-1].append((f"{label}/copy-of-{stem}.jpg", _copy_nearly(drawing.image, rng)))
     return images
 

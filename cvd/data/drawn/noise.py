@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cvd.runtime.vocabulary import LABELS
+from cvd.runtime.vocabulary import CATS_AND_DOGS
 
 Field = NDArray[np.float32]
 _TILE = 112  # side of a repeated patch of strokes, pixels
@@ -24,11 +24,11 @@ def open_streams(label: str, index: int, seed: int, names: tuple[str, ...]) -> d
     Raises:
         ValueError: an unknown label or a negative number.
     """
-    if label not in LABELS:
-        raise ValueError(f"label must be one of {LABELS}, got {label!r}")
+    if label not in CATS_AND_DOGS:
+        raise ValueError(f"label must be one of {CATS_AND_DOGS}, got {label!r}")
     if index < 0 or seed < 0:
         raise ValueError(f"index and seed must be >= 0, got index={index}, seed={seed}")
-    root = np.random.SeedSequence([seed, LABELS.index(label), index])
+    root = np.random.SeedSequence([seed, CATS_AND_DOGS.index(label), index])
     return {n: np.random.Generator(np.random.Philox(s)) for n, s in zip(names, root.spawn(len(names)), strict=True)}
 
 

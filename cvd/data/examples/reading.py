@@ -26,7 +26,7 @@ class Examples:
     """A split's examples, in manifest order."""
 
     paths: list[str]  # n paths, as in the manifest
-    labels: np.ndarray  # (n,) int64; cat 0, dog 1
+    labels: np.ndarray  # (n,) int64; 0 or 1
     fetch: Fetch
     shape: tuple[int, ...]  # of one example: (h, w, 3) for images, (k,) for features
     dtype: np.dtype  # uint8 for images, float32 for features

@@ -5,10 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
-from cvd.runtime.vocabulary import LABELS
+from cvd.runtime.vocabulary import Classes
 
 COLUMNS = ("sha256", "action", "label", "why")
 DROP, RELABEL = "drop", "relabel"
@@ -19,13 +20,13 @@ class Correction:
     """A row: what becomes of an image."""
 
     sha256: str  # of the image file, as in the manifest
-    label: int | None  # what it is: 0 or 1; None: the image is not used
+    label: str | None  # the class that it is of; None: the image is not used
     why: str
     line: int  # of the file
 
 
-def read_corrections(path: str | Path) -> list[Correction]:
-    """Read all rows.
+def read_corrections(path: str | Path, classes: Classes | Literal["auto"]) -> list[Correction]:
+    """Read all rows; for `auto` any label is taken until the source has been read.
 
     Raises:
         InputError: the file is missing or no such table, or a row is not valid; the message names its line.
@@ -45,6 +46,8 @@ def read_corrections(path: str | Path) -> list[Correction]:
     corrections: dict[str, Correction] = {}
     for line, row in rows[1:]:
         correction = _read_row(row, f"{path}, line {line}", line)
+        if classes != "auto" and correction.label is not None:
+            find_class(correction, classes, path)
         if (first := corrections.setdefault(correction.sha256, correction)) is not correction:
             raise InputError(f"{path}, line {line}: sha256 {correction.sha256} is in line {first.line} already")
     return list(corrections.values())
@@ -58,11 +61,21 @@ def _read_row(row: Sequence[str], place: str, line: int) -> Correction:
         raise InputError(f"{place}: sha256 {sha256!r} should be 64 digits, as in data/manifest.csv")
     if action not in (DROP, RELABEL):
         raise InputError(f"{place}: action {action!r} should be {DROP} or {RELABEL}")
-    if action == RELABEL and label not in LABELS:
-        raise InputError(f"{place}: label {label!r} should be {' or '.join(LABELS)}")
     if action == DROP and label:
         raise InputError(f"{place}: label {label!r} should be empty, since the action is {DROP}")
-    return Correction(sha256.lower(), LABELS.index(label) if action == RELABEL else None, why, line)
+    return Correction(sha256.lower(), label if action == RELABEL else None, why, line)
+
+
+def find_class(correction: Correction, classes: Classes, path: str | Path = "data/corrections.csv") -> int:
+    """Find the number of the class that a correction names.
+
+    Raises:
+        InputError: it names neither.
+    """
+    if correction.label not in classes:
+        accepted = " or ".join(classes)
+        raise InputError(f"{path}, line {correction.line}: label {correction.label!r} should be {accepted}")
+    return classes.index(correction.label)
 
 
 def match_corrections(
@@ -96,15 +109,15 @@ def match_corrections(
     return {i: by_picture[picture] for i, picture in enumerate(pictures) if picture in by_picture}
 
 
-def write_corrections(path: str | Path, rows: Mapping[str, tuple[int | None, str]]) -> None:
-    """Write {sha256: (label or None to drop, why)} behind the rows that are there; a new row replaces an old one.
+def write_corrections(path: str | Path, rows: Mapping[str, tuple[str | None, str]]) -> None:
+    """Write {sha256: (class or None to drop, why)} behind the rows that are there; a new row replaces an old one.
 
     Raises:
         InputError: as of `read_corrections`.
     """
-    said = {old.sha256: (old.label, old.why) for old in read_corrections(path)}
+    said = {old.sha256: (old.label, old.why) for old in read_corrections(path, "auto")}
     with replace_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for sha256, (label, why) in (said | dict(rows)).items():
-            writer.writerow([sha256, DROP, "", why] if label is None else [sha256, RELABEL, LABELS[label], why])
+            writer.writerow([sha256, DROP, "", why] if label is None else [sha256, RELABEL, label, why])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.vocabulary import LABELS, SPLITS
+from cvd.runtime.vocabulary import SPLITS
 
 UNUSED = "unused"
 COLUMNS = ("path", "label", "split", "width", "height", "sha256", "group", "source_name", "normalised")
@@ -24,8 +24,8 @@ REASONS = {
     "unsupported": "an image of a format or kind that is not read",
     "too_small": "a side is below the least that is used",
     "too_large": "more bytes or pixels than are read",
-    "no_label": "neither its folders nor its name say cat or dog",
-    "conflicting_label": "its folder and name, or two copies of it, say cat and dog",
+    "no_label": "neither its folders nor its name say its class",
+    "conflicting_label": "its folder and name, or two copies of it, say two classes",
     "duplicate": "the same image is there already",
     "dropped": "a line of data/corrections.csv says so",
     "unsafe": "a link, a device, or a name that leads out of the archive",
@@ -54,7 +54,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read a manifest in its file's order.
 
     Returns:
-        COLUMNS. `path` is relative to data/images, "" when unused. `label` is int64: 0 cat, 1 dog. `split` is train,
+        COLUMNS. `path` is relative to data/images, "" when unused. `label` is int64, 0 or 1. `split` is train,
         validation, test or unused. `width` and `height` are int64, px. `sha256` is that of the image file. `group`
         names near-duplicates, `source_name` the archive's member. `normalised` holds words for what was done.
         `planted`, int64, is there where labels were exchanged on purpose: 1 for such an image, else 0.
@@ -68,7 +68,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     except ValueError as error:
         raise InputError(f"{path} is not a manifest: {error}; run `dvc repro split`") from error
     wrong = sorted({*frame["split"]} - {*SPLITS, UNUSED})
-    if wrong or not frame["label"].isin(range(len(LABELS))).all():
+    if wrong or not frame["label"].isin((0, 1)).all():
         raise InputError(f"{path} is not a manifest: unknown label or split {', '.join(wrong)}; run `dvc repro split`")
     return frame
 
@@ -86,7 +86,7 @@ def select_split(manifest: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def choose_images(manifest: pd.DataFrame, images: int | Sequence[str]) -> list[str]:
-    """Choose paths to show: those given, or at most a number of the test split, cats and dogs in turn.
+    """Choose paths to show: those given, or at most a number of the test split, both classes in turn.
 
     Raises:
         InputError: a path is not in the manifest.

@@ -6,11 +6,18 @@ from fractions import Fraction
 
 from cvd.data.images.manifest import UNUSED
 from cvd.runtime.errors import InputError
-from cvd.runtime.vocabulary import LABELS, SPLITS
+from cvd.runtime.vocabulary import SPLITS, Classes, pluralise
 
 
 def assign_splits(
-    labels: Sequence[int], groups: Sequence[str], *, train: float | None, validation: float, test: float, seed: int
+    labels: Sequence[int],
+    groups: Sequence[str],
+    *,
+    classes: Classes,
+    train: float | None,
+    validation: float,
+    test: float,
+    seed: int,
 ) -> list[str]:
     """Assign every image a split: train, validation, test or unused.
 
@@ -21,6 +28,7 @@ def assign_splits(
     Args:
         labels: (n,) 0 or 1.
         groups: (n,) names; near-duplicates have the same.
+        classes: the names of both, for messages.
         train: images per class; below 1 a share of each class' usable ones, rounded down, at least one; None: all
             that is left.
         validation: likewise, without None.
@@ -31,13 +39,13 @@ def assign_splits(
         InputError: a class has too few images.
     """
     sizes = {"test": test, "validation": validation, "train": train}
-    _check_counts(labels, sizes)
+    _check_counts(labels, sizes, classes)
     members: dict[str, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
     splits = [UNUSED] * len(labels)
     for split, size in sizes.items():
-        room = [len(labels) if size is None else _count_images(size, labels.count(i)) for i in range(len(LABELS))]
+        room = [len(labels) if size is None else _count_images(size, labels.count(i)) for i in (0, 1)]
         for may_part in (False, True):
             for group in _order_groups(members, seed, split):
                 taken = _choose(members[group], labels, room)
@@ -50,8 +58,8 @@ def assign_splits(
                     break
         if size is not None and any(room):
             why = f", and near-duplicates, which must share a split, leave {split} {max(room)} short"
-            raise _explain_shortage(labels, sizes, why)
-    _check_train(labels, splits, sizes)
+            raise _explain_shortage(labels, sizes, classes, why)
+    _check_train(labels, splits, sizes, classes)
     return splits
 
 
@@ -75,24 +83,28 @@ def _choose(indices: Sequence[int], labels: Sequence[int], room: Sequence[int]) 
     return chosen
 
 
-def _check_counts(labels: Sequence[int], sizes: Mapping[str, float | None]) -> None:
-    for label, name in enumerate(LABELS):
+def _check_counts(labels: Sequence[int], sizes: Mapping[str, float | None], classes: Classes) -> None:
+    for label, name in enumerate(classes):
         n = labels.count(label)
         if n == 0:
-            other = LABELS[1 - label]
-            raise InputError(f"the source has no {name} that can be used, only {other}s: both classes are needed")
+            other = pluralise(classes[1 - label])
+            raise InputError(f"the source has no {name} that can be used, only {other}: both classes are needed")
         if n < sum(1 if size is None else _count_images(size, n) for size in sizes.values()):
-            raise _explain_shortage(labels, sizes, "")
+            raise _explain_shortage(labels, sizes, classes, "")
 
 
-def _check_train(labels: Sequence[int], splits: Sequence[str], sizes: Mapping[str, float | None]) -> None:
-    for label in range(len(LABELS)):
+def _check_train(
+    labels: Sequence[int], splits: Sequence[str], sizes: Mapping[str, float | None], classes: Classes
+) -> None:
+    for label in (0, 1):
         if ("train", label) not in zip(splits, labels, strict=True):
-            raise _explain_shortage(labels, sizes, ", and none is left for train")
+            raise _explain_shortage(labels, sizes, classes, ", and none is left for train")
 
 
-def _explain_shortage(labels: Sequence[int], sizes: Mapping[str, float | None], why: str) -> InputError:
-    n, name = min((labels.count(label), name) for label, name in enumerate(LABELS))
+def _explain_shortage(
+    labels: Sequence[int], sizes: Mapping[str, float | None], classes: Classes, why: str
+) -> InputError:
+    n, name = min((labels.count(label), name) for label, name in enumerate(classes))
     counts = {split: None if size is None else _count_images(size, n) for split, size in sizes.items()}
     notes = {split: f" ({counts[split]})" if 0 < (size or 1) < 1 else "" for split, size in sizes.items()}
     asked = " + ".join(f"{split} {sizes[split] or 'null (the rest)'}{notes[split]}" for split in SPLITS)

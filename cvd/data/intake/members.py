@@ -9,7 +9,10 @@ from typing import IO
 
 from cvd.data.archives import layouts
 from cvd.data.archives.formats import RefusedError, find_format
+from cvd.data.archives.layouts import Layout
 from cvd.data.archives.reading import MAX_MEMBER_BYTES, Member, UnreadableError
+from cvd.data.images.manifest import order_naturally
+from cvd.data.intake import duplicates
 from cvd.data.intake.inspection import Intake, inspect_image
 from cvd.runtime.threads import map_ahead
 
@@ -24,23 +27,23 @@ class Candidate:
     """A labelled image that can be used."""
 
     member: Member
-    label: int  # 0 cat, 1 dog
+    label: int  # 0 or 1
     intake: Intake  # without its data, to save memory
     place: tuple[int, int] | None  # start and end of the normalised image in the spool; None when it can be copied
 
 
 def inspect_members(
-    members: Iterable[Member], spool: IO[bytes], quarantine: list[Row], threads: int
+    members: Iterable[Member], layout: Layout, spool: IO[bytes], quarantine: list[Row], threads: int
 ) -> Iterator[Candidate]:
     """Read members one after the other and decode them on threads; the order stays.
 
-    The `spool` takes the normalised images, `quarantine` a row for each refused member.
+    The `layout` reads labels. The `spool` takes the normalised images, `quarantine` a row for each refused member.
     """
 
     def read() -> Iterator[tuple[Member, int, bytes]]:
         for member in members:
             try:
-                label, data = _read_image(member)
+                label, data = _read_image(member, layout)
             except RefusedError as refusal:
                 quarantine.append(refuse(member, refusal.reason, refusal.detail))
             else:
@@ -76,13 +79,13 @@ def _spool(member: Member, label: int, intake: Intake, spool: IO[bytes]) -> Cand
     return Candidate(member, label, replace(intake, data=b""), (start, spool.tell()))
 
 
-def _read_image(member: Member) -> tuple[int, bytes]:
+def _read_image(member: Member, layout: Layout) -> tuple[int, bytes]:
     """Read a member's label and bytes; raise the RefusedErrors that need no decoding."""
     if member.unsafe:
         raise RefusedError("unsafe", member.unsafe)
     if layouts.is_junk(member.name):
         raise RefusedError("not_an_image", "left behind by macOS or Windows")
-    labelling = layouts.find_label(member.name)
+    labelling = layout.find_label(member.name)
     is_large = member.n_bytes > MAX_MEMBER_BYTES
     try:
         data = member.read(64 if labelling.label is None or is_large else MAX_MEMBER_BYTES)
@@ -99,6 +102,19 @@ def _read_image(member: Member) -> tuple[int, bytes]:
 def refuse(member: Member, reason: str, detail: str) -> Row:
     """Make a row of the quarantine list."""
     return {"source_name": member.name, "reason": reason, "detail": detail}
+
+
+def drop_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[Row]]:
+    """Keep one of each image, untouched ones first, in natural order; the others get quarantine rows."""
+    candidates = sorted(candidates, key=lambda image: (image.intake.words != "", order_naturally(image.member.name)))
+    dropped: dict[int, Row] = {}
+    for copies in duplicates.find_copies([candidate.intake.pixels_digest for candidate in candidates]):
+        is_conflict = len({candidates[i].label for i in copies}) > 1
+        for i in copies if is_conflict else copies[1:]:
+            other = candidates[copies[0] if i != copies[0] else copies[1]].member.name
+            reason = "conflicting_label" if is_conflict else "duplicate"
+            dropped[i] = refuse(candidates[i].member, reason, f"the same image as {other}")
+    return [candidate for i, candidate in enumerate(candidates) if i not in dropped], list(dropped.values())
 
 
 def part_masks(members: Sequence[Member]) -> tuple[list[Member], list[Member]]:

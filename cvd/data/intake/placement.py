@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from cvd.data.archives import layouts
 from cvd.data.archives.reading import MAX_MEMBER_BYTES, Member, open_archive
 from cvd.data.faults import planting
-from cvd.data.faults.corrections import Correction, match_corrections, read_corrections
+from cvd.data.faults.corrections import Correction, find_class, match_corrections, read_corrections
 from cvd.data.images.manifest import (
     UNUSED,
-    order_naturally,
     read_manifest,
     read_quarantine,
     write_checksums,
@@ -24,12 +23,12 @@ from cvd.data.images.manifest import (
 )
 from cvd.data.intake import duplicates
 from cvd.data.intake.assignment import assign_splits
-from cvd.data.intake.members import Candidate, Row, inspect_members, part_masks, refuse, write_masks
+from cvd.data.intake.members import Candidate, Row, drop_copies, inspect_members, part_masks, refuse, write_masks
 from cvd.data.intake.summary import summarise_data, write_sheets
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file, replace_folder, write_json
 from cvd.runtime.threads import count_cores
-from cvd.runtime.vocabulary import LABELS, SPLITS
+from cvd.runtime.vocabulary import SPLITS, Classes, add_article
 
 _MOST_THREADS = 8
 
@@ -72,7 +71,7 @@ def split_archive(
         masks_path = stack.enter_context(replace_file(masks))
         checksums_path = stack.enter_context(replace_file(checksums))
         images_folder = stack.enter_context(replace_folder(images))
-        decided = read_corrections(corrections)
+        decided = read_corrections(corrections, options["classes"])
         placement = place_images(archive, images_folder, masks_path, corrections=decided, **options)
         write_manifest(placement.rows, manifest_path)
         write_quarantine(placement.quarantine, quarantine_path)
@@ -90,6 +89,7 @@ def place_images(
     images: Path,
     masks_path: Path,
     *,
+    classes: Classes | Literal["auto"],
     train: float | None,
     validation: float,
     test: float,
@@ -107,6 +107,7 @@ def place_images(
         archive: a zip, as the download stage leaves it.
         images: the folder.
         masks_path: a zip to be written: `{kind}/{path of its image}.png`.
+        classes: the two, or auto: those of the archive's two folders.
         train: images per class, a share of them, or None: all that is left; see `assign_splits`.
         validation: images per class, or a share of them.
         test: images per class, or a share of them.
@@ -119,7 +120,8 @@ def place_images(
         progress: wraps the members that are read.
 
     Raises:
-        InputError: the archive cannot be read, holds no image of one class, or too few; a correction fits no image.
+        InputError: the archive cannot be read, holds too few images of a class, or a third class; a correction fits no
+            image.
     """
     wrap: Wrap = progress or (lambda members, description, n: members)
     threads = threads or min(_MOST_THREADS, count_cores())
@@ -128,26 +130,33 @@ def place_images(
         masks, others = part_masks(members)
         if not others:
             raise InputError(f"{archive} is empty: it holds no files at all")
-        candidates = list(inspect_members(wrap(others, "check", len(others)), spool, quarantine, threads))
+        layout = layouts.Layout(layouts.choose_classes(classes, [member.name for member in others]))
+        readable = wrap(others, "check", len(others))
+        candidates = list(inspect_members(readable, layout, spool, quarantine, threads))
         if not candidates:
             reasons = Counter(str(row["reason"]) for row in quarantine)
             counts = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
-            raise InputError(f"{archive} holds no usable image of a cat or dog among its {len(others)} files: {counts}")
-        candidates, dropped, n_corrections = _correct(candidates, corrections)
-        candidates, copies = _drop_copies(candidates)
+            either = f"{add_article(layout.classes[0])} or {layout.classes[1]}"
+            raise InputError(f"{archive} holds no usable image of {either} among its {len(others)} files: {counts}")
+        candidates, dropped, n_corrections = _correct(candidates, corrections, layout.classes)
+        candidates, copies = drop_copies(candidates)
         pairs = duplicates.find_near_duplicates([candidate.intake.thumbnail for candidate in candidates])
         names = [candidate.intake.source_sha256[:16] for candidate in candidates]
         groups = duplicates.name_groups(names, pairs)
         labels = [candidate.label for candidate in candidates]
+        sizes: dict[str, Any] = {"train": train, "validation": validation, "test": test}
         together = groups if group_duplicates else names
-        splits = assign_splits(labels, together, train=train, validation=validation, test=test, seed=seed)
+        splits = assign_splits(labels, together, classes=layout.classes, **sizes, seed=seed)
         is_wrong = planting.plant_noise(labels, splits, names, share=label_noise, seed=seed)
         labels = [1 - label if wrong else label for label, wrong in zip(labels, is_wrong, strict=True)]
         is_marked = planting.plant_watermarks(labels, splits, names, share=shortcut, seed=seed)
-        rows = _make_rows(candidates, labels, groups, splits)
+        rows = _make_rows(candidates, labels, groups, splits, layout)
         if label_noise:
             rows = [row | {"planted": int(wrong)} for row, wrong in zip(rows, is_wrong, strict=True)]
         paths = {str(row["source_name"]): str(row["path"]) for row in rows if row["path"]}
+        for split in SPLITS:
+            for label in layout.classes:
+                (images / split / label).mkdir(parents=True)
         _write_images(candidates, paths, spool, images, wrap)
         marks = dict(_mark_image(row, images) for row, marked in zip(rows, is_marked, strict=True) if marked)
         broken = write_masks(masks, paths, masks_path, marks)
@@ -155,7 +164,7 @@ def place_images(
 
 
 def _correct(
-    candidates: list[Candidate], corrections: Sequence[Correction]
+    candidates: list[Candidate], corrections: Sequence[Correction], classes: Classes
 ) -> tuple[list[Candidate], list[Row], dict[str, int]]:
     """Drop and relabel images; dropped ones get quarantine rows. Count the corrections by what they did."""
     sha256s, pictures = zip(*((image.intake.sha256, image.intake.pixels_digest) for image in candidates), strict=True)
@@ -168,8 +177,9 @@ def _correct(
             done[correction.line] = "dropped"
             dropped.append(refuse(candidate.member, "dropped", correction.why or "data/corrections.csv says so"))
         else:
-            done[correction.line] = "relabelled" if candidate.label != correction.label else done[correction.line]
-            kept.append(replace(candidate, label=correction.label))
+            label = find_class(correction, classes)
+            done[correction.line] = "relabelled" if candidate.label != label else done[correction.line]
+            kept.append(replace(candidate, label=label))
     n_done = Counter(done.values())
     return kept, dropped, {word: n_done[word] for word in ("dropped", "relabelled", "unchanged")}
 
@@ -184,35 +194,27 @@ def _mark_image(row: Row, images: Path) -> tuple[str, bytes]:
     return f"watermark/{row['path']}".rsplit(".", 1)[0] + ".png", mask
 
 
-def _drop_copies(candidates: list[Candidate]) -> tuple[list[Candidate], list[Row]]:
-    """Keep one of each image, untouched ones first, in natural order; the others get quarantine rows."""
-    candidates = sorted(candidates, key=lambda image: (image.intake.words != "", order_naturally(image.member.name)))
-    dropped: dict[int, Row] = {}
-    for copies in duplicates.find_copies([candidate.intake.pixels_digest for candidate in candidates]):
-        is_conflict = len({candidates[i].label for i in copies}) > 1
-        for i in copies if is_conflict else copies[1:]:
-            other = candidates[copies[0] if i != copies[0] else copies[1]].member.name
-            reason = "conflicting_label" if is_conflict else "duplicate"
-            dropped[i] = refuse(candidates[i].member, reason, f"the same image as {other}")
-    return [candidate for i, candidate in enumerate(candidates) if i not in dropped], list(dropped.values())
-
-
 def _make_rows(
-    candidates: Sequence[Candidate], labels: Sequence[int], groups: Sequence[str], splits: Sequence[str]
+    candidates: Sequence[Candidate],
+    labels: Sequence[int],
+    groups: Sequence[str],
+    splits: Sequence[str],
+    layout: layouts.Layout,
 ) -> list[Row]:
     taken: set[str] = set()
     rows: list[Row] = []
     for candidate, label, group, split in zip(candidates, labels, groups, splits, strict=True):
-        named, intake = layouts.find_label(candidate.member.name).label, candidate.intake
+        named, intake = layout.find_label(candidate.member.name).label, candidate.intake
         # By the source's label, whatever the image is called now: so no other image gets another name.
-        stem = layouts.make_stem(candidate.member.name, LABELS[candidate.label if named is None else named])
+        source_label = layout.classes[candidate.label if named is None else named]
+        stem = layout.make_stem(candidate.member.name, source_label)
         while stem.lower() in taken:
             stem = f"{stem}-{intake.source_sha256[:12]}"
         taken.add(stem.lower())
         words = f"{intake.words} relabelled".strip() if named != candidate.label else intake.words
         rows.append(
             {
-                "path": "" if split == UNUSED else f"{split}/{LABELS[label]}/{stem}.jpg",
+                "path": "" if split == UNUSED else f"{split}/{layout.classes[label]}/{stem}.jpg",
                 "label": label,
                 "split": split,
                 "width": intake.width,
@@ -229,9 +231,6 @@ def _make_rows(
 def _write_images(
     candidates: Sequence[Candidate], paths: dict[str, str], spool: IO[bytes], images: Path, wrap: Wrap
 ) -> None:
-    for split in SPLITS:
-        for label in LABELS:
-            (images / split / label).mkdir(parents=True)
     places = {candidate.member.name: candidate.place for candidate in candidates}
     # In the archive's order, which reads it from start to end.
     members = sorted((candidate.member for candidate in candidates if candidate.member.name in paths), key=_locate)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cvd.data.images.manifest import PLANTED, REASONS, UNUSED, select_split
 from cvd.data.images.pixels import decode_image
-from cvd.runtime.vocabulary import LABELS, SPLITS
+from cvd.runtime.vocabulary import SPLITS, Classes, name_classes
 
 _CELL_PX = 96
 _COLUMNS = 8
@@ -37,6 +37,7 @@ def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks:
     """
     groups = [sorted(group) for _, group in manifest.groupby("group", sort=True)["source_name"] if len(group) > 1]
     across = manifest.groupby("group")["label"].nunique()
+    classes = name_classes(manifest["path"], manifest["label"])
     reasons = Counter(quarantine["reason"])
     words = Counter(word for text in manifest["normalised"] for word in text.split())
     return {
@@ -44,7 +45,7 @@ def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks:
         "images": len(manifest),
         "quarantined": len(quarantine),
         "masks": n_masks,
-        "splits": {split: _count_classes(select_split(manifest, split)) for split in (*SPLITS, UNUSED)},
+        "splits": {split: _count_classes(select_split(manifest, split), classes) for split in (*SPLITS, UNUSED)},
         "reasons": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
         "normalised": dict(sorted(words.items())),
         **{side: _measure(manifest[side]) for side in ("width", "height")},
@@ -57,7 +58,7 @@ def summarise_data(manifest: pd.DataFrame, quarantine: pd.DataFrame, *, n_masks:
             **({"leaked": n_leaked} if (n_leaked := count_leaked(manifest)) else {}),
             "names": groups[:_MAX_LISTED],
         },
-        **({PLANTED: _count_classes(manifest[manifest[PLANTED] == 1])} if PLANTED in manifest else {}),
+        **({PLANTED: _count_classes(manifest[manifest[PLANTED] == 1], classes)} if PLANTED in manifest else {}),
     }
 
 
@@ -68,10 +69,10 @@ def write_sheets(images: Path, manifest: pd.DataFrame, folder: Path) -> list[Pat
     `near_duplicates.png`, where there are any: a row for each group, those that disagree about the class first, each
     image with the end of its name in the source, and its split.
     """
-    written = []
+    written, classes = [], name_classes(manifest["path"], manifest["label"])
     for split in SPLITS:
         rows = select_split(manifest, split)
-        for label, name in enumerate(LABELS):
+        for label, name in enumerate(classes):
             paths = list(rows["path"][rows["label"] == label])
             n = min(len(paths), _COLUMNS * _ROWS)
             chosen = [paths[i * len(paths) // n] for i in range(n)]
@@ -155,8 +156,8 @@ def count_leaked(manifest: pd.DataFrame) -> int:
     return int((manifest["split"].isin(("validation", "test")) & manifest["group"].isin(learned)).sum())
 
 
-def _count_classes(rows: pd.DataFrame) -> dict[str, int]:
-    return {name: int((rows["label"] == label).sum()) for label, name in enumerate(LABELS)}
+def _count_classes(rows: pd.DataFrame, classes: Classes) -> dict[str, int]:
+    return {name: int((rows["label"] == label).sum()) for label, name in enumerate(classes)}
 
 
 def _measure(sides: pd.Series) -> dict[str, int]:

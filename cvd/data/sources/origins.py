@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from requests.auth import AuthBase
 from tqdm import tqdm
@@ -18,6 +18,7 @@ from cvd.data.sources.partials import UnfinishedError
 from cvd.data.sources.replies import strip_secrets
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file
+from cvd.runtime.vocabulary import CATS_AND_DOGS, Classes
 
 MICROSOFT = Wanted(
     url="https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip",
@@ -41,6 +42,7 @@ class Request:
     n_per_class: int  # of drawn images
     seed: int  # of drawn images
     leak: float = 0.0  # share of the drawn images that are there again as near-copies
+    classes: Classes | Literal["auto"] = CATS_AND_DOGS  # auto: those of the source's two folders
     url: str | None = None  # instead of a source's usual address
     sha256: str | None = None  # that the download must have; None: the source's own, if any
     state_folder: Path = Path(".cvd/downloads")  # for downloads, partial and finished ones

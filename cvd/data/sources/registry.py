@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from cvd.data.archives import layouts
 from cvd.data.archives.formats import RefusedError, find_format
@@ -16,7 +17,7 @@ from cvd.data.sources.kaggle import RULES
 from cvd.data.sources.origins import Fetch, Request
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file, replace_file, write_json
-from cvd.runtime.vocabulary import LABELS
+from cvd.runtime.vocabulary import Classes, add_article, pluralise
 
 # Where a publisher says less, or nothing, the most careful reading counts.
 _OWN = "the project's own: drawn by its code"
@@ -55,7 +56,7 @@ def fetch_source(source: str, request: Request, *, archive: str | Path, record: 
 
     Raises:
         InputError: the source is missing, out of reach, damaged, encrypted, empty, another file than expected, or
-            holds no cat or no dog by its names.
+            holds not both classes by its names, or a third.
     """
     entry = SOURCES[source]
     with ExitStack() as stack:
@@ -70,7 +71,7 @@ def fetch_source(source: str, request: Request, *, archive: str | Path, record: 
             fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
             sha256=hash_file(origin.zip_path),
             bytes=origin.zip_path.stat().st_size,
-            members=check_labels(origin.zip_path, origin.name),
+            members=check_labels(origin.zip_path, origin.name, request.classes),
             licence=entry.licence,
             redistributable=entry.redistributable,
         )
@@ -80,35 +81,47 @@ def fetch_source(source: str, request: Request, *, archive: str | Path, record: 
     return provenance
 
 
-def check_labels(archive: str | Path, name: str) -> int:
-    """Count a zip's members; refuse it where it promises no cat or no dog: by names, then by first bytes.
+def check_labels(archive: str | Path, name: str, classes: Classes | Literal["auto"]) -> int:
+    """Count a zip's members; refuse it where it promises not both classes: by names, then by first bytes.
 
     Raises:
-        InputError: it is unreadable, empty, of one class only, or a class has no readable image.
+        InputError: it is unreadable, empty, not of two classes, or a class has no readable image.
     """
     with origins.call_it(name, archive), open_archive(archive) as members:
         if not members:
             raise InputError(f"{archive} is empty: it holds no files at all")
         files = [member for member in members if not layouts.is_junk(member.name)]
-        labels = [layouts.find_label(file.name).label for file in files]
-        _check_names(labels, files, archive)
-        for label, word in enumerate(LABELS):
+        try:
+            chosen = layouts.choose_classes(classes, [file.name for file in files])
+        except InputError as error:
+            raise InputError(f"{archive}: {error}") from error
+        layout = layouts.Layout(chosen)
+        labels = [layout.find_label(file.name).label for file in files]
+        _check_names(labels, files, archive, chosen)
+        for label, word in enumerate(chosen):
             labelled = [file for file, file_label in zip(files, labels, strict=True) if file_label == label]
             _check_first_bytes(labelled, word, archive)
         return len(members)
 
 
-def _check_names(labels: Sequence[int | None], members: Sequence[Member], archive: str | Path) -> None:
-    missing = [label for label in range(len(LABELS)) if label not in labels]
+def _check_names(
+    labels: Sequence[int | None], members: Sequence[Member], archive: str | Path, classes: Classes
+) -> None:
+    missing = [label for label in range(len(classes)) if label not in labels]
     if not missing:
         return
     for member in members:
         if member.name.lower().endswith(".zip"):
             raise InputError(f"{archive} holds {member.name}, {_explain_closed_zip(member)}")
-    held = "neither cats nor dogs" if len(missing) > 1 else f"only {LABELS[1 - missing[0]]}s, no {LABELS[missing[0]]}s"
+    (first, second), (many, others) = classes, map(pluralise, classes)
+    held = f"neither {many} nor {others}"
+    if len(missing) == 1:
+        held = f"only {many}, no {others}" if missing[0] else f"only {others}, no {many}"
+    named = layouts.list_classes(member.name for member in members)
+    advice = f"; or name its classes, such as data.classes=[{named[0]},{named[1]}]" if len(named) == 2 else ""
     raise InputError(
         f"{archive} holds {held} by the names of its {len(members)} files: "
-        "give files named cat.N.jpg and dog.N.jpg, or folders named cat and dog"
+        f"give files named {first}.N.jpg and {second}.N.jpg, or folders named {first} and {second}{advice}"
     )
 
 
@@ -131,7 +144,7 @@ def _check_first_bytes(members: Sequence[Member], word: str, archive: str | Path
         else:
             return
     raise InputError(
-        f"{archive} holds no image of a {word} that can be read among {len(members)} files so named "
+        f"{archive} holds no image of {add_article(word)} that can be read among {len(members)} files so named "
         f"({refusals[0]}): give JPEG, PNG, GIF, BMP, WebP or TIFF images"
     )
 

@@ -13,7 +13,7 @@ DOGS, CATS = slice(151, 269), slice(281, 286)
 
 
 def build_head(*, n_features: int, dropout: float, dtype: str = "float32") -> keras.Model:
-    """Build the small network on a frozen backbone: features (n, k) to logits (n, 1), float32; positive means dog.
+    """Build the small network on a frozen backbone: features (n, k) to logits (n, 1), float32.
 
     Args:
         n_features: k, at least 1.

@@ -22,7 +22,7 @@ BATCH_SIZE = 50  # no result that people see depends on it, but the last bits of
 def predict_logits(
     model: keras.Model, batches: tf.data.Dataset, *, advance: Callable[[int], object] | None = None
 ) -> np.ndarray:
-    """Predict the logits, (n,) float32, of batches of examples and labels, in order; positive means dog.
+    """Predict the logits, (n,) float32, of batches of examples and labels, in order; positive means the second class.
 
     Args:
         model: maps pixels (b, h, w, 3) or features (b, k) to logits (b, 1).
@@ -80,7 +80,7 @@ def predict_splits(
 
 
 def make_predictor(model: keras.Model, *, batch_size: int = BATCH_SIZE) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile the way from images, (n, s, s, 3) uint8, to logits, (n,) float32, once; positive means dog.
+    """Compile the way from images, (n, s, s, 3) uint8, to logits, (n,) float32, once; positive means the second class.
 
     An image's logit is the same, to the last bit, in any company: batches are filled up to `batch_size`.
     """

@@ -23,7 +23,7 @@ def build_dense(
         for_training: changes nothing here.
 
     Returns:
-        Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32; positive means dog.
+        Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32.
     """
     del for_training
     layers: list[keras.Layer] = [keras.layers.Rescaling(1 / 255, name="rescaling", dtype="float32")]

@@ -28,7 +28,7 @@ def build_plain(
         for_training: rectify and pool in one layer of our own, with the same bits in less time.
 
     Returns:
-        Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32; positive means dog.
+        Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32.
 
     Raises:
         InputError: `size_px` leaves nothing after the last pooling.

@@ -31,7 +31,7 @@ def build_residual(
         for_training: normalise with `FusedNormalization`, in less time; the weights are in the same order.
 
     Returns:
-        Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32; positive means dog.
+        Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32.
 
     Raises:
         ValueError: `size_px` is too small.

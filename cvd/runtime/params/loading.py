@@ -11,6 +11,7 @@ from cvd.runtime.errors import InputError, describe_faults, show_text, show_valu
 from cvd.runtime.files import YamlLoader
 from cvd.runtime.params import sections
 from cvd.runtime.params.sections import Section
+from cvd.runtime.params.sources import Data
 from cvd.runtime.params.variants import AnyVariant, BackboneVariant, PlainVariant, Variant, resolve_blocks, trace_block
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Params(Section):
     """All of params.yaml."""
 
     seed: sections.Seed
-    data: sections.Data
+    data: Data
     split: sections.Split
     image: sections.Image
     shard: sections.Shard

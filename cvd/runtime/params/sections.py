@@ -14,7 +14,7 @@ def _check_images(value: object, check: Callable[[object], Any]) -> Any:
     try:
         return check(value)
     except ValidationError:
-        accepted = "should be a number of images, 1 to 1000, or a list of paths such as [test/cat/cat.0.jpg]"
+        accepted = "should be a number of images, 1 to 1000, or a list of paths as in data/manifest.csv"
         raise PydanticCustomError("images", accepted) from None
 
 
@@ -40,33 +40,6 @@ class Section(BaseModel):
     """A section of params.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Drawn(Section):
-    """How many images the project draws, and which; and what is wrong with them on purpose."""
-
-    n_per_class: int = Field(ge=10, le=100_000)
-    seed: Seed
-    shortcut: float = Field(ge=0, le=1)
-    leak: float = Field(ge=0, le=1)
-
-
-class Data(Section):
-    """Where the photos come from."""
-
-    source: Literal["drawn", "directory", "archive", "microsoft", "filtered", "kaggle", "url"]
-    path: str
-    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+\S*$")] | None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None
-    drawn: Drawn
-
-    @model_validator(mode="after")
-    def _check_url(self) -> Self:
-        if self.source == "url":
-            for name in ("url", "sha256"):
-                if getattr(self, name) is None:
-                    raise ValueError(f"source 'url' needs data.{name}, which is null")
-        return self
 
 
 class Split(Section):

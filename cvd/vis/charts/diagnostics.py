@@ -9,21 +9,23 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from cvd.evaluation.figures import Metrics
+from cvd.evaluation.figures import Metrics, list_classes
 from cvd.evaluation.verdict import format_percent
-from cvd.runtime.vocabulary import LABELS
+from cvd.runtime.vocabulary import Classes, pluralise
 from cvd.vis.charts.curves import N_ACROSS, draw_panel
 from cvd.vis.charts.themes import LIGHT, NARROW, Theme, choose_colours, measure_contrast
 
 STYLES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 
 
-def draw_roc(tables: dict[str, pd.DataFrame], *, aucs: dict[str, float], theme: Theme = LIGHT) -> Figure:
-    """Draw the ROC curves of all variants, tables of `cvd.evaluation.measures.tabulate_test`; positive: dog."""
+def draw_roc(
+    tables: dict[str, pd.DataFrame], *, classes: Classes, aucs: dict[str, float], theme: Theme = LIGHT
+) -> Figure:
+    """Draw the ROC curves of all variants, tables of `cvd.evaluation.measures.tabulate_test`."""
     colours = choose_colours(tables, theme)
     figure = theme.create_figure(NARROW, NARROW)
     axes = figure.subplots()
-    _frame_square(axes, "cats taken for dogs", "dogs recognised", theme)
+    _frame_square(axes, *_name_rates(classes), theme)
     for i, (name, table) in enumerate(tables.items()):
         # Equal curves of equal networks lie upon each other: the later one is thinner, so that both show.
         axes.plot(
@@ -38,6 +40,11 @@ def draw_roc(tables: dict[str, pd.DataFrame], *, aucs: dict[str, float], theme: 
     return figure
 
 
+def _name_rates(classes: Classes) -> tuple[str, str]:
+    first, second = map(pluralise, classes)
+    return f"{first} taken for {second}", f"{second} recognised"
+
+
 def _frame_square(axes: Axes, x: str, y: str, theme: Theme) -> None:
     theme.dress(axes)
     axes.plot([0, 1], [0, 1], color=theme.muted, linewidth=1, linestyle=(0, (2, 3)))
@@ -48,40 +55,47 @@ def _frame_square(axes: Axes, x: str, y: str, theme: Theme) -> None:
 
 
 def draw_reliability(
-    tables: dict[str, pd.DataFrame], *, eces: dict[str, float], theme: Theme = LIGHT, tall: bool = False
+    tables: dict[str, pd.DataFrame],
+    *,
+    classes: Classes,
+    eces: dict[str, float],
+    theme: Theme = LIGHT,
+    tall: bool = False,
 ) -> Figure:
-    """Draw how often "p% dog" is a dog among each variant's test images; the area of a mark is the number of images.
+    """Draw how often "p%" of the second class is right on each variant's test images; a mark's area: number of images.
 
     `tables` are as of `cvd.evaluation.statistics.tabulate_reliability`; `tall` sets two side by side.
     """
     colours = choose_colours(tables, theme)
     figure, grid = _create_squares(len(tables), theme, tall)
     for axes, (name, table) in zip(grid, tables.items(), strict=True):
-        _draw_reliability(axes, table, colours[name], theme)
+        _draw_reliability(axes, table, classes, colours[name], theme)
         theme.write_title(axes, name, f"calibration error {eces[name]:.3f}", colours[name])
     return figure
 
 
-def _draw_reliability(axes: Axes, table: pd.DataFrame, colour: str, theme: Theme) -> None:
-    _frame_square(axes, "predicted share of dogs", "observed share", theme)
+def _draw_reliability(axes: Axes, table: pd.DataFrame, classes: Classes, colour: str, theme: Theme) -> None:
+    _frame_square(axes, f"predicted share of {pluralise(classes[1])}", "observed share", theme)
     predicted, observed, areas = table["predicted"], table["observed"], 12 + 260 * table["n"] / table["n"].sum()
     axes.vlines(predicted, table["observed_low"], table["observed_high"], color=colour, linewidth=1.4, alpha=0.7)
     axes.plot(predicted, observed, color=colour, linewidth=1.4)
     axes.scatter(predicted, observed, s=areas, color=colour, alpha=0.85, linewidth=0)
 
 
-def draw_confusion(counts: dict[str, list[list[int]]], *, theme: Theme = LIGHT, tall: bool = False) -> Figure:
+def draw_confusion(
+    counts: dict[str, list[list[int]]], *, classes: Classes, theme: Theme = LIGHT, tall: bool = False
+) -> Figure:
     """Draw confusion matrices (2, 2): rows are labels, columns answers, the shade is the share of the row."""
     colours = choose_colours(counts, theme)
     figure, grid = _create_squares(len(counts), theme, tall)
     for axes, (name, matrix) in zip(grid, counts.items(), strict=True):
-        _draw_confusion(axes, matrix, colours[name], theme)
+        _draw_confusion(axes, matrix, classes, colours[name], theme)
         n_wrong = matrix[0][1] + matrix[1][0]
         theme.write_title(axes, name, f"{n_wrong} of {sum(map(sum, matrix))} wrong", colours[name])
     return figure
 
 
-def _draw_confusion(axes: Axes, counts: list[list[int]], colour: str, theme: Theme) -> None:
+def _draw_confusion(axes: Axes, counts: list[list[int]], classes: Classes, colour: str, theme: Theme) -> None:
     theme.dress(axes)
     axes.grid(False)
     matrix = np.array(counts)
@@ -94,8 +108,8 @@ def _draw_confusion(axes: Axes, counts: list[list[int]], colour: str, theme: The
         share = format_percent(float(shares[row, column]), 0)
         axes.text(column, row - 0.06, f"{n:,}", ha="center", va="center", fontsize=15, fontweight="bold", color=ink)
         axes.text(column, row + 0.22, share, ha="center", va="center", fontsize=9, color=ink)
-    axes.set_xticks([0, 1], [f"taken for {LABELS[0]}", f"for {LABELS[1]}"])
-    axes.set_yticks([0, 1], LABELS)
+    axes.set_xticks([0, 1], [f"taken for {classes[0]}", f"for {classes[1]}"])
+    axes.set_yticks([0, 1], classes)
 
 
 def _create_squares(n: int, theme: Theme, tall: bool) -> tuple[Figure, list[Axes]]:
@@ -122,14 +136,14 @@ def draw_variant(
         axes.set_xlabel("epoch")
         note = "training dashed, validation solid; ring: lowest validation loss"
         theme.write_title(axes, f"{name}: {what}", note, colour)
-    test, roc = metrics["test"], tables["roc"]
+    test, roc, classes = metrics["test"], tables["roc"], list_classes(metrics)
     squares = below.subplots(1, 3)
-    _frame_square(squares[0], "cats taken for dogs", "dogs recognised", theme)
+    _frame_square(squares[0], *_name_rates(classes), theme)
     squares[0].plot(roc["false_positive_rate"], roc["true_positive_rate"], color=colour, linewidth=2)
     theme.write_title(squares[0], "ROC", f"AUC {test['auc']:.3f}", colour)
-    _draw_reliability(squares[1], tables["reliability"], colour, theme)
+    _draw_reliability(squares[1], tables["reliability"], classes, colour, theme)
     theme.write_title(squares[1], "Reliability", f"calibration error {test['ece']:.3f}", colour)
-    _draw_confusion(squares[2], test["confusion"], colour, theme)
+    _draw_confusion(squares[2], test["confusion"], classes, colour, theme)
     interval = f"{format_percent(test['accuracy_low'])} to {format_percent(test['accuracy_high'])}"
     title = f"{format_percent(test['accuracy'])} right"
     theme.write_title(squares[2], title, f"95% interval {interval}", colour)

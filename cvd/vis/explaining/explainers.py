@@ -188,5 +188,5 @@ class IntegratedGradients(Explainer):
 def _check_signs(sign: Sign, n_images: int) -> np.ndarray:
     signs = np.asarray(sign, np.float32)
     if not np.isin(signs, (-1, 1)).all():
-        raise InputError(f"sign is {sign}: +1 explains dog, -1 explains cat")
+        raise InputError(f"sign is {sign}: +1 explains the second class, -1 the first")
     return np.broadcast_to(signs, n_images)

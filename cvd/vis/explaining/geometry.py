@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from cvd.runtime.vocabulary import LABELS
 from cvd.vis.explaining.layers import PIXELS, find_output
 
 if TYPE_CHECKING:
@@ -40,9 +39,9 @@ class View(NamedTuple):
     """What a network says of an image, and where it finds evidence."""
 
     variant: str
-    probability: float  # of dog
-    heats: Sequence[Heat]  # of each layer for cat and for dog
-    labels: Sequence[str] = LABELS  # of the two classes: the probability is that of the second
+    probability: float  # of the second class
+    heats: Sequence[Heat]  # of each layer for both classes
+    labels: Sequence[str]  # of the two classes
     method: str = ""  # by which the heats were made, as readers know it
 
     @property
@@ -56,7 +55,7 @@ class View(NamedTuple):
         return [f"P({self.labels[1]}) {self.probability:.3f}", f"says {self.label}"]
 
     def find_pair(self, heat: Heat) -> list[Heat]:
-        """Find the heats of the same layer, for cat and for dog, which share their scale."""
+        """Find the heats of the same layer, for both classes, which share their scale."""
         return [other for other in self.heats if other.layer == heat.layer]
 
     def is_contradicted(self, heat: Heat) -> bool:

@@ -36,7 +36,7 @@ class HeatMaps:
     labels: Sequence[str]  # of the two classes: signs -1 and +1
     paths: Sequence[str]  # of the images, n
     probabilities: np.ndarray  # (n,), of the second class
-    signs: np.ndarray  # (n, s), which class each map explains: +1 dog, -1 cat
+    signs: np.ndarray  # (n, s), which class each map explains: +1 the second, -1 the first
     maps: Mapping[str, np.ndarray]  # of each layer, from the input to the output, (n, s, h', w'), >= 0
     cells: Mapping[str, Cells | None]  # where each layer's cells lie; None: on the whole image
 

@@ -59,11 +59,11 @@ def explain_images(
     """Compute heat maps of a one-logit classifier, or of one class of many.
 
     Args:
-        model: maps images to logits, shape (n, 1), positive means dog; or to (n, classes), logits or softmax.
+        model: maps images to logits, shape (n, 1); or to (n, classes), logits or softmax.
         images: (n, h, w, 3), uint8 or float32, as the model takes them (the project's models: pixels 0..255).
         layer: name of a layer whose output is (n, h', w', k); None: the last convolution.
         method: one of METHODS, or `auto`, as of `resolve_method`.
-        sign: +1 explains what raises the logit ("dog"), -1 what lowers it ("cat"); for all images or (n,).
+        sign: +1 explains what raises the logit, -1 what lowers it; for all images or (n,).
         class_index: which output of a model with many, for all images or (n,).
 
     Returns:
@@ -131,7 +131,7 @@ class Explainers:
 
 
 def put_answer_first(pairs: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Put the map of the class that the network names first, of pairs (n, 2, h', w') for dog and for cat.
+    """Put the map of the class that the network names first, of pairs (n, 2, h', w') for the second and the first.
 
     `logits` are (n, 1).
     """

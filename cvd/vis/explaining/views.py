@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from cvd.runtime.errors import InputError
-from cvd.runtime.vocabulary import LABELS
 from cvd.vis.explaining.geometry import Heat, View, align_maps, place_cells
 from cvd.vis.explaining.graphs import compute_probabilities, input_side, make_scorer
 from cvd.vis.explaining.heatmaps import HeatMaps, caption_pairs
@@ -18,10 +17,10 @@ from cvd.vis.explaining.methods import METHODS, NOTES, choose_layers, make_expla
 
 
 class Viewer:
-    """Ask a network of cats and dogs. Compiled at the first call: make it once for many.
+    """Ask a network of two classes. Compiled at the first call: make it once for many.
 
     Args:
-        model: maps images (n, size_px, size_px, 3), pixels 0..255, to logits (n, 1); positive means dog.
+        model: maps images (n, size_px, size_px, 3), pixels 0..255, to logits (n, 1); positive means the second class.
         layers: as for `choose_layers`.
         only_last: show the last of the layers only.
         answering: the network that is asked for the probability, where the explained one is a part of it.
@@ -40,7 +39,7 @@ class Viewer:
         method: str = "auto",
         only_last: bool = False,
         answering: keras.Model | None = None,
-        labels: Sequence[str] = LABELS,
+        labels: Sequence[str],
     ) -> None:
         chosen = choose_layers(model, layers, method=method)
         self.variant, self.size_px, self.labels = variant, input_side(model), labels
@@ -51,13 +50,13 @@ class Viewer:
         self._answer = make_scorer(answering) if answering not in (None, model) else None
 
     def view(self, images: np.ndarray) -> list[View]:
-        """View images (n, size_px, size_px, 3): each one's probability, and each layer's heat for cat and for dog."""
+        """View images (n, size_px, size_px, 3): each one's probability, and each layer's heat for both classes."""
         names = [str(number) for number in range(len(images))]
         seen = self.explain(images, names, (-1, 1))
         return [seen.view(name) for name in names]
 
     def explain(self, images: np.ndarray, paths: Sequence[str], signs: Sequence[int]) -> HeatMaps:
-        """Explain images (n, size_px, size_px, 3) of these paths by each layer, for signs: +1 dog, -1 cat."""
+        """Explain images (n, size_px, size_px, 3) of these paths by each layer, for signs: +1, -1."""
         logits, maps = self._explainer.explain(images, signs)
         if self._answer:
             logits = self._answer(images)

@@ -71,7 +71,7 @@ CHANGES: dict[str, Change] = {
 def change_backgrounds(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
     """Change the backgrounds of images (n, s, s, 3) with masks (n, s, s), bool; "own" are the images as they are.
 
-    Another's is that of the next image in the list, without its animal: lists of cats and dogs in turn give each the
+    Another's is that of the next image in the list, without what it shows: lists of both classes in turn give each the
     other kind's.
     """
     empty = np.stack([remove_animal(image, mask) for image, mask in zip(images, masks, strict=True)])

@@ -37,13 +37,13 @@ def write_activations(
     *,
     variant: str,
     path: str,
-    probability: float,
+    answer: str,
     channels: Sequence[int] = (),
 ) -> None:
     """Write IMAGE.png with all layers in brief, IMAGE/NN_LAYER.png for each, IMAGE/NN_LAYER_C.png of single channels.
 
     `picture`, (h, w, 3) uint8, is the image as the network gets it; `activations` are of each layer in order,
-    (h', w', k); `channels` are drawn large in layers that have them.
+    (h', w', k); `answer` is what the network says; `channels` are drawn large in layers that have them.
     """
     caption = f"{variant}   ·   {path}"
     for number, (layer, values) in enumerate(activations.items(), start=1):
@@ -53,7 +53,7 @@ def write_activations(
             if channel < values.shape[-1]:
                 sheet = draw_channel(picture, values, layer=layer, channel=channel, caption=caption)
                 write_png(sheet, folder / f"{stem}_{channel}.png")
-    caption = f"{path}   ·   P(dog) {probability:.3f}"
+    caption = f"{path}   ·   {answer}"
     write_png(draw_overview(picture, activations, title=variant, caption=caption), folder / f"{name_file(path)}.png")
 
 

@@ -15,7 +15,7 @@ TITLE = "When a heat map contradicts its network"
 
 
 def choose_contradictions(maps: HeatMaps, n: int, *, among: Collection[str]) -> list[str]:
-    """Choose up to `n` images whose answer the maps contradict most: cats and dogs in turn, as the network names them.
+    """Choose up to `n` images whose answer the maps contradict most: both classes in turn, as the network names them.
 
     Where no map contradicts, choose the images with the least evidence for the answer beside that against it. Only
     paths in `among` are chosen.
@@ -23,7 +23,7 @@ def choose_contradictions(maps: HeatMaps, n: int, *, among: Collection[str]) -> 
     totals = maps.sum_last()  # (n, 2): for the answer, against it
     shares = totals[:, 0] / np.maximum(totals.sum(axis=1), np.finfo(np.float32).tiny)
     order = [k for k in np.argsort(shares, kind="stable") if maps.paths[k] in among]
-    by_class = [[maps.paths[k] for k in order if (maps.signs[k, 0] > 0) == is_dog] for is_dog in (False, True)]
+    by_class = [[maps.paths[k] for k in order if (maps.signs[k, 0] > 0) == is_second] for is_second in (False, True)]
     longest = max(len(paths) for paths in by_class)
     return [paths[turn] for turn in range(longest) for paths in by_class if turn < len(paths)][:n]
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvd.runtime.vocabulary import LABELS
+from cvd.runtime.vocabulary import add_article
 from cvd.vis.explaining.geometry import Heat, View
 from cvd.vis.sheets.drawing import FAINT, INK, MARGIN, RIGHT, SMALL, WRONG, Sheet, fit_picture
 from cvd.vis.sheets.overlays import describe_hottest, find_hottest, find_ink, lay_bar, overlay_heat
@@ -23,26 +23,29 @@ class Exhibit(NamedTuple):
     name: str  # of its file
     image: np.ndarray  # (h, w, 3), uint8, at its own aspect ratio
     label: str  # what it is
-    probability: float  # of dog
+    probability: float  # of the second class
     heat: Heat  # for what the network says
     is_contradicted: bool = False  # whether the heat for the other class is more
 
 
 def make_exhibit(row: Any, image: np.ndarray, view: View) -> Exhibit:
-    """Make an exhibit of a prediction: `row` has `path`, `label` (0 cat, 1 dog), `probability`.
+    """Make an exhibit of a prediction: `row` has `path`, `label` (0 or 1), `probability`.
 
     The view's first heat is for what the network says.
     """
     name, (heat, *_) = row.path.rsplit("/", 1)[-1], view.heats
-    return Exhibit(name, image, LABELS[row.label], row.probability, heat, view.is_contradicted(heat))
+    return Exhibit(name, image, view.labels[row.label], row.probability, heat, view.is_contradicted(heat))
 
 
-def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: str, heat: str) -> np.ndarray:
+def draw_gallery(
+    sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: str, heat: str, labels: Sequence[str]
+) -> np.ndarray:
     """Draw what one network gets wrong, doubts and gets right, the heat for what it says below each: (H, W, 3), uint8.
 
-    `sections` are headings and their images; those without images say so. `heat`: what the heat is.
+    `sections` are headings and their images; those without images say so. `heat`: what the heat is. `labels`:
+    the two classes.
     """
-    caption = f"Test images; below each, {heat} for what the network says; number: P(dog)"
+    caption = f"Test images; below each, {heat} for what the network says; number: P({labels[1]})"
     columns = max(4, *(len(exhibits) for _, exhibits in sections))
     block, top = 38 + 2 * (TILE + 6) + 52, 92
     width = 2 * MARGIN + columns * (TILE + SPACE) - SPACE
@@ -59,7 +62,7 @@ def draw_gallery(sections: Sequence[tuple[str, Sequence[Exhibit]]], *, variant: 
             small = fit_picture(exhibit.image, TILE)
             _lay_centred(sheet, small, x, y + 38)
             _lay_centred(sheet, _overlay_own(small, exhibit.heat), x, y + 38 + TILE + 6)
-            _write_verdict(sheet, exhibit, x, y + 38 + 2 * (TILE + 6))
+            _write_verdict(sheet, exhibit, labels, x, y + 38 + 2 * (TILE + 6))
     shown = [exhibit for _, exhibits in sections for exhibit in exhibits]
     _lay_own_bar(sheet, MARGIN, top + len(sections) * block, shown)
     return sheet.pixels
@@ -70,15 +73,16 @@ def draw_disagreements(
     *,
     variants: Sequence[str],
     heat: str,
+    labels: Sequence[str],
     title: str = "Where the networks disagree",
     among: str = "",
 ) -> np.ndarray:
     """Draw images on which networks disagree, a row for each, with each network's heat: (H, W, 3), uint8.
 
-    A row has one exhibit for each network, in the order of `variants`. `heat`: what the heat is. `among`: which
-    images these were chosen among, if not all.
+    A row has one exhibit for each network, in the order of `variants`. `heat`: what the heat is. `labels`: the two
+    classes. `among`: which images these were chosen among, if not all.
     """
-    caption = f"{heat}, each for what that network says; number: P(dog)"
+    caption = f"{heat}, each for what that network says; number: P({labels[1]})"
     pitch, top, left = TILE + 56, 126, MARGIN + TILE + SPACE
     width = max(760, left + len(variants) * (TILE + SPACE) - SPACE + MARGIN)
     sheet = Sheet(top + max(1, len(rows)) * pitch + BAR + MARGIN - 12, width)
@@ -93,22 +97,22 @@ def draw_disagreements(
         y = top + number * pitch
         small = fit_picture(exhibits[0].image, TILE)
         _lay_centred(sheet, small, MARGIN, y)
-        sheet.write(f"is a {exhibits[0].label}", MARGIN, y + TILE + 5, size_px=SMALL, ink=INK)
+        sheet.write(f"is {add_article(exhibits[0].label)}", MARGIN, y + TILE + 5, size_px=SMALL, ink=INK)
         sheet.write(exhibits[0].name, MARGIN, y + TILE + 23, size_px=SMALL, ink=FAINT, room=TILE)
         for column, exhibit in enumerate(exhibits):
             x = left + column * (TILE + SPACE)
             _lay_centred(sheet, _overlay_own(small, exhibit.heat), x, y)
-            _write_verdict(sheet, exhibit._replace(name=""), x, y + TILE)
+            _write_verdict(sheet, exhibit._replace(name=""), labels, x, y + TILE)
     shown = [exhibit for exhibits in rows for exhibit in exhibits]
     _lay_own_bar(sheet, left, top + max(1, len(rows)) * pitch, shown)
     return sheet.pixels
 
 
-def _write_verdict(sheet: Sheet, exhibit: Exhibit, x: int, y: int) -> None:
+def _write_verdict(sheet: Sheet, exhibit: Exhibit, labels: Sequence[str], x: int, y: int) -> None:
     """Write what the network says, in the colour of right or wrong, and which file it is."""
-    says = LABELS[int(exhibit.probability > 0.5)]
+    says = labels[int(exhibit.probability > 0.5)]
     is_right = says == exhibit.label
-    text = f"says {says}, {'right' if is_right else f'is a {exhibit.label}'}"
+    text = f"says {says}, {'right' if is_right else f'is {add_article(exhibit.label)}'}"
     sheet.write(text, x, y + 5, size_px=SMALL, bold=not is_right, ink=RIGHT if is_right else WRONG)
     sheet.write(f"{exhibit.probability:.3f}", x + TILE, y + 5, size_px=SMALL, ink=INK, anchor="ra")
     if exhibit.is_contradicted:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvd.runtime.vocabulary import LABELS
 from cvd.vis.explaining.geometry import View
 from cvd.vis.sheets.drawing import FAINT, INK, MARGIN, SMALL, WRONG, Sheet, fit_picture
 from cvd.vis.sheets.overlays import describe_hottest, find_hottest, lay_bar, overlay_heat
@@ -15,6 +14,7 @@ from cvd.vis.sheets.overlays import describe_hottest, find_hottest, lay_bar, ove
 TILE = 132  # longer side of a picture, px
 SPACE, APART = 6, 26  # between the pictures of an image, and between images, px
 ABREAST = 3  # images in a row
+N_CLASSES = 2  # whose heats stand beside an image
 
 
 class Suspect(NamedTuple):
@@ -33,7 +33,7 @@ def draw_suspects(suspects: Sequence[Suspect], *, heat: str, n_images: int) -> n
 
     `heat`: what the heat is. `n_images`: among so many these are the worst.
     """
-    width_of_one = (1 + len(LABELS)) * (TILE + SPACE) - SPACE + APART
+    width_of_one = (1 + N_CLASSES) * (TILE + SPACE) - SPACE + APART
     pitch, top = TILE + 66, 104
     n_rows = max(1, -(-len(suspects) // ABREAST))
     sheet = Sheet(top + n_rows * pitch + 30 + MARGIN, 2 * MARGIN + ABREAST * width_of_one - APART)
@@ -50,16 +50,16 @@ def draw_suspects(suspects: Sequence[Suspect], *, heat: str, n_images: int) -> n
 
 
 def _draw_suspect(sheet: Sheet, suspect: Suspect, x: int, y: int, number: int) -> None:
-    small = fit_picture(suspect.image, TILE)
+    small, labels = fit_picture(suspect.image, TILE), suspect.view.labels
     hottest = find_hottest(list(suspect.view.heats))
     pictures = [small, *(overlay_heat(small, heat.map, largest=hottest) for heat in suspect.view.heats)]
-    for column, (picture, word) in enumerate(zip(pictures, (f"{number}", *LABELS), strict=True)):
+    for column, (picture, word) in enumerate(zip(pictures, (f"{number}", *labels), strict=True)):
         height, width = picture.shape[:2]
         left = x + column * (TILE + SPACE)
         sheet.lay(picture, left + (TILE - width) // 2, y + 18 + (TILE - height) // 2)
         sheet.write(word, left, y, size_px=SMALL, ink=FAINT)
-    says, share = LABELS[int(suspect.probability > 0.5)], suspect.probability
-    text = f"called {LABELS[suspect.label]}, answer {says} {max(share, 1 - share):.1%}"
+    says, share = labels[int(suspect.probability > 0.5)], suspect.probability
+    text = f"called {labels[suspect.label]}, answer {says} {max(share, 1 - share):.1%}"
     is_wrong = suspect.is_suspect
     sheet.write(text, x, y + TILE + 21, size_px=SMALL, bold=is_wrong, ink=WRONG if is_wrong else INK)
     sheet.write(suspect.path, x, y + TILE + 39, size_px=SMALL, ink=FAINT, room=3 * TILE)

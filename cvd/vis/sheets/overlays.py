@@ -115,7 +115,7 @@ def draw_comparison(
             sheet.lay(overlay_heat(small, heat.map, largest=hottest), left, y)
             write_amount(sheet, view, heat, left, y + height)
     y = top + len(views) * pitch
-    high = describe_hottest(views[0].heats, "each pair, cat and dog")
+    high = describe_hottest(views[0].heats, f"each pair, {' and '.join(views[0].labels)}")
     lay_bar(sheet, MARGIN + LABEL + step, y, 2 * step - SPACE, high=high, overlaid=True)
     return sheet.pixels
 

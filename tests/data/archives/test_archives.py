@@ -14,7 +14,7 @@ from photo_samples import write_zip
 
 from cvd.data.archives import reading as archives
 from cvd.data.archives.formats import RefusedError
-from cvd.data.archives.layouts import find_label
+from cvd.data.archives.layouts import Layout
 from cvd.data.archives.reading import UnreadableError, open_archive
 from cvd.data.sources import packing
 from cvd.runtime.errors import InputError
@@ -181,7 +181,7 @@ def test_names_are_no_formulas_and_no_escapes(tmp_path: Path) -> None:
         found = [member.name for member in members]
     assert found == ["'=cmd|' /C calc'!A0.jpg", "'+cats/1.jpg", "'-1.jpg", "'@x.jpg", "a\\x1b[31m\\n.jpg",
                      "\\u202egpj.tac"]  # fmt: skip
-    assert find_label(found[1]).label == 0
+    assert Layout(("cat", "dog")).find_label(found[1]).label == 0
     refused = RefusedError("damaged", "=1\n cannot read <_io.BytesIO object at 0x7f12ab>\x1b[2J" + "y" * 300)
     assert refused.detail.startswith("'=1 cannot read \\x1b[2Jyyy")
     assert len(refused.detail) == 201

@@ -66,7 +66,9 @@ def test_an_images_result_depends_on_seed_epoch_and_index_alone() -> None:
 def test_a_sample_is_what_training_sees_and_says_it(alphas: dict[str, float]) -> None:
     images, labels, indices = smooth_images(2), np.array([0, 1]), np.array([4, 11])
     kind = replace(EVERYTHING, **alphas)
-    image, lines = augment_sample(images, labels, kind, epoch=5, indices=indices, partner="dog.11.jpg")
+    image, lines = augment_sample(
+        images, labels, kind, epoch=5, indices=indices, partner="dog.11.jpg", classes=("cat", "dog")
+    )
     expected = augment_images(images, kind, epoch=5, indices=indices)
     soft = labels[:, np.newaxis].astype(np.float32)
     if alphas:

@@ -22,6 +22,7 @@ from cvd.runtime.files import read_json
 
 HEADER = ",".join(COLUMNS) + "\n"
 DIGITS = "ab" * 32
+CLASSES = ("cat", "dog")
 
 
 class Placed:
@@ -33,7 +34,7 @@ class Placed:
         (folder / "corrections.csv").write_text(HEADER + corrections)
         names = ("images", "checksums", "manifest", "quarantine", "masks", "summary", "sheets")
         paths = {name: folder / name for name in (*names, "corrections.csv")}
-        sizes = {"train": 6, "validation": 2, "test": 2, "seed": 1, "threads": 2} | options
+        sizes = {"classes": CLASSES, "train": 6, "validation": 2, "test": 2, "seed": 1, "threads": 2} | options
         split_archive(
             archive, corrections=paths.pop("corrections.csv"), **paths, **sizes  # type: ignore[arg-type]
         )  # fmt: skip
@@ -107,23 +108,23 @@ def test_a_row_that_fits_no_image_is_refused_by_name(tmp_path: Path, members: di
 def test_bad_rows_are_refused_by_line(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "corrections.csv").write_text(text)
     with pytest.raises(InputError, match=words):
-        read_corrections(tmp_path / "corrections.csv")
+        read_corrections(tmp_path / "corrections.csv", CLASSES)
 
 
 def test_missing_file_and_binary_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read the corrections"):
-        read_corrections(tmp_path / "none.csv")
+        read_corrections(tmp_path / "none.csv", CLASSES)
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is not a CSV file in UTF-8"):
-        read_corrections(tmp_path / "bytes.csv")
+        read_corrections(tmp_path / "bytes.csv", CLASSES)
 
 
 def test_written_rows_are_read_again_and_replace_older_ones(tmp_path: Path) -> None:
     path = tmp_path / "corrections.csv"
     path.write_text(HEADER + f'{DIGITS},drop,,"a, b"\n')
-    write_corrections(path, {"cd" * 32: (1, "it barks"), DIGITS: (0, "")})
-    rows = [(row.sha256, row.label, row.why) for row in read_corrections(path)]
-    assert rows == [(DIGITS, 0, ""), ("cd" * 32, 1, "it barks")]
+    write_corrections(path, {"cd" * 32: ("dog", "it barks"), DIGITS: ("cat", "")})
+    rows = [(row.sha256, row.label, row.why) for row in read_corrections(path, CLASSES)]
+    assert rows == [(DIGITS, "cat", ""), ("cd" * 32, "dog", "it barks")]
     assert match_corrections([], ["a"], ["b"]) == {}
 
 

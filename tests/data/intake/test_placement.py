@@ -22,7 +22,7 @@ from cvd.runtime.errors import InputError
 def place(archive: Path, out: Path, **options: Any) -> Placement:
     out.mkdir()
     (out / "images").mkdir()
-    sizes = {"train": None, "validation": 2, "test": 2, "seed": 1, "threads": 2} | options
+    sizes = {"classes": ("cat", "dog"), "train": None, "validation": 2, "test": 2, "seed": 1, "threads": 2} | options
     return place_images(archive, out / "images", out / "masks.zip", **sizes)
 
 

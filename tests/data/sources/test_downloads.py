@@ -49,7 +49,8 @@ def fetch(source: str, folder: Path, **options: Any) -> Provenance:
 def place(folder: Path) -> Placement:
     (folder / "images").mkdir()
     sizes = {"train": None, "validation": 1, "test": 1}
-    return place_images(folder / "data/raw.zip", folder / "images", folder / "masks.zip", **sizes, seed=1, threads=2)
+    paths = (folder / "data/raw.zip", folder / "images", folder / "masks.zip")
+    return place_images(*paths, classes=("cat", "dog"), **sizes, seed=1, threads=2)
 
 
 def refuse(source: str, folder: Path, match: str, **options: Any) -> None:

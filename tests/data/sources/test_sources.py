@@ -152,7 +152,7 @@ OUTPUTS = {
     "summary": "metrics/data.json",
     "sheets": "plots/data",
 }
-SIZES = {"train": None, "validation": 2, "test": 3, "seed": 1}
+SIZES = {"classes": ("cat", "dog"), "train": None, "validation": 2, "test": 3, "seed": 1}
 SPLIT = ["--archive", "data/raw.zip", *(part for name, path in OUTPUTS.items() for part in (f"--{name}", path))]
 
 

@@ -17,6 +17,8 @@ from cvd.vis.charts import diagnostics, forests, searches, themes
 from cvd.vis.charts import sizes as drawn_sizes
 from cvd.vis.charts.themes import DARK, LIGHT
 
+CLASSES = ("cat", "dog")
+
 
 def make_curves(n: int) -> pd.DataFrame:
     epochs = np.arange(1, n + 1)
@@ -167,12 +169,14 @@ def test_diagnostics_of_one_and_of_five() -> None:
     counts = [[1500, 500], [0, 2000]]
     for names in (["baseline"], ["a", "b", "c", "d", "e"]):
         assert "AUC 0.812" in read_texts(
-            diagnostics.draw_roc(dict.fromkeys(names, roc), aucs=dict.fromkeys(names, 0.812))
+            diagnostics.draw_roc(dict.fromkeys(names, roc), classes=CLASSES, aucs=dict.fromkeys(names, 0.812))
         )
         assert "0.100" in read_texts(
-            diagnostics.draw_reliability(dict.fromkeys(names, bins), eces=dict.fromkeys(names, 0.1), tall=True)
+            diagnostics.draw_reliability(
+                dict.fromkeys(names, bins), classes=CLASSES, eces=dict.fromkeys(names, 0.1), tall=True
+            )
         )
-        confusion = read_texts(diagnostics.draw_confusion(dict.fromkeys(names, counts), theme=DARK))
+        confusion = read_texts(diagnostics.draw_confusion(dict.fromkeys(names, counts), classes=CLASSES, theme=DARK))
         assert "1,500" in confusion
         assert "500 of 4000 wrong" in confusion
 
@@ -236,7 +240,9 @@ def test_a_shared_layout_gives_the_same_pixels(tall: bool) -> None:
     curves = {name: make_curves(6) for name in ("baseline", "augmented")}
     draw = {
         "curves": lambda theme: charts.draw_curves(curves, theme=theme, tall=tall),
-        "confusion": lambda theme: diagnostics.draw_confusion({"a": [[3, 1], [2, 4]]}, theme=theme, tall=tall),
+        "confusion": lambda theme: diagnostics.draw_confusion(
+            {"a": [[3, 1], [2, 4]]}, classes=CLASSES, theme=theme, tall=tall
+        ),
     }
     for name, make in draw.items():
         expected = themes.render_figure(make(LIGHT), dpi=80)

@@ -21,7 +21,7 @@ def plain() -> keras.Model:
 
 
 def test_a_view_is_what_the_network_says_and_where_it_looks(plain: keras.Model) -> None:
-    views = Viewer("mine", plain, ["conv1", "conv2"]).view(draw_images())
+    views = Viewer("mine", plain, ["conv1", "conv2"], labels=("cat", "dog")).view(draw_images())
     probabilities = compute_probabilities(make_scorer(plain)(draw_images()))[:, 0]
     for view, probability in zip(views, probabilities, strict=True):
         assert view.probability == pytest.approx(float(probability))
@@ -34,7 +34,7 @@ def test_a_view_is_what_the_network_says_and_where_it_looks(plain: keras.Model) 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_image_is_explained_for_its_own_class_and_then_the_other(plain: keras.Model, method: str) -> None:
-    viewer = Viewer("mine", plain, method=method, only_last=True)
+    viewer = Viewer("mine", plain, method=method, only_last=True, labels=("cat", "dog"))
     paths = ["a", "b", "c"]
     seen = viewer.explain_named(draw_images(), paths)
     views = [seen.view(path) for path in paths]
@@ -53,15 +53,15 @@ def test_each_image_is_explained_for_its_own_class_and_then_the_other(plain: ker
 
 def test_a_map_contradicts_where_the_other_class_has_more() -> None:
     cat, dog = (Heat(label, "conv4", np.ones((2, 2)), total=total) for label, total in (("cat", 3.0), ("dog", 2.0)))
-    view = View("mine", 0.9, [cat, dog])
+    view = View("mine", 0.9, [cat, dog], ("cat", "dog"))
     assert [view.is_contradicted(heat) for heat in (cat, dog)] == [False, True]
-    assert not View("mine", 0.1, [cat, dog]).is_contradicted(cat)
-    assert not View("mine", 0.9, [cat._replace(layer="conv1"), dog]).is_contradicted(dog)
+    assert not View("mine", 0.1, [cat, dog], ("cat", "dog")).is_contradicted(cat)
+    assert not View("mine", 0.9, [cat._replace(layer="conv1"), dog], ("cat", "dog")).is_contradicted(dog)
 
 
 def test_the_default_adds_up_to_the_logit(plain: keras.Model) -> None:
     (logits,) = make_scorer(plain)(draw_images()).T
-    seen = Viewer("mine", plain, only_last=True).explain(draw_images(), ["a", "b", "c"], (1, -1))
+    seen = Viewer("mine", plain, only_last=True, labels=("cat", "dog")).explain(draw_images(), ["a", "b", "c"], (1, -1))
     dog, cat = seen.sum_last().T
     np.testing.assert_allclose(dog - cat, logits, rtol=1e-4)
     assert seen.title == "HiResCAM+"
@@ -131,7 +131,9 @@ def test_classes_are_found_by_number_name_or_part() -> None:
 
 def test_known_maps_are_not_computed_again(plain: keras.Model) -> None:
     logits, maps = np.array([[2.0], [-1.0], [0.5]], np.float32), {"conv2": np.ones((3, 2, 5, 5), np.float32)}
-    seen = Viewer("mine", plain, method="gradcam", only_last=True).keep_named(["a", "b", "c"], logits, maps)
+    seen = Viewer("mine", plain, method="gradcam", only_last=True, labels=("cat", "dog")).keep_named(
+        ["a", "b", "c"], logits, maps
+    )
     assert seen.signs.tolist() == [[1, -1], [-1, 1], [1, -1]]
     np.testing.assert_array_equal(seen.maps["conv2"], np.ones((3, 2, 5, 5)))
     assert seen.describe() == "Grad-CAM at the last convolution"
@@ -142,7 +144,7 @@ def test_maps_in_a_file_are_the_network_s_and_equal_ones_equal_bytes(
     plain: keras.Model, tmp_path: Path, method: str
 ) -> None:
     paths = ["test/cat/cat.1.jpg", "test/cat/cat.é.jpg", "test/dog/dog.1.jpg"]
-    viewer = Viewer("mine", plain, method=method)
+    viewer = Viewer("mine", plain, method=method, labels=("cat", "dog"))
     seen = viewer.explain(draw_images(), paths, (-1, 1))
     for name in ("one.npz", "two.npz"):
         write_heatmaps(tmp_path / name, shown=seen, named=seen)

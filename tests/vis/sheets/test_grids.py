@@ -91,7 +91,7 @@ def test_an_overview_shows_at_most_twelve_layers() -> None:
 def test_an_image_has_a_sheet_for_each_layer_and_each_channel_asked_for(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     activations = {"conv1": rng.normal(size=(8, 8, 3)), "block/conv2": rng.normal(size=(4, 4, 9))}
-    settings: dict[str, Any] = {"variant": "baseline", "path": "test/cat/cat.3.jpg", "probability": 0.2}
+    settings: dict[str, Any] = {"variant": "baseline", "path": "test/cat/cat.3.jpg", "answer": "P(dog) 0.2"}
     channels.write_activations(tmp_path, np.zeros((20, 30, 3), np.uint8), activations, **settings, channels=[0, 7])
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
     names = ["01_conv1", "01_conv1_0", "02_block_conv2", "02_block_conv2_0", "02_block_conv2_7"]

@@ -10,7 +10,7 @@ from cvd.vis.sheets.labels import APART, SPACE, TILE, Suspect, draw_suspects
 def make_suspect(path: str, *, is_suspect: bool) -> Suspect:
     heats = [Heat(label, "conv", np.eye(4, dtype=np.float32)) for label in ("cat", "dog")]
     image = np.full((30, 60, 3), (20, 160, 90), np.uint8)
-    return Suspect(path, image, 0, 0.9, is_suspect, View("labels", 0.9, heats))
+    return Suspect(path, image, 0, 0.9, is_suspect, View("labels", 0.9, heats, ("cat", "dog")))
 
 
 def is_written(sheet: np.ndarray, ink: tuple[int, int, int]) -> bool:

@@ -63,7 +63,7 @@ def test_the_classes_of_a_layer_share_their_scale(photo: np.ndarray, monkeypatch
     draw, scales = overlays.overlay_heat, record_scales(monkeypatch, overlays)
     sizes = {("early", "dog"): 3.0, ("early", "cat"): 0.5, ("late", "dog"): 0.0098, ("late", "cat"): 0.856}
     heats = [Heat(f"{layer} {name}", layer, np.full((3, 3), size)) for (layer, name), size in sizes.items()]
-    overlays.draw_comparison(photo, [View("baseline", 0.5, heats)], title="t", caption="c")
+    overlays.draw_comparison(photo, [View("baseline", 0.5, heats, ("cat", "dog"))], title="t", caption="c")
     assert scales[:4] == [3.0, 3.0, 0.856, 0.856]
     cold = draw(photo, np.zeros((3, 3)))
     faint = draw(photo, np.full((3, 3), 0.0098), largest=0.856)
@@ -74,7 +74,7 @@ def test_the_classes_of_a_layer_share_their_scale(photo: np.ndarray, monkeypatch
 def test_any_photo_can_be_drawn(shape: tuple[int, int]) -> None:
     image = np.full((*shape, 3), 255, np.uint8)
     heats = [Heat("dog", "conv4", np.zeros((3, 3))), Heat("cat", "conv4", np.ones((3, 3)))]
-    row = View("baseline", 0.5, heats)
+    row = View("baseline", 0.5, heats, ("cat", "dog"))
     for sheet in (
         overlays.draw_comparison(image, [row, row], title="x" * 300, caption="caption"),
         overlays.draw_heat(image, heats[0], title="cat.3.jpg", caption="baseline"),
@@ -143,10 +143,16 @@ def test_every_sheet_of_heat_has_the_same_scale_and_its_bar_says_which(
     heat = Heat("dog", layer, values)
     exhibit = galleries.Exhibit("dog.1.jpg", photo, "dog", 0.9, heat)
     {
-        "comparison": lambda: overlays.draw_comparison(photo, [View("baseline", 0.5, [heat])], title="t", caption="c"),
+        "comparison": lambda: overlays.draw_comparison(
+            photo, [View("baseline", 0.5, [heat], ("cat", "dog"))], title="t", caption="c"
+        ),
         "photos": lambda: photos.draw_photo("a.jpg", photo, [heat], title="t", caption="c"),
-        "gallery": lambda: galleries.draw_gallery([("Hits", [exhibit])], variant="baseline", heat="h"),
-        "disagreements": lambda: galleries.draw_disagreements([[exhibit]], variants=["baseline"], heat="h"),
+        "gallery": lambda: galleries.draw_gallery(
+            [("Hits", [exhibit])], variant="baseline", heat="h", labels=("cat", "dog")
+        ),
+        "disagreements": lambda: galleries.draw_disagreements(
+            [[exhibit]], variants=["baseline"], heat="h", labels=("cat", "dog")
+        ),
     }[kind]()
     assert scales == [pytest.approx(hottest, abs=1e-4)]
     assert [high.split(" of ")[0] for high in bars] == [words + " above 0" * (layer == "pixels")]
