@@ -96,7 +96,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     beside = tmp_path_factory.mktemp("sharing")
     made = Project(beside / "project", beside / "home")
     (made.folder / ".dvc").mkdir(parents=True)
-    for name in (".dvc/config", ".dvcignore", ".gitignore", "params.yaml"):
+    (made.folder / "data").mkdir()
+    for name in (".dvc/config", ".dvcignore", ".gitignore", "params.yaml", "data/corrections.csv"):
         shutil.copy(ROOT / name, made.folder / name)
     (made.folder / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
     (made.folder / "make.py").write_text(MAKE)
@@ -185,7 +186,7 @@ def test_a_clone_on_another_machine_pulls_the_rest_and_makes_the_pictures_anew(
 
     again = set(re.findall(r"Running stage '(\w+)", there.run("dvc", "repro").stdout))
     assert again == {
-        *("download", "split", "shard", "augmentations", "activations", "filters", "explanations"),
+        *("download", "split", "shard", "labels", "augmentations", "activations", "filters", "explanations"),
         *("gradcam", "mistakes", "side_by_side", "photos", "report"),
     }
     assert there.hash_files() == project.hash_files()
