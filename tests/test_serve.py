@@ -226,6 +226,7 @@ def test_own_faults_are_told_in_the_terminal(client: FlaskClient, caplog: pytest
         raise RuntimeError("a fault of ours")
 
     shown: dict[str, Any] = {
+        "classes": ("cat", "dog"),
         "variants": [],
         "accuracies": {},
         "colours": {"light": {}, "dark": {}},
@@ -263,6 +264,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (".dvc", "models", "metrics", "data"):
         (root / folder).mkdir()
     (root / "data/raw.json").write_text(json.dumps({"source": "drawn"}))
+    (root / "metrics/data.json").write_text(json.dumps({"splits": {"test": {"cat": 1, "dog": 1}}}))
     for name, sign in (("red", 1), ("blue", -1)):
         inputs = keras.Input((24, 24, 3))
         convolution = keras.layers.Conv2D(1, 1, name="conv1")

@@ -31,6 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(name="logit")])
     convolution.set_weights([np.array([40, 0, 0], np.float32).reshape(1, 1, 3, 1), np.array([-20], np.float32)])
     model.save(root / "models/red.keras")
+    (root / "metrics/data.json").write_text(json.dumps({"splits": {"test": {"cat": 1, "dog": 1}}}))
     (root / "metrics/red.json").write_text(json.dumps({"validation": {"accuracy": 0.9}}))
     return root
 
@@ -157,7 +158,7 @@ def test_photo_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.Captu
         ({"again/02.jpg": draw(9)}, [], "id 2 is there twice: {zip}/test1/2.jpg and {zip}/again/02.jpg"),
         ({"test1/0.jpg": draw(9)}, [], "{zip}/test1/0.jpg has no id from 1 to 2"),
         ({"test1/3.jpg": draw(9)}, [], "{zip}/test1/3.jpg has no id from 1 to 2: --ids says how many there are"),
-        ({}, ["--fill", "2"], "--fill is 2.0: give a probability of dog, 0 to 1"),
+        ({}, ["--fill", "2"], "--fill is 2.0: give a probability, 0 to 1"),
         ({}, ["--ids", "0"], "--ids is 0: give the number of photos"),
     ],
 )

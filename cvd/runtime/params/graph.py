@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.loading import Params
 from cvd.runtime.params.variants import BackboneVariant
+from cvd.runtime.vocabulary import CATS_AND_DOGS, list_spellings
 
 READS = {"files": "data/images.sha256", "shards": "data/shards", "features": "data/features"}
 
@@ -25,11 +26,14 @@ def place_variant(params: Params, name: str) -> Entry:
     """Derive a variant's line from its block.
 
     Raises:
-        InputError: there is no such block.
+        InputError: there is no such block, or it sums ImageNet's cats and dogs and the classes are others.
     """
     variant = params.variants.get(name)
     if variant is None:
         raise InputError(f"variant {name!r} is not in params.yaml: expected one of {', '.join(params.variants)}")
+    if getattr(variant, "head", "") == "imagenet" and not _are_cats_and_dogs(params):
+        fault = f"variant {name!r} sums ImageNet's cats and dogs, but data.classes is {params.data.classes}"
+        raise InputError(f"{fault}: it needs [cat, dog]; leave {name} out of dvc.yaml's graph")
     pixels, network = "image", "cvd/models/scratch"
     if isinstance(variant, BackboneVariant):
         pixels = "backbone"
@@ -42,6 +46,13 @@ def place_variant(params: Params, name: str) -> Entry:
         section="augment" if variant.augment else pixels,
         like=line[1] if len(line) > 1 else name,
         base=line[-1],
+    )
+
+
+def _are_cats_and_dogs(params: Params) -> bool:
+    classes = params.data.choose_classes()
+    return classes != "auto" and all(
+        word in list_spellings(name) for word, name in zip(CATS_AND_DOGS, classes, strict=True)
     )
 
 

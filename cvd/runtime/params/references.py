@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.graph import Entry, check_entry
 from cvd.runtime.params.loading import Params, parse_yaml, read_text
-from cvd.runtime.vocabulary import CATS_AND_DOGS, list_spellings
 
 
 class NamedLayers(NamedTuple):
@@ -120,16 +119,6 @@ def check_graph(params: Params, entries: Mapping[str, Entry]) -> None:
             raise InputError(f"{fault}: run `cvd add {start.stem}`")
         if getattr(params.variants[name], "head", "") == "imagenet" and params.backbone.weights == "random":
             raise InputError(f"variant {name!r} asks ImageNet's classes, which backbone.weights 'random' does not know")
-        if getattr(params.variants[name], "head", "") == "imagenet" and not _are_cats_and_dogs(params):
-            fault = f"variant {name!r} sums ImageNet's cats and dogs, but data.classes is {params.data.classes}"
-            raise InputError(f"{fault}: it needs [cat, dog]; `cvd remove {name}` leaves it out")
-
-
-def _are_cats_and_dogs(params: Params) -> bool:
-    classes = params.data.choose_classes()
-    return classes != "auto" and all(
-        word in list_spellings(name) for word, name in zip(CATS_AND_DOGS, classes, strict=True)
-    )
 
 
 def name_layers(params: Params) -> list[NamedLayers]:
