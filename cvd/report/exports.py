@@ -64,12 +64,13 @@ def _fill_in(patterns: Mapping[str, int], variants: Sequence[str]) -> Iterator[t
             yield pattern.format(variant=name), n, name
 
 
-def collect_sheets(folder: Path, classes: Classes) -> list[Picture]:
-    """Collect the contact sheets of the training images and of near-copies, if they are there."""
-    names = {f"train_{label}": f"{pluralise(label)} to learn from" for label in classes}
-    names["near_duplicates"] = "near-copies, a group in each row"
-    paths = [folder / f"{name}.png" for name in names]
-    return [encode_picture(path, most_bytes=LARGEST_BYTES, name=names[path.stem]) for path in paths if path.is_file()]
+def collect_sheets(plots: Path, classes: Classes) -> list[Picture]:
+    """Collect the contact sheets of the training images, of near-copies and of suspect labels, if they are there."""
+    names = {f"data/train_{label}.png": f"{pluralise(label)} to learn from" for label in classes}
+    names["data/near_duplicates.png"] = "near-copies, a group in each row"
+    names["labels/suspects.png"] = "labels that look most wrong, with the evidence for both classes"
+    there = {plots / path: name for path, name in names.items() if (plots / path).is_file()}
+    return [encode_picture(path, most_bytes=LARGEST_BYTES, name=name) for path, name in there.items()]
 
 
 def _encode(path: Path, most_bytes: int, variant: str, classes: Classes) -> Picture:

@@ -22,6 +22,7 @@ PLAUSIBLE = (
     ("head_pointing", "hottest spot on the head", "Share of images whose hottest spot lies on the head."),
     ("head_share", "heat on the head", "Share of all heat that lies on the head."),
 )  # fmt: skip
+CHANCE = "chance"  # stands for the method of maps without meaning
 CONTRADICTING = 0.9  # agreement below which the report warns
 FLOATING = 0.005  # deletion and insertion are means over a few hundred images: less is luck
 
@@ -90,7 +91,7 @@ def list_explanations(explanations: Explanations) -> MapTable | None:
 def warn_of_maps(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Warn of methods whose maps of one network are no better than noise, or contradict its answers."""
     warnings = []
-    chance = next((row for row in rows if row["method"] == "chance"), {})
+    chance = next((row for row in rows if row["method"] == CHANCE), {})
     for row in rows:
         if row is chance:
             continue
@@ -110,7 +111,7 @@ def warn_of_maps(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def choose_faithful(rows: Sequence[Mapping[str, Any]]) -> str | None:
     """Say which method's maps of one network are best by deletion and insertion; None where none was measured."""
-    measured = [row for row in rows if row["method"] != "chance" and {"deletion", "insertion"} <= set(row)]
+    measured = [row for row in rows if row["method"] != CHANCE and {"deletion", "insertion"} <= set(row)]
     if not measured:
         return None
     gaps = {row["method"]: row["insertion"] - row["deletion"] for row in measured}

@@ -93,7 +93,7 @@ def render_report(
     """
     with ThreadPoolExecutor() as pool:  # Pillow keeps no other thread from running
         exports = pool.submit(collect_exports, plots, results.variants, results.classes)
-        sheets = pool.submit(collect_sheets, plots / "data", results.classes)
+        sheets = pool.submit(collect_sheets, plots, results.classes)
     return _open_template(results.variants).render(
         **_list_results(results),
         charts={name: chart.result() for name, chart in charts.items()},
@@ -153,6 +153,7 @@ def _list_results(results: Results) -> dict[str, Any]:
         "timings": results.timings,
         "intake": results.intake,
         "explanations": results.explanations,
+        "faults": results.faults,
         "light": choose_colours(results.variants, LIGHT),
         "dark": choose_colours(results.variants, DARK),
     }

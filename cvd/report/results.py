@@ -9,6 +9,7 @@ from cvd.evaluation.figures import Comparison, Metrics, TimingSummary, list_clas
 from cvd.evaluation.lesson import cures, sizes
 from cvd.evaluation.tables import read_charts
 from cvd.report.extras import Intake, MapTable, list_explanations, summarise_intake
+from cvd.report.faults import list_faults
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json
 from cvd.runtime.vocabulary import Classes
@@ -31,6 +32,7 @@ class Results:
     cures: pd.DataFrame | None
     intake: Intake | None
     explanations: MapTable | None
+    faults: list[str]
 
     @property
     def variants(self) -> list[str]:
@@ -53,7 +55,8 @@ def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:
     names = [row["variant"] for row in comparison["overfitting"]]
     charts = {kind: _read_charts(plots / f"comparison/{kind}.csv", names) for kind in ("curves", "roc", "reliability")}
     intake = read_json(path) if (path := metrics / "data.json").is_file() else None
-    explained = {name: path for name in names if (path := metrics / f"explanations/{name}.json").is_file()}
+    labels = read_json(path) if (path := metrics / "labels.json").is_file() else None
+    maps = {name: read_json(path) for name in names if (path := metrics / f"explanations/{name}.json").is_file()}
     set_apart = read_table(quarantine, "split", keep_default_na=False) if quarantine.is_file() else None
     return Results(
         comparison=comparison,
@@ -62,7 +65,8 @@ def read_results(metrics: Path, plots: Path, quarantine: Path) -> Results:
         sizes=_read_lesson(plots / "comparison/sizes.csv", sizes.COLUMNS),
         cures=_read_lesson(plots / "comparison/cures.csv", cures.COLUMNS, may_lack=MAY_LACK),
         intake=summarise_intake(intake, set_apart),
-        explanations=list_explanations({name: read_json(path) for name, path in explained.items()}),
+        explanations=list_explanations(maps),
+        faults=list_faults(intake, labels, maps),
         **charts,
     )
 
