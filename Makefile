@@ -12,6 +12,9 @@ QUICK := $(addprefix tests/,test_house.py test_params.py test_settings.py test_v
 # The environment is as the lock file says, in this folder; anything else is rebuilt.
 REPAIR := cvd/runtime/bookkeeping/cvd.pth
 MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock $(REPAIR); }
+# Vega, which draws the charts of DVC's page (.dvc/page.html). 5.21 is the Vega-Lite of .dvc/plots and of DVC's templates.
+CHARTS := python -c 'import vl_convert as v; print("(() => {" + v.javascript_bundle(vl_version="5.21") + "})();")' \
+  > $(VENV)/charts.js
 
 .DEFAULT_GOAL := help
 .PHONY: help repro photos photos-all cures reset check test torture story lint format ui docs bench lock clean venv
@@ -88,4 +91,8 @@ venv:
 	    && pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
 	    && pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
 	    && cp $(REPAIR) "$$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+	    && $(CHARTS) \
 	    && $(MADE_FROM) > $(VENV)/made-from; }
+
+$(VENV)/charts.js:
+	@mkdir -p $(@D) && $(CHARTS)
