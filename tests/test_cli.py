@@ -18,6 +18,7 @@ import pytest
 
 from cvd import cli
 from cvd.commands import explain
+from cvd.commands.predict import open_writer
 from cvd.data.intake import photos
 from cvd.vis.explaining.geometry import Heat
 
@@ -425,3 +426,10 @@ def test_help_loads_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in ("predict", "explain", "serve", "sync"))
+
+
+def test_path_of_a_photo_is_no_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_writer("csv", ("cat", "dog")) as write:
+        write(Path("=1+1.jpg"), "cat", 0.25, -1.5)
+        write(Path("a=b.jpg"), "dog", 0.75, 1.5)
+    assert capsys.readouterr().out == "path,label,probability,logit\n'=1+1.jpg,cat,0.25,-1.5\na=b.jpg,dog,0.75,1.5\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 from cvd.commands.networks import choose_variant, find_probability, load_model, predict_logits
 from cvd.commands.submission import add_options_of_submission, check_submission, write_submission
 from cvd.data.intake.photos import find_photos, show_path
+from cvd.runtime.errors import disarm_cell
 from cvd.runtime.project import find_root, read_classes
 from cvd.runtime.vocabulary import Classes
 
@@ -56,7 +57,7 @@ def open_writer(form: str, classes: Classes) -> Iterator[Callable[[Path, str, fl
     if form == "csv":
         table = csv.writer(sys.stdout, lineterminator="\n")
         table.writerow(names)
-        yield lambda *values: table.writerow(values)
+        yield lambda path, *others: table.writerow((disarm_cell(str(path)), *others))
     elif form == "json":
         commas = chain([""], repeat(","))
         print("[", end="")
