@@ -1,6 +1,7 @@
 """`cvd compare`, as typed: tables from the files that lie there, without TensorFlow."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from cvd import cli
 from cvd.commands.evidence import seeds
+from cvd.commands.evidence.formats import escape_latex, render_csv, render_latex
 from cvd.evaluation.measures import evaluate_variant, tabulate_predictions
 from cvd.runtime import experiments
 from cvd.runtime.files import render_json
@@ -92,6 +94,51 @@ def test_named_variants_as_csv_and_json(project: Path, capsys: pytest.CaptureFix
     comparison = json.loads(out)
     assert [(pair["first"], pair["second"]) for pair in comparison["pairs"]] == [("own", "baseline")]
     assert comparison["timings"]["baseline"]["images_per_second"] == 190.4
+
+
+def test_tables_as_latex(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, markdown, _ = run(capsys, "compare", "own", "baseline")
+    _, latex, _ = run(capsys, "compare", "own", "baseline", "--latex")
+    assert latex == render_latex(markdown)
+    bodies = re.findall(r"\\begin\{tabular\}\{(l+r+)\}\n\\toprule\n(.*?) \\\\\n\\midrule\n", latex)
+    tables = read_tables(markdown)
+    assert [len(columns) for columns, _ in bodies] == [len(table[0]) for table in tables]
+    assert [heads.replace("\\%", "%").split(" & ") for _, heads in bodies] == [list(table[0]) for table in tables]
+    assert all(line.startswith("%") for line in latex.splitlines() if "beats" in line or "over-fit" in line[:40])
+
+
+def test_latex_to_the_letter() -> None:
+    markdown = (
+        "A sentence of 5%.\nAnother.\n\n| variant | test, my_run (95%) | p |\n| --- | ---: | ---: |\n"
+        "| zero_shot | 81.0% (77.7 to 83.9) | < 0.001 |\n| a \N{MINUS SIGN} b |  | \N{MINUS SIGN}0.8 |\n\n- x_y\n"
+    )
+    assert render_latex(markdown) == (
+        r"""% needs \usepackage{booktabs}
+
+% A sentence of 5%.
+% Another.
+
+\begin{tabular}{lrr}
+\toprule
+variant & test, my\_run (95\%) & p \\
+\midrule
+zero\_shot & 81.0\% (77.7 to 83.9) & $<$ 0.001 \\
+a $-$ b &  & $-$0.8 \\
+\bottomrule
+\end{tabular}
+
+% - x_y
+"""
+    )
+    assert escape_latex(r"\ & # { } ~ ^ $ > →") == (
+        r"\textbackslash{} \& \# \{ \} \textasciitilde{} \textasciicircum{} \$ $>$ $\rightarrow$"
+    )
+
+
+def test_no_cell_of_a_csv_is_a_formula() -> None:
+    counts = pd.array([2, None], dtype="Int64")
+    table = pd.DataFrame({"name": ["=1+1", "@x, y"], "low": [-0.5, 0.25], "epoch": counts, "p": [None, "+1"]})
+    assert render_csv(table) == "name,low,epoch,p\n'=1+1,-0.5,2,\n\"'@x, y\",0.25,,'+1\n"
 
 
 def test_what_is_missing_is_one_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from revisions_project import Project, git
 
 from cvd import cli
 from cvd.commands.evidence import exps, flips
+from cvd.commands.evidence.formats import render_latex
 from cvd.data.images.pixels import decode_image, encode_jpeg
 from cvd.evaluation.comparison import measure_change
 from cvd.evaluation.measures import read_predictions
@@ -78,6 +79,9 @@ def test_one_number(project: Project, run: Run) -> None:
     assert row["differences"]["params"] == {"augment.rotation_degrees": [40, 15]}
     for path in change["only_after_right"][:10]:
         assert path in text
+    latex = run("compare", "HEAD", "turned", "--latex")
+    assert latex == render_latex(text)
+    assert r"variant & test, HEAD (95\%) & test, turned (95\%) & difference, points (95\%) & p (McNemar) &" in latex
     table = pd.read_csv(StringIO(run("compare", "HEAD", "turned", "--csv"))).set_index("variant")
     assert table.loc["augmented", "difference_low"] == change["difference_low"]
     assert table.loc["augmented", "only_after_right"] == len(change["only_after_right"])

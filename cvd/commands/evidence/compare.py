@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cvd.commands.evidence.formats import render_csv, render_latex
 from cvd.commands.networks import order_names
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json, render_json
@@ -32,11 +33,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", const="json", dest="form", help="all figures, in full precision")
     form.add_argument("--csv", action="store_const", const="csv", dest="form", help="a row per variant")
+    form.add_argument("--latex", action="store_const", const="latex", dest="form", help="the tables, for a paper")
     parser.set_defaults(form="markdown")
 
 
 def print_comparison(args: argparse.Namespace) -> int:
-    """Print Markdown to paste, or CSV, or JSON.
+    """Print Markdown to paste, or LaTeX, CSV or JSON.
 
     Raises:
         InputError: a variant was not evaluated, variants were tested on different images, or a name is of nothing.
@@ -49,13 +51,14 @@ def print_comparison(args: argparse.Namespace) -> int:
         raise InputError("--variant and --sheet need revisions, such as `cvd compare HEAD workspace --sheet turns.png`")
     if args.ladder and not args.seeds:
         raise InputError("--ladder draws intervals over seeds: add --seeds")
+    form = "markdown" if args.form == "latex" else args.form
     if args.seeds:
-        text = compare_seeds(root, args.names, args.form, ladder=args.ladder)
+        text = compare_seeds(root, args.names, form, ladder=args.ladder)
     elif not revisions:
-        text = compare_files(root, params, args.names, args.form)
+        text = compare_files(root, params, args.names, form)
     else:
-        text = compare_revisions(root, params, args, mixed=[name for name in args.names if name in known])
-    print(text, end="")
+        text = compare_revisions(root, params, args, form, mixed=[name for name in args.names if name in known])
+    print(render_latex(text) if args.form == "latex" else text, end="")
     return 0
 
 
@@ -89,11 +92,11 @@ def compare_files(root: Path, params: Params, variants: Sequence[str], form: str
         table, costs = tabulate_comparison(comparison), dict[str, Any](timings)
         for key in ("seconds", "images_per_second"):
             table[key] = [costs.get(name, {}).get(key) for name in table["variant"]]
-        return table.to_csv(index=False, lineterminator="\n")
+        return render_csv(table)
     return render_markdown(comparison, timings)
 
 
-def compare_revisions(root: Path, params: Params, args: argparse.Namespace, *, mixed: Sequence[str]) -> str:
+def compare_revisions(root: Path, params: Params, args: argparse.Namespace, form: str, *, mixed: Sequence[str]) -> str:
     """Compare two revisions, or one with the commit that it started from; draw what turned, if asked."""
     from cvd.commands.evidence.flips import draw_flips
     from cvd.commands.evidence.pairs import compare_pair, render_pair
@@ -111,11 +114,13 @@ def compare_revisions(root: Path, params: Params, args: argparse.Namespace, *, m
     pair = compare_pair(before, after, args.variant)
     if args.sheet:
         draw_flips(pair, before, after, args.sheet, method=params.gradcam.method)
-    return render_pair(pair, args.form)
+    return render_pair(pair, form)
 
 
 def compare_seeds(root: Path, variants: Sequence[str], form: str, *, ladder: Path | None = None) -> str:
     """Mean and spread of each variant over the seeds that were tried, and the differences that outlast them."""
+    import pandas as pd
+
     from cvd.commands.evidence.seeds import gather_seeds, render_seeds, summarise_seeds, tabulate_ladder
     from cvd.runtime.experiments import read_outcomes
 
@@ -131,11 +136,11 @@ def compare_seeds(root: Path, variants: Sequence[str], form: str, *, ladder: Pat
     summary = summarise_seeds(runs)
     if form == "csv":
         rows = [
-            f"{row['variant']},{seed},{accuracy!r},{experiment}"
+            (row["variant"], seed, accuracy, experiment)
             for row in summary["variants"]
             for seed, accuracy, experiment in zip(row["seeds"], row["accuracies"], row["experiments"], strict=True)
         ]
-        return "\n".join(["variant,seed,test_accuracy,experiment", *rows]) + "\n"
+        return render_csv(pd.DataFrame(rows, columns=["variant", "seed", "test_accuracy", "experiment"]))
     return render_json(summary) if form == "json" else render_seeds(summary)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cvd.commands.evidence.formats import render_csv
 from cvd.commands.evidence.pairs import find_obstacle, read_output
 from cvd.evaluation.comparison import measure_change
 from cvd.evaluation.figures import Metrics
@@ -90,7 +91,7 @@ def print_experiments(args: argparse.Namespace) -> int:
         raise InputError(f"there are no results{f' of {wanted!r}' if wanted else ''}: {advice}")
     if args.csv:
         table = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Row)])
-        print(table.to_csv(index=False, lineterminator="\n"), end="")
+        print(render_csv(table), end="")
     else:
         print(render_rows(groups, width=shutil.get_terminal_size((100, 24)).columns))
     return 0

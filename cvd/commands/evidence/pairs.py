@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from cvd.commands.evidence.formats import render_csv
 from cvd.evaluation.comparison import measure_accuracy, measure_change, read_test_images
 from cvd.evaluation.figures import Measured
 from cvd.evaluation.measures import read_predictions
@@ -122,7 +123,7 @@ def render_pair(pair: dict[str, Any], form: str) -> str:
     if form == "json":
         return render_json(pair)
     if form == "csv":
-        return pd.DataFrame(_tabulate(pair)).to_csv(index=False, lineterminator="\n")
+        return render_csv(pd.DataFrame(_tabulate(pair)))
     paired = [row for row in pair["changed"] if row["unpaired"] is None]
     heading = f"From {pair['before']} to {pair['after']}"
     if paired:
