@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,8 +69,6 @@ def _write_arrays(path: Path, arrays: Mapping[str, Arrays]) -> None:
     flat[DIGEST] = np.frombuffer(_digest_named(flat).encode(), np.uint8)
     with replace_file(path) as partial, partial.open("wb") as file:
         np.savez(file, **flat)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read_arrays(path: Path) -> dict[str, Arrays]:
