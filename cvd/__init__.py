@@ -17,6 +17,7 @@ _PLACES = {
     "draw_picture": "cvd.data.drawn.picture:draw",
     "explain_images": "cvd.vis.explaining.methods:explain_images",
     "overlay_heat": "cvd.vis.sheets.overlays:overlay_heat",
+    "read_runs": "cvd.commands.evidence.rows:read_runs",
     "resize_image": "cvd.data.images.pixels:resize_image",
     "tabulate_curves": "cvd.evaluation.overfitting:tabulate_curves",
 }

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOUR = ROOT / "notebooks/tour.ipynb"
 NAMES = [
     "Augmentation", "align_maps", "ascend_filters", "augment_images", "build_plain", "decode_photo", "draw_curves",
-    "draw_picture", "explain_images", "overlay_heat", "resize_image", "tabulate_curves",
+    "draw_picture", "explain_images", "overlay_heat", "read_runs", "resize_image", "tabulate_curves",
 ]  # fmt: skip
 
 

@@ -13,8 +13,9 @@ import yaml
 from PIL import Image
 from revisions_project import Project, git
 
+import cvd
 from cvd import cli
-from cvd.commands.evidence import exps, flips
+from cvd.commands.evidence import exps, flips, rows
 from cvd.commands.evidence.formats import render_latex
 from cvd.data.images.pixels import decode_image, encode_jpeg
 from cvd.evaluation.comparison import measure_change
@@ -207,6 +208,38 @@ def test_experiments_sorted_filtered_and_as_csv(run: Run) -> None:
     assert "there are no results of 'nobody'" in run("exps", "nobody", code=2)
 
 
+@pytest.mark.usefixtures("project")
+def test_runs_as_a_tidy_data_frame(run: Run) -> None:
+    runs = cvd.read_runs()
+    printed = pd.read_csv(StringIO(run("exps", "--csv")))
+    assert (runs.columns.tolist(), len(runs)) == (printed.columns.tolist(), len(printed))
+    assert runs.columns[:6].tolist() == [
+        "baseline", "experiment", "varied", "variant", "split.seed", "augment.rotation_degrees",
+    ]  # fmt: skip
+    assert not runs.duplicated(["experiment", "variant"]).any()
+    assert "split.seed" not in cvd.read_runs("turned"), "it does not differ among these"
+    whole = runs.set_index(["experiment", "variant"])
+    degrees = whole["augment.rotation_degrees"].to_dict()
+    head = runs["baseline"][0]
+    assert (degrees[head, "augmented"], degrees[head, "baseline"], degrees["turned", "augmented"]) == (40, 40, 15)
+    assert ("turned", "baseline") not in degrees, "it is as in the baseline"
+    metrics = json.loads(Path("metrics/augmented.json").read_text())
+    row = whole.loc[(head, "augmented")]
+    assert (row["ece"], row["train_accuracy"]) == (metrics["test"]["ece"], metrics["train"]["accuracy"])
+    assert (row["epochs"], row["parameters"], row["seconds"]) == (4, 10, 75.2)
+    assert {str(runs[name].dtype) for name in ("gap", "difference", "p")} == {"float64"}
+    assert cvd.read_runs("nobody").empty
+
+
+def test_varied_lists_are_text_and_what_is_absent_is_empty() -> None:
+    params: list[dict[str, Any]] = [{"a.b": [1, 2], "c": 1, "d": 5, "e": None}, {"a.b": [1, 3], "c": 1, "e": 5}]
+    table = rows.tabulate_rows([rows.Row("HEAD", "x", "", "baseline", values) for values in [*params, {"d": 5}]])
+    assert table.columns[4:7].tolist() == ["a.b", "e", "train_accuracy"]
+    assert table["a.b"].tolist()[:2] == ["[1, 2]", "[1, 3]"]
+    assert table["a.b"].isna().tolist() == [False, False, True]
+    assert table["e"].isna().tolist() == [True, False, True]
+
+
 def test_without_a_project_there_is_nothing_to_list(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -243,8 +276,9 @@ def test_applied_experiment_is_no_row_of_its_own_and_baselines_are_groups(
 
 
 def test_what_was_varied_is_wrapped_to_the_width() -> None:
-    row = exps.Row("HEAD", "own", "rotation_degrees=15 shift_fraction=0.1 zoom_fraction=0.5 dropout=0.25", "augmented",
-                   0.75, 0.8, 0.76, 0.83, 0.05, 86.0, 0.015, -0.009, 0.039, 0.2)  # fmt: skip
+    row = rows.Row("HEAD", "own", "rotation_degrees=15 shift_fraction=0.1 zoom_fraction=0.5 dropout=0.25", "augmented",
+                   validation_accuracy=0.75, test_accuracy=0.8, test_low=0.76, test_high=0.83, gap=0.05, seconds=86.0,
+                   difference=0.015, difference_low=-0.009, difference_high=0.039, p=0.2)  # fmt: skip
     wide, narrow = (exps.render_rows([[row]], width=width) for width in (200, 100))
     assert len(wide.splitlines()) == 5
     assert max(map(len, narrow.splitlines()[:-3])) <= 100

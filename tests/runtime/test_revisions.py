@@ -12,7 +12,7 @@ from revisions_project import Project, git
 from cvd.runtime.errors import InputError
 from cvd.runtime.experiments import parse_lock
 from cvd.runtime.revisions import contents, reproduction
-from cvd.runtime.revisions.differences import Differences, find_differences, list_params, show_value
+from cvd.runtime.revisions.differences import Differences, find_differences, gather_params, show_value
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_differences_are_those_of_the_stages_that_led_there(project: Project) ->
     turned = find_differences(before, after, ["evaluate@augmented"])
     assert turned == Differences({"augment.rotation_degrees": (40, 15)})
     assert turned.describe() == ["augment.rotation_degrees 40 → 15"]
-    assert turned.summarise(list_params(after)) == ["rotation_degrees=15"]
+    assert turned.summarise(gather_params(after)) == ["rotation_degrees=15"]
     assert find_differences(before, after, ["evaluate@baseline"]) == Differences()
     project.write(split_seed=2, code="other")
     after = contents.open_revision("workspace", project.root).stages
@@ -110,7 +110,7 @@ def test_differences_are_those_of_the_stages_that_led_there(project: Project) ->
     assert moved == Differences({"split.seed": (1, 2)}, [], ["cvd/training"])
     assert moved.describe() == ["split.seed 1 → 2", "code: cvd/training"]
     # `seed` alone would be the training's.
-    assert moved.summarise(list_params(after)) == ["split.seed=2", "code"]
+    assert moved.summarise(gather_params(after)) == ["split.seed=2", "code"]
 
 
 def test_changed_source_stands_for_what_is_made_of_it() -> None:

@@ -1,35 +1,15 @@
 """`cvd exps`: the experiments on one screen: what was varied, what it did, and whether that is luck."""
 
 import argparse
-import json
 import shutil
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
-from fnmatch import fnmatch
-from pathlib import Path
-
-import pandas as pd
+from collections.abc import Sequence
 
 from cvd.commands.evidence.formats import render_csv
-from cvd.commands.evidence.pairs import find_obstacle, read_output
-from cvd.evaluation.comparison import measure_change
-from cvd.evaluation.figures import Metrics
+from cvd.commands.evidence.rows import Row, gather_groups, list_rows, tabulate_rows
 from cvd.evaluation.verdict import LEVEL, format_points
 from cvd.runtime.errors import InputError
-from cvd.runtime.experiments import (
-    HEAD,
-    WORKSPACE,
-    Experiment,
-    digest_text,
-    list_experiments,
-    name_applied,
-    read_files,
-)
-from cvd.runtime.files import read_json
-from cvd.runtime.project import ask_git, find_root
-from cvd.runtime.revisions.contents import Revision, open_experiments, shorten_commit
-from cvd.runtime.revisions.differences import find_differences, list_params
+from cvd.runtime.project import find_root
 
 SORTS = {
     "name": "experiment", "validation": "validation_accuracy", "test": "test_accuracy", "gap": "gap",
@@ -41,26 +21,6 @@ NOTE = (
     "valid., test in percent, gap and differences in points; *: more than luck with the test images (McNemar's exact\n"
     "test, 5%); unpaired: other test images, or predictions that DVC's cache lacks, as `cvd compare NAME` says"
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """A variant in an experiment; figures are None where they are not there. `variant` is "" where none changed."""
-
-    baseline: str
-    experiment: str
-    varied: str
-    variant: str = ""
-    validation_accuracy: float | None = None
-    test_accuracy: float | None = None
-    test_low: float | None = None
-    test_high: float | None = None
-    gap: float | None = None
-    seconds: float | None = None
-    difference: float | None = None
-    difference_low: float | None = None
-    difference_high: float | None = None
-    p: float | None = None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -90,82 +50,10 @@ def print_experiments(args: argparse.Namespace) -> int:
         advice = "`dvc exp run` makes experiments, `dvc repro` and a commit the first results"
         raise InputError(f"there are no results{f' of {wanted!r}' if wanted else ''}: {advice}")
     if args.csv:
-        table = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Row)])
-        print(render_csv(table), end="")
+        print(render_csv(tabulate_rows(rows)), end="")
     else:
         print(render_rows(groups, width=shutil.get_terminal_size((100, 24)).columns))
     return 0
-
-
-def gather_groups(root: Path, patterns: Sequence[str]) -> Iterator[tuple[Revision, list[Revision]]]:
-    """Gather each baseline with its experiments, newest first; HEAD, which the workspace starts from, comes first."""
-    head, applied = ask_git("rev-parse", HEAD, root=root), name_applied(root)
-    groups: dict[str, list[Experiment]] = {head: [Experiment(WORKSPACE, "")] if applied == WORKSPACE else []}
-    for experiment in list_experiments(root):
-        groups.setdefault(experiment.baseline, []).append(experiment)
-    for commit, experiments in groups.items():
-        chosen = [one for one in experiments if not patterns or any(fnmatch(one.name, name) for name in patterns)]
-        if chosen or (commit == head and not patterns):
-            name = f"{HEAD} {commit[:7]}".strip() if commit == head else shorten_commit(commit)
-            baseline, *members = open_experiments([Experiment(name, commit or HEAD), *chosen], root)
-            yield baseline, members
-
-
-def list_rows(root: Path, baseline: Revision, members: Iterable[Revision]) -> list[Row]:
-    """List the rows of a baseline, then of each experiment those of the variants that answer otherwise."""
-    revisions = [baseline, *members]
-    places = [(revision.ref, f"metrics/{name}.json") for revision in revisions for name in revision.variants]
-    texts = read_files(root, places)
-    rows = []
-    for revision in revisions:
-        varied = "" if revision is baseline else _describe_varied(baseline, revision)
-        names = [name for name in revision.variants if revision is baseline or _is_changed(name, baseline, revision)]
-        for name in names:
-            path = f"metrics/{name}.json"
-            text, figures = texts.get((revision.ref, path)), {}
-            if text is not None and digest_text(text) == revision.digests.get(path):  # of the lock's training
-                figures = _read_figures(json.loads(text), revision, name)
-                if revision is not baseline and name in baseline.variants:
-                    figures |= _measure_difference(name, baseline, revision)
-            rows.append(Row(baseline.name, revision.name, varied, name, **figures))
-        if not names and revision.stages and revision is not baseline:
-            rows.append(Row(baseline.name, revision.name, varied))
-    return rows
-
-
-def _describe_varied(baseline: Revision, revision: Revision) -> str:
-    differences = find_differences(baseline.stages, revision.stages, revision.stages)
-    return " ".join(differences.summarise(list_params(revision.stages)))
-
-
-def _is_changed(variant: str, baseline: Revision, revision: Revision) -> bool:
-    path = f"predictions/{variant}.csv"
-    return baseline.digests.get(path) != revision.digests.get(path)
-
-
-def _read_figures(metrics: Metrics, revision: Revision, variant: str) -> dict[str, float | None]:
-    test, timing = metrics["test"], revision.find_output(f"models/{variant}.timing.json")
-    return {
-        "validation_accuracy": metrics["validation"]["accuracy"],
-        "test_accuracy": test["accuracy"],
-        "test_low": test["accuracy_low"],
-        "test_high": test["accuracy_high"],
-        "gap": metrics["overfitting"]["accuracy_gap"],
-        "seconds": read_json(timing)["seconds"] if timing else None,
-    }
-
-
-def _measure_difference(variant: str, baseline: Revision, revision: Revision) -> dict[str, float | None]:
-    is_there = all(side.find_output(f"predictions/{variant}.csv") for side in (baseline, revision))
-    if not is_there or find_obstacle(baseline, revision, variant):
-        return {}
-    change = measure_change(read_output(baseline, variant), read_output(revision, variant))
-    return {
-        "difference": change["difference"],
-        "difference_low": change["difference_low"],
-        "difference_high": change["difference_high"],
-        "p": change["p"],
-    }
 
 
 def sort_rows(rows: Sequence[Row], key: str) -> list[Row]:

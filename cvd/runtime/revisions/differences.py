@@ -118,9 +118,12 @@ def flatten_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any
     return flat
 
 
-def list_params(stages: Stages) -> set[str]:
-    """List the dotted names of all parameters that stages read."""
-    return {key for name, stage in stages.items() for key in flatten_params(read_params(stage, _variant(name)))}
+def gather_params(stages: Stages) -> dict[str, Any]:
+    """Gather all parameters that stages read, by dotted name."""
+    params: dict[str, Any] = {}
+    for name, stage in stages.items():
+        params |= flatten_params(read_params(stage, _variant(name)))
+    return params
 
 
 def compare_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
