@@ -248,7 +248,7 @@ def test_every_stage_has_a_script_and_a_description() -> None:
 
 def test_git_s_answers_on_code_leave_out_what_stages_write() -> None:
     for name in STAGES:
-        entries = [*stage_entry(name)["outs"], *stage_entry(name).get("metrics", ())]
+        entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage_entry(name).get(kind, ())]
         paths = [path for entry in entries for path in ([entry] if isinstance(entry, str) else entry)]
         assert paths
         for path in paths:
