@@ -293,7 +293,7 @@ def test_sheet_draws_both_networks_on_turned_images(
     """The networks and images are those of the two revisions; what draws them is tested elsewhere."""
     asked: list[Any] = []
 
-    def exhibit(revision: Any, variant: str, paths: list[str], method: str) -> dict[str, Any]:
+    def exhibit(revision: Any, variant: str, paths: list[str], method: str, _: Any) -> dict[str, Any]:
         asked.append((revision.name, variant, len(paths), method))
         from cvd.vis.explaining.geometry import Heat
         from cvd.vis.sheets.galleries import Exhibit
@@ -334,11 +334,12 @@ def test_exhibits_are_of_the_revisions_own_network_and_images(project: Project) 
         "data/images": listing,
     }
     stages = {"all": {"outs": [{"path": name, "md5": md5} for name, md5 in outs.items()]}}
-    shown = flips._exhibit(contents.Revision("own", "", project.root, stages), "augmented", [path], "gradcam")[path]
+    asked: Any = ("augmented", [path], "gradcam", ("cat", "dog"))
+    shown = flips._exhibit(contents.Revision("own", "", project.root, stages), *asked)[path]
     np.testing.assert_array_equal(shown.image, decode_image(encode_jpeg(picture)))
     frame = read_predictions(project.root / "predictions/augmented.csv").set_index("path")
     assert (shown.label, shown.probability) == ("cat", frame["probability"][path])
     assert shown.heat.layer == "conv1"
     lost = contents.Revision("own", "", project.root, {"all": {"outs": stages["all"]["outs"][1:]}})
     with pytest.raises(InputError, match=r"models/augmented.keras is neither in the working folder nor in DVC's cache"):
-        flips._exhibit(lost, "augmented", [path], "gradcam")
+        flips._exhibit(lost, *asked)
