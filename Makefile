@@ -9,12 +9,16 @@ export PATH := $(BIN):$(PATH)
 QUICK := $(addprefix tests/,test_house.py test_params.py test_settings.py test_variants_command.py test_files.py \
   test_locks.py test_threads.py test_stage.py runtime data/archives data/images data/intake) \
   $(addprefix tests/evaluation/,test_evaluation.py test_mistakes.py test_sizes.py)
+# GPU=1 takes TensorFlow with NVIDIA's libraries; GPU=, GPU=0 and no GPU take it without.
+LOCK := requirements$(if $(filter-out 0,$(GPU)),-gpu).lock
 # The environment is as the lock file says, in this folder; anything else is rebuilt.
 REPAIR := cvd/runtime/bookkeeping/cvd.pth
-MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml requirements.lock $(REPAIR); }
+MADE_FROM := { echo '$(CURDIR)'; cat pyproject.toml $(LOCK) $(REPAIR); }
 # Vega, which draws the charts of DVC's page (.dvc/page.html). 5.21 is the Vega-Lite of .dvc/plots and of DVC's templates.
 CHARTS := python -c 'import vl_convert as v; print("(() => {" + v.javascript_bundle(vl_version="5.21") + "})();")' \
   > $(VENV)/charts.js
+RESOLVE := uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
+  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help repro photos photos-all cures reset check test torture story lint format ui docs bench lock clean venv
@@ -22,7 +26,7 @@ CHARTS := python -c 'import vl_convert as v; print("(() => {" + v.javascript_bun
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-repro: venv ## build everything that is not up to date: data, networks, pictures, report
+repro: venv ## build everything that is not up to date: data, networks, pictures, report; GPU=1 on a GPU
 	@dvc repro
 
 photos: venv ## the same on 2,000 real photos to train on, 1,000 to validate, 1,000 to test: DATA=, a zip, tar or folder
@@ -74,9 +78,9 @@ docs: venv ## build the pages of docs/ into a site, offline: site/docs/index.htm
 bench: venv ## time the parts side by side with what people use today; a quarter of an hour
 	@python -m benchmarks
 
-lock: venv ## resolve the dependencies of pyproject.toml anew
-	@uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
-	  --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet --output-file requirements.lock
+lock: venv ## resolve the dependencies of pyproject.toml anew, without and with NVIDIA's libraries
+	@$(RESOLVE) --output-file requirements.lock
+	@$(RESOLVE) --extra gpu --constraint requirements.lock --output-file requirements-gpu.lock
 
 clean: ## remove the environment, caches, half-done trainings and downloads; data, runs and results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info .cvd/training .cvd/downloads
@@ -86,9 +90,9 @@ venv:
 	@$(MADE_FROM) | cmp -s - $(VENV)/made-from || { \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1), but Python 3.11 or newer is needed: make PYTHON=python3.11 ..." >&2; exit 2; }; \
-	  echo "Setting up $(VENV) from requirements.lock: a minute or two, once"; \
+	  echo "Setting up $(VENV) from $(LOCK): a minute or two, once"; \
 	  $(PYTHON) -m venv --clear $(VENV) \
-	    && pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock \
+	    && pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK) \
 	    && pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . \
 	    && cp $(REPAIR) "$$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
 	    && $(CHARTS) \
