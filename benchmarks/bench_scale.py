@@ -57,11 +57,13 @@ def split_archive(folder: Path) -> Figures:
     from cvd.data.intake import placement
 
     data = folder / "data"
-    sizes = load_params(folder / "params.yaml").split.model_dump()
+    params = load_params(folder / "params.yaml")
+    sizes = params.split.model_dump() | {"classes": params.data.choose_classes()}
     start = time.perf_counter()
     with hush():
         placement.split_archive(
             data / "raw.zip",
+            corrections=ROOT / "data/corrections.csv",
             images=data / "images",
             checksums=data / "images.sha256",
             manifest=data / "manifest.csv",

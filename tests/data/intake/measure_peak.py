@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from cvd.data.archives.layouts import Layout
 from cvd.data.archives.reading import open_archive
 from cvd.data.intake.members import Row, inspect_members
 
@@ -19,5 +20,5 @@ gc.disable()  # what it would free late must be free at once
 quarantine: list[Row] = []
 before = read_peak()
 with open_archive(sys.argv[1]) as members, tempfile.TemporaryFile() as spool:
-    n = sum(1 for _ in inspect_members(members, spool, quarantine, threads=8))
+    n = sum(1 for _ in inspect_members(members, Layout(("cat", "dog")), spool, quarantine, threads=8))
 print(n, len(quarantine), before, read_peak())

@@ -143,6 +143,7 @@ def run_stage(name: str, folder: Path, *arguments: str) -> subprocess.CompletedP
     )
 
 
+CORRECTIONS = "corrections.csv"
 OUTPUTS = {
     "images": "data/images",
     "checksums": "data/images.sha256",
@@ -153,7 +154,8 @@ OUTPUTS = {
     "sheets": "plots/data",
 }
 SIZES = {"classes": ("cat", "dog"), "train": None, "validation": 2, "test": 3, "seed": 1}
-SPLIT = ["--archive", "data/raw.zip", *(part for name, path in OUTPUTS.items() for part in (f"--{name}", path))]
+SPLIT = ["--archive", "data/raw.zip", "--corrections", CORRECTIONS]
+SPLIT += (part for name, path in OUTPUTS.items() for part in (f"--{name}", path))
 
 
 @pytest.fixture
@@ -165,6 +167,7 @@ def project(tmp_path: Path) -> Path:
     params["split"].update(train=None, validation=2, test=3)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     write_zip(tmp_path / "photos.zip", make_members(10) | {"notes.txt": b"x"})
+    shutil.copy(ROOT / "data/corrections.csv", tmp_path / CORRECTIONS)
     return tmp_path
 
 
@@ -203,8 +206,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(project: Path) -> None:
 def test_split_that_breaks_off_leaves_all_of_the_old(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_zip(project / "raw.zip", make_members(10))
     monkeypatch.chdir(project)
-    outputs = {name: Path(path) for name, path in OUTPUTS.items()}
-    placement.split_archive(Path("raw.zip"), **outputs, **SIZES)
+    paths = {name: Path(path) for name, path in OUTPUTS.items()} | {"corrections": Path(CORRECTIONS)}
+    placement.split_archive(Path("raw.zip"), **paths, **SIZES)
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
 
     def break_off(*arguments: object) -> None:
@@ -215,7 +218,7 @@ def test_split_that_breaks_off_leaves_all_of_the_old(project: Path, monkeypatch:
     # The last of the work: all of the new is there, and none of it in place.
     monkeypatch.setattr(placement, "write_sheets", break_off)
     with pytest.raises(KeyboardInterrupt):
-        placement.split_archive(Path("raw.zip"), **outputs, **SIZES)
+        placement.split_archive(Path("raw.zip"), **paths, **SIZES)
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
@@ -231,5 +234,6 @@ def test_split_publishes_the_images_first(project: Path, monkeypatch: pytest.Mon
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", note)
-    placement.split_archive(Path("raw.zip"), **{name: Path(path) for name, path in OUTPUTS.items()}, **SIZES)
+    paths = {name: Path(path) for name, path in OUTPUTS.items()} | {"corrections": Path(CORRECTIONS)}
+    placement.split_archive(Path("raw.zip"), **paths, **SIZES)
     assert order == ["images", "images.sha256", "masks.zip", "data", "quarantine.csv", "manifest.csv", "data.json"]
