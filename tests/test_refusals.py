@@ -32,6 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ".gitignore",
         "params.yaml",
         "data/README.md",
+        "data/corrections.csv",
         "photos/README.md",
     ):
         (root / name).parent.mkdir(exist_ok=True)
