@@ -44,6 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.save(root / f"models/{name}.keras")
         (root / f"metrics/{name}.json").write_text(json.dumps({"validation": {"accuracy": accuracy}}))
     (root / "metrics/comparison.json").write_text("{}")
+    (root / "metrics/data.json").write_text(json.dumps({"splits": {"test": {"cat": 1, "dog": 1}}}))
     for name, red in (("a.jpg", 255), ("inner/b.png", 0)):
         image = np.zeros((40, 60, 3), np.uint8)
         image[..., 2] = red

@@ -85,10 +85,13 @@ def test_shares_of_drawn_images_are_counted_as_split_counts_them() -> None:
     """`check` refuses before any output is deleted exactly what `split` would refuse."""
     for n, train, validation, test in product((10, 29, 100), (None, 0.29, 0.5, 7), (0.1, 0.29, 3), (0.2, 0.01, 12)):
         sizes = {"train": train, "validation": validation, "test": test}
-        params = change(split=sizes, data={"drawn": {"n_per_class": n, "seed": 1}})
+        params = change(split=sizes, data={"drawn": {"n_per_class": n, "seed": 1, "shortcut": 0.0, "leak": 0.0}})
         labels, groups = [0] * n + [1] * n, [str(i) for i in range(2 * n)]
         outcomes = []
-        for work in (partial(check_counts, params), partial(assign_splits, labels, groups, **sizes, seed=1)):
+        for work in (
+            partial(check_counts, params),
+            partial(assign_splits, labels, groups, **sizes, seed=1, classes=("cat", "dog")),
+        ):
             try:
                 work()
                 outcomes.append("")

@@ -104,6 +104,6 @@ def test_moved_and_copied_folders_keep_their_artifacts(
     try:
         pixels = np.zeros((1, 8, 8, 3), np.float32)
         assert mlflow.keras.load_model(f"runs:/{run_id}/baseline").predict(pixels, verbose=0).shape == (1, 1)
-        assert mlflow.pyfunc.load_model(f"runs:/{run_id}/baseline").predict(pixels).shape == (1, 1)
+        assert mlflow.pyfunc.load_model(f"runs:/{run_id}/baseline").predict(pixels)["logit"].shape == (1,)
     finally:
         (place / "away").rename(place / "mlartifacts")
