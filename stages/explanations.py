@@ -70,7 +70,7 @@ def add_watermarks(figures: Any, args: argparse.Namespace, model: Any, size_px: 
 
     if not (marked := list_marked(args.masks, N_MARKED)):
         return
-    images, masks = np.stack(list(load_images(args.images, marked, size_px))), read_masks(args.masks, marked, [KIND])
+    images, masks = load_images(args.images, marked, size_px), read_masks(args.masks, marked, [KIND])
     for method, layers in examine_watermarks(model, images, masks, scope, seed=seed).items():
         for layer, row in layers.items():
             figures[method][layer].update(row)

@@ -65,7 +65,7 @@ def draw_worst(
         model.get_layer("logit").set_weights([answers.weights[fold][:, None], answers.biases[[fold]]])
         rows = worst[worst["fold"] == fold].to_dict("records")
         paths = [str(row["path"]) for row in rows]
-        seen = viewer.explain(np.stack(list(load_images(args.images, paths, viewer.size_px))), paths, (-1, 1))
+        seen = viewer.explain(load_images(args.images, paths, viewer.size_px), paths, (-1, 1))
         for path, row in zip(paths, rows, strict=True):
             image, is_suspect = limit_size(decode_image(args.images / path)), row["verdict"] == SUSPECT
             suspects[path] = Suspect(path, image, row["label"], row["probability"], is_suspect, seen.view(path))

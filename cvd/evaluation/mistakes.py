@@ -31,8 +31,8 @@ def choose_telling(predictions: pd.DataFrame, n: int) -> dict[str, pd.DataFrame]
 def choose_disagreements(predictions: Mapping[str, pd.DataFrame], n: int) -> list[str]:
     """List up to `n` paths of images on which variants disagree, the farthest apart of each story first.
 
-    A story is who is right, of which class. Each has its turn before one comes again: six images of the same story
-    tell no more than one. All variants predict the same images.
+    A story is the class, and which variants are right. Stories take turns, since six images of one story tell no more
+    than one. All variants predict the same images.
     """
     by_variant = {name: frame.set_index("path") for name, frame in predictions.items()}
     logits = pd.DataFrame({name: frame["logit"] for name, frame in by_variant.items()})

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score
 
+from cvd.data.examples import reading
+from cvd.data.images.manifest import PLANTED
 from cvd.labels.ranking import Answers, find_suspects
 from cvd.labels.tables import PLAUSIBLE, SUSPECT
 from cvd.runtime.errors import InputError
-from cvd.runtime.files import read_json
 from cvd.runtime.vocabulary import SPLITS, name_classes
 
 
@@ -20,14 +21,14 @@ def read_features(folder: Path, manifest: pd.DataFrame) -> tuple[pd.DataFrame, n
     """Read the features of all splits: the manifest's rows in their order, and (n, k) float32.
 
     Raises:
-        InputError: the features are of other images than the manifest's.
+        InputError: the features are missing or damaged, or of other images than the manifest's.
     """
-    index = read_json(folder / "index.json")
-    paths = [path for split in SPLITS for path in index["paths"][split]]
+    parts = [reading.read_features(folder, split) for split in SPLITS]
+    paths = [path for part in parts for path in part.paths]
     rows = manifest[manifest["split"].isin(SPLITS)].set_index("path")
     if set(paths) != set(rows.index):
         raise InputError(f"{folder} is of other images than the manifest: run `dvc repro features`")
-    features = np.concatenate([np.load(folder / f"{split}.npy") for split in SPLITS])
+    features = np.concatenate([part.fetch(np.arange(len(part))) for part in parts])
     return rows.loc[paths].reset_index(), features
 
 
@@ -37,7 +38,7 @@ def tabulate_labels(rows: pd.DataFrame, answers: Answers) -> pd.DataFrame:
     `label` is the given one, `probability` that of the second class, `score` that of the given label.
     """
     scores, is_suspect = find_suspects(rows["label"].to_numpy(), answers.probabilities)
-    table = rows[["path", "label", "split", *(["planted"] if "planted" in rows else [])]].assign(
+    table = rows[["path", "label", "split", *([PLANTED] if PLANTED in rows else [])]].assign(
         probability=answers.probabilities,
         score=scores,
         verdict=np.where(is_suspect, SUSPECT, PLAUSIBLE),
@@ -69,7 +70,7 @@ def summarise_labels(table: pd.DataFrame) -> dict[str, Any]:
         "agreement": float((table["score"] > 0.5).mean()),
         "splits": splits,
     }
-    if "planted" in table and table["planted"].any():
+    if PLANTED in table and table[PLANTED].any():
         summary["planted"] = _grade_ranking(table[table["split"] == "train"])
         summary["planted"]["all_splits"] = _grade_ranking(table)
     return summary
@@ -77,7 +78,7 @@ def summarise_labels(table: pd.DataFrame) -> dict[str, Any]:
 
 def _grade_ranking(table: pd.DataFrame) -> dict[str, Any]:
     """Hold a ranking, the most suspicious first, against what was planted; `by_chance` is the share planted."""
-    planted, suspect = ((table[name] == value).to_numpy() for name, value in (("planted", 1), ("verdict", SUSPECT)))
+    planted, suspect = ((table[name] == value).to_numpy() for name, value in ((PLANTED, 1), ("verdict", SUSPECT)))
     n_planted, n_hit = int(planted.sum()), int((planted & suspect).sum())
     return {
         "labels": n_planted,

@@ -29,7 +29,7 @@ def show_text(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
-def show_value(value: object) -> str:
+def quote_value(value: object) -> str:
     """Write a value as Python does, on one line, and short: a list of lists may be endless."""
     short = reprlib.Repr()
     short.maxlevel, short.maxdict, short.maxlist, short.maxstring, short.maxother = 2, 3, 4, 90, 90
@@ -72,7 +72,7 @@ def describe_faults(faults: "Sequence[ErrorDetails]", keys: Mapping[str, Sequenc
     if fault["type"] == "value_error":
         message = show_text(fault["msg"].removeprefix("Value error, "), 600)
         return f"{name + ': ' if name else ''}{message}{others}"
-    return f"{name or 'params.yaml'} is {show_value(fault['input'])}: {_describe_accepted(fault, keys)}{others}"
+    return f"{name or 'params.yaml'} is {quote_value(fault['input'])}: {_describe_accepted(fault, keys)}{others}"
 
 
 def _describe_accepted(fault: "ErrorDetails", keys: Mapping[str, Sequence[str]]) -> str:

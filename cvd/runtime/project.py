@@ -82,7 +82,7 @@ def read_classes(folder: Path) -> Classes:
 
 
 def state_folder() -> Path:
-    """`.cvd/` at the root, git-ignored: locks, and runs that MLflow still lacks."""
+    """`.cvd/` at the root, git-ignored: locks, half-done trainings and downloads."""
     folder = find_root() / ".cvd"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -19,6 +19,7 @@ import psutil
 from cvd.runtime.experiments import name_experiment
 from cvd.runtime.files import hash_file
 from cvd.runtime.project import ask_changes, ask_git
+from cvd.runtime.vocabulary import name_classes
 
 MODEL_MD5 = "model.md5"  # tag of a run; dvc.lock names models by it
 PART = "part.{}"  # tag with the digest of what is in a folder of the run
@@ -179,8 +180,8 @@ def digest_splits(manifest: Path) -> dict[str, str]:
 
 def read_classes(manifest: Path) -> tuple[str, str]:
     """The two classes' names, by the folders of their images in the manifest; 0 and 1 without it."""
-    names = {row["label"]: row["path"].split("/")[-2] for row in _read_manifest(manifest) if "/" in row["path"]}
-    return names.get("0", "0"), names.get("1", "1")
+    rows = _read_manifest(manifest)
+    return name_classes((row["path"] for row in rows), (int(row["label"]) for row in rows)) if rows else ("0", "1")
 
 
 def _read_manifest(manifest: Path) -> list[dict[str, str]]:

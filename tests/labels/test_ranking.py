@@ -117,7 +117,8 @@ def test_table_is_read_again(tmp_path: Path) -> None:
 
 def test_features_are_read_in_their_order_and_must_be_of_the_manifest(tmp_path: Path) -> None:
     paths = {"train": ["t/b.jpg", "t/a.jpg"], "validation": ["v.jpg"], "test": ["w.jpg"]}
-    (tmp_path / "index.json").write_text(json.dumps({"paths": paths}))
+    labels = {"train": [1, 0], "validation": [0], "test": [1]}
+    (tmp_path / "index.json").write_text(json.dumps({"paths": paths, "labels": labels}))
     for number, (split, names) in enumerate(paths.items()):
         np.save(tmp_path / f"{split}.npy", np.full((len(names), 3), number, np.float32))
     manifest = pd.DataFrame({"path": ["t/a.jpg", "t/b.jpg", "v.jpg", "w.jpg", ""], "label": [0, 1, 0, 1, 0]})

@@ -9,7 +9,7 @@ from cvd.commands.evidence.formats import render_csv, render_latex
 from cvd.commands.networks import order_names
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import read_json, render_json
-from cvd.runtime.params.loading import Params, load_params
+from cvd.runtime.params.loading import TAKEN, Params, load_params
 from cvd.runtime.project import find_root
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def print_comparison(args: argparse.Namespace) -> int:
 def list_evaluated(root: Path, params: Params) -> list[str]:
     """List the variants with predictions and metrics in the working folder, in params.yaml's order."""
     measured = {path.stem for path in root.glob("predictions/*.csv") if (root / f"metrics/{path.stem}.json").is_file()}
-    return order_names(measured - {"labels"}, params.variants)
+    return order_names(measured - set(TAKEN), params.variants)
 
 
 def compare_files(root: Path, params: Params, variants: Sequence[str], form: str) -> str:

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cvd.data.images.pixels import decode_image, encode_jpeg
+
 MARK = 0.2  # side of the watermark, as a share of the image's shorter side
 _MARGIN = 0.03  # between it and the image's edges, likewise
 _OPACITY = 0.85
-_QUALITY = 95  # of the JPEG
 
 
 def plant_noise(
@@ -54,7 +55,7 @@ def stamp_watermark(jpeg: bytes) -> tuple[bytes, bytes]:
 
     The mark is a light disc with a dark ring and cross, at the lower right.
     """
-    image = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)  # (h, w, 3) BGR
+    image = decode_image(jpeg)  # (h, w, 3)
     height, width = image.shape[:2]
     radius = MARK / 2 * min(height, width)
     inset = radius + _MARGIN * min(height, width)
@@ -62,16 +63,13 @@ def stamp_watermark(jpeg: bytes) -> tuple[bytes, bytes]:
     distance = np.hypot(y, x) / radius
     is_mark = distance <= 1
     is_dark = (distance > 0.78) | ((np.minimum(abs(x), abs(y)) < 0.14 * radius) & (distance < 0.6))
-    colour = np.where(is_dark[..., None], np.array([90, 30, 20]), np.array([245, 245, 245]))  # (h, w, 3)
+    colour = np.where(is_dark[..., None], np.array([20, 30, 90]), np.array([245, 245, 245]))  # (h, w, 3)
     painted = image + _OPACITY * is_mark[..., None] * (colour - image)
-    return (
-        _encode(".jpg", painted.round().astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]),
-        _encode(".png", is_mark.astype(np.uint8) * 255, []),
-    )
+    return encode_jpeg(painted.round().astype(np.uint8)), _encode_mask(is_mark)
 
 
-def _encode(kind: str, pixels: NDArray[np.uint8], options: Sequence[int]) -> bytes:
-    done, data = cv2.imencode(kind, pixels, options)
+def _encode_mask(mask: NDArray[np.bool_]) -> bytes:
+    done, data = cv2.imencode(".png", mask.astype(np.uint8) * 255)
     if not done:
-        raise RuntimeError(f"OpenCV could not encode {kind[1:].upper()} pixels of shape {pixels.shape}")
+        raise RuntimeError(f"OpenCV could not encode a PNG of shape {mask.shape}")
     return data.tobytes()

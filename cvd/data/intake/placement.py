@@ -14,6 +14,7 @@ from cvd.data.archives.reading import MAX_MEMBER_BYTES, Member, open_archive
 from cvd.data.faults import planting
 from cvd.data.faults.corrections import Correction, find_class, match_corrections, read_corrections
 from cvd.data.images.manifest import (
+    PLANTED,
     UNUSED,
     read_manifest,
     read_quarantine,
@@ -152,7 +153,7 @@ def place_images(
         is_marked = planting.plant_watermarks(labels, splits, names, share=shortcut, seed=seed)
         rows = _make_rows(candidates, labels, groups, splits, layout)
         if label_noise:
-            rows = [row | {"planted": int(wrong)} for row, wrong in zip(rows, is_wrong, strict=True)]
+            rows = [row | {PLANTED: int(wrong)} for row, wrong in zip(rows, is_wrong, strict=True)]
         paths = {str(row["source_name"]): str(row["path"]) for row in rows if row["path"]}
         for split in SPLITS:
             for label in layout.classes:

@@ -1,4 +1,4 @@
-"""Many small pictures in one file: a sheet of tiles, of which a page shows one by its column and row."""
+"""Many small pictures in one file: a sheet of tiles. A page shows one tile by its column and row."""
 
 import base64
 import io
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
 from cvd.data.images.pixels import load_images
 from cvd.vis.explaining.geometry import find_box
 from cvd.vis.explaining.heatmaps import HeatMaps
+from cvd.vis.sheets.overlays import colour_heat
 
 # Tried in turn until a sheet of photos is small enough: a tile's side in pixels, and WebP's quality. Sides are
 # multiples of 16, the side of WebP's blocks: no tile colours its neighbour.
@@ -85,12 +85,10 @@ def make_heat_sheet(heats: HeatMaps, paths: Sequence[str]) -> HeatSheet | None:
 
 def _colour_heat(strength: np.ndarray) -> np.ndarray:
     """Colours and opacity of heat (n, h, w), 0..1, as on the pictures of `vis.sheets`: (n, h, w, 4), uint8."""
-    levels = np.linspace(0, 1, LEVELS)
-    table = colormaps["inferno"](0.25 + 0.65 * levels)
-    table[:, 3] = 0.8 * levels**0.8
-    colours = np.rint(255 * table).astype(np.uint8)
-    colours[0] = 0
-    pixels: np.ndarray = colours[np.rint(strength * (LEVELS - 1)).astype(int)]
+    colours, opacity = colour_heat(np.linspace(0, 1, LEVELS))
+    table = np.rint(np.column_stack([colours, 255 * opacity])).astype(np.uint8)
+    table[0] = 0
+    pixels: np.ndarray = table[np.rint(strength * (LEVELS - 1)).astype(int)]
     return pixels
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from cvd.runtime.errors import InputError, describe_faults, show_text, show_value
+from cvd.runtime.errors import InputError, describe_faults, quote_value, show_text
 from cvd.runtime.files import YamlLoader
 from cvd.runtime.params import sections
 from cvd.runtime.params.sections import Section
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 KINDS = Variant.__subclasses__()
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # YAML reads them as something else than text
+# What PyYAML raises besides its own errors: on `!!int x`, 2020-99-99, brackets without end.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-_TAKEN = ("comparison", "data", "labels", "timings")  # files in metrics/ that are no variant's
+TAKEN = ("comparison", "data", "labels", "timings")  # files in metrics/ that are no variant's
 
 
 class Params(Section):
@@ -54,7 +55,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _check_blocks(self) -> Self:
         for name, variant in self.variants.items():
-            if name in _TAKEN:
+            if name in TAKEN:
                 raise ValueError(f"variants has {name!r}, but metrics/{name}.json is another file: choose another name")
             if isinstance(variant, PlainVariant) and self.image.size_px < (least := 3 * 2**variant.depth - 2):
                 need = f"so many convolutions need image.size_px of at least {least}, but it is {self.image.size_px}"
@@ -101,16 +102,7 @@ def parse_yaml(text: str, path: str | Path = "params.yaml") -> Any:
     """
     try:
         return yaml.load(text, YamlLoader)
-    # Besides its own, PyYAML raises what Python does on `!!int x`, 2020-99-99 and brackets without end.
-    except (
-        yaml.YAMLError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (yaml.YAMLError, *_UNREADABLE) as error:
         raise InputError(f"{path} is not valid YAML: {show_text(str(error), 300) or type(error).__name__}") from error
 
 
@@ -142,7 +134,7 @@ def _check_names(blocks: dict[Any, Any]) -> None:
     for name in blocks:
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _WORDS:
             rule = "files are named by it, so it must begin with a letter and hold letters, digits, _ and - only"
-            raise InputError(f"params: variants has {show_value(name)}: {rule}")
+            raise InputError(f"params: variants has {quote_value(name)}: {rule}")
 
 
 def _locate_fault(fault: "ErrorDetails", raw: Any) -> "ErrorDetails":

@@ -1,4 +1,4 @@
-"""The section `data` of params.yaml: where the photos come from, and of which two classes they are."""
+"""The section `data` of params.yaml: where the photos come from, and their two classes."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from cvd.runtime.errors import InputError, show_text, show_value
+from cvd.runtime.errors import InputError, quote_value, show_text
 from cvd.runtime.params.sections import Count, Section
 
 DEEPEST = 2  # `like` of `like`
@@ -112,7 +112,7 @@ def trace_block(name: str, blocks: Mapping[str, Any]) -> list[str]:
         if not isinstance(other, str) or other not in blocks or other in line:
             others = show_text(", ".join(key for key in blocks if key not in line), 300)
             name = show_text(line[-1], 120)
-            raise InputError(f"params: variants.{name}.like is {show_value(other)}: it must name one of {others}")
+            raise InputError(f"params: variants.{name}.like is {quote_value(other)}: it must name one of {others}")
         line.append(other)
         if len(line) > 1 + DEEPEST:
             depth = f"{len(line) - 1} blocks deep ({show_text(' > '.join(line), 300)})"

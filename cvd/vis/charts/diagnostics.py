@@ -82,19 +82,6 @@ def _draw_reliability(axes: Axes, table: pd.DataFrame, classes: Classes, colour:
     axes.scatter(predicted, observed, s=areas, color=colour, alpha=0.85, linewidth=0)
 
 
-def draw_confusion(
-    counts: dict[str, list[list[int]]], *, classes: Classes, theme: Theme = LIGHT, tall: bool = False
-) -> Figure:
-    """Draw confusion matrices (2, 2): rows are labels, columns answers, the shade is the share of the row."""
-    colours = choose_colours(counts, theme)
-    figure, grid = _create_squares(len(counts), theme, tall)
-    for axes, (name, matrix) in zip(grid, counts.items(), strict=True):
-        _draw_confusion(axes, matrix, classes, colours[name], theme)
-        n_wrong = matrix[0][1] + matrix[1][0]
-        theme.write_title(axes, name, f"{n_wrong} of {sum(map(sum, matrix))} wrong", colours[name])
-    return figure
-
-
 def _draw_confusion(axes: Axes, counts: list[list[int]], classes: Classes, colour: str, theme: Theme) -> None:
     theme.dress(axes)
     axes.grid(False)

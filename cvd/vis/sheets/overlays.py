@@ -55,10 +55,14 @@ def overlay_heat(image: np.ndarray, heat: np.ndarray, *, largest: float | None =
     # Heat from 0 to 1 (h, w, 1); the photo without its colours (h, w, 1).
     strength = np.minimum(normalise_map(upsample_map(heat, *image.shape[:2]), largest=largest), 1)[..., None]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    # The darkest and the brightest colours are left out; hot spots hide the photo by OPACITY.
-    colours = colour_map(0.25 + 0.65 * strength[..., 0]).astype(np.float32)
-    opacity = OPACITY * strength**0.8
+    colours, opacity = colour_heat(strength[..., 0])
+    opacity = opacity[..., None]
     return np.clip(np.rint(grey * (1 - opacity) + colours * opacity), 0, 255).astype(np.uint8)
+
+
+def colour_heat(strength: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colour heat of any shape, 0..1: RGB (..., 3), 0..255, without the darkest and brightest; and opacity, 0..1."""
+    return colour_map(0.25 + 0.65 * strength).astype(np.float32), OPACITY * strength**0.8
 
 
 def limit_size(image: np.ndarray) -> np.ndarray:

@@ -166,7 +166,6 @@ def test_diagnostics_of_one_and_of_five() -> None:
             "n": [10, 30],
         }
     )
-    counts = [[1500, 500], [0, 2000]]
     for names in (["baseline"], ["a", "b", "c", "d", "e"]):
         assert "AUC 0.812" in read_texts(
             diagnostics.draw_roc(dict.fromkeys(names, roc), classes=CLASSES, aucs=dict.fromkeys(names, 0.812))
@@ -176,9 +175,16 @@ def test_diagnostics_of_one_and_of_five() -> None:
                 dict.fromkeys(names, bins), classes=CLASSES, eces=dict.fromkeys(names, 0.1), tall=True
             )
         )
-        confusion = read_texts(diagnostics.draw_confusion(dict.fromkeys(names, counts), classes=CLASSES, theme=DARK))
-        assert "1,500" in confusion
-        assert "500 of 4000 wrong" in confusion
+    test = {
+        "confusion": [[1500, 500], [0, 2000]],
+        "auc": 0.9,
+        "ece": 0.1,
+        "classes": [{"label": name} for name in CLASSES],
+    }
+    test |= {"accuracy": 0.875, "accuracy_low": 0.86, "accuracy_high": 0.89}
+    tables = {"roc": roc, "reliability": bins}
+    sheet = diagnostics.draw_variant("baseline", {"test": test}, curves=make_curves(3), tables=tables, theme=DARK)  # type: ignore[typeddict-item]
+    assert {"1,500", "500", "75%", "25%", "taken for cat", "87.5% right"} <= set(read_texts(sheet).split(" | "))
 
 
 def test_colours_are_fixed_legible_and_apart() -> None:
@@ -240,8 +246,11 @@ def test_a_shared_layout_gives_the_same_pixels(tall: bool) -> None:
     curves = {name: make_curves(6) for name in ("baseline", "augmented")}
     draw = {
         "curves": lambda theme: charts.draw_curves(curves, theme=theme, tall=tall),
-        "confusion": lambda theme: diagnostics.draw_confusion(
-            {"a": [[3, 1], [2, 4]]}, classes=CLASSES, theme=theme, tall=tall
+        "roc": lambda theme: diagnostics.draw_roc(
+            {"a": pd.DataFrame({"false_positive_rate": [0.0, 1.0], "true_positive_rate": [0.0, 1.0]})},
+            classes=CLASSES,
+            aucs={"a": 0.5},
+            theme=theme,
         ),
     }
     for name, make in draw.items():
