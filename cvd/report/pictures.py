@@ -46,13 +46,19 @@ def encode_picture(path: str | Path, *, most_bytes: int, name: str = "", variant
     with Image.open(path) as image:
         image.load()
         full = image.convert("RGB")
+    per_pixel = 0.0  # bytes; a smaller side has as many or more, so what is sure to be too large is not tried
     for side, quality in STEPS:
+        n_pixels = full.width * full.height * min(1.0, side / max(full.size)) ** 2
+        if per_pixel * n_pixels > most_bytes and (side, quality) != STEPS[-1]:
+            continue
         small = full.copy()
         small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
         buffer = io.BytesIO()
         small.save(buffer, "WEBP", quality=quality, method=2)
-        if 4 * buffer.tell() // 3 + 40 <= most_bytes:
+        n_bytes = 4 * buffer.tell() // 3 + 40  # of the URI
+        if n_bytes <= most_bytes:
             break
+        per_pixel = n_bytes / (small.width * small.height)
     return Picture(_make_uri(buffer.getvalue(), "webp"), small.width, small.height, name, variant)
 
 
