@@ -7,7 +7,10 @@ So this module loads nothing that Python has not loaded already, and `repairs` o
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False  # typing is not loaded yet
+if TYPE_CHECKING:
+    from typing import Any
 
 REPAIRED = ("dvc.rwlock", "dvc.stage.cache", "dvc.utils.serialize._common")
 
@@ -16,7 +19,7 @@ class Finder:
     """Finds the modules of REPAIRED as Python does, and repairs each once it is loaded."""
 
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(name: str, path: "Any" = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the usual spec of a module to repair, None for any other."""
         spec = PathFinder.find_spec(name, path, target) if name in REPAIRED else None
         if spec and spec.loader:
