@@ -13,6 +13,8 @@ if is_whole:
     from cvd.runtime.bookkeeping.loading import watch_imports
 
     watch_imports()
+else:  # nor by the environment's start
+    sys.meta_path = [finder for finder in sys.meta_path if getattr(finder, "__module__", "").split(".")[0] != "cvd"]
 
 from dvc import rwlock  # noqa: E402
 from dvc.fs import localfs  # noqa: E402

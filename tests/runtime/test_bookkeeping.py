@@ -15,7 +15,7 @@ import yaml
 
 from cvd.commands.upkeep import doctor
 from cvd.runtime.bookkeeping import examination, repairs
-from cvd.runtime.bookkeeping.loading import REPAIRED, Finder
+from cvd.runtime.bookkeeping.loading import REPAIRED, is_watching
 from cvd.runtime.bookkeeping.processes import find_dvc_processes, has_started_since
 from cvd.runtime.errors import InputError
 from cvd.runtime.locks import hold_lock
@@ -88,6 +88,8 @@ def test_locks_of_other_processes_are_dropped_and_those_of_dvc_kept(tmp_path: Pa
     path = tmp_path / "rwlock"
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     entries = [{"pid": os.getpid(), "cmd": "dvc repro"}, {"pid": child.pid, "cmd": "dvc repro"}]
+    path.write_text(json.dumps({"write": {"a": entries[0]}}))  # DVC leaves out an empty part
+    assert repairs.read_locks(path) == {"write": {"a": entries[0]}, "read": {}}
     path.write_text(json.dumps({"write": {"a": entries[0]}, "read": {"b": entries, "c": entries[1:]}}))
     assert repairs.read_locks(path)["read"] == {"b": entries, "c": entries[1:]}
     os.utime(path, (time.time() - 60,) * 2)  # as if the number had gone to another process since
@@ -192,10 +194,30 @@ def test_doctor_names_a_stage_that_still_runs(damaged: Path, capsys: pytest.Capt
 
 def test_doctor_puts_the_repair_into_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examination.sysconfig, "get_path", lambda name: str(tmp_path))
-    monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if finder is not Finder])
+    others = [finder for finder in sys.meta_path if getattr(finder, "__module__", "") != is_watching.__module__]
+    monkeypatch.setattr(sys, "meta_path", others)
     (finding,) = examination._mend_environment()
     assert finding.is_mended
     assert (tmp_path / "cvd.pth").read_bytes() == examination.START.read_bytes()
     monkeypatch.setattr(examination, "version", lambda name: "3.99")
     (finding,) = examination._mend_environment()
     assert "DVC is 3.99, and the repair knows 3.67.1 only" in finding.text
+
+
+def test_a_stage_without_dependencies_runs(tmp_path: Path) -> None:
+    """It is in no run cache: DVC gives it no key."""
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"alone": {"cmd": "echo 1 > b", "outs": ["b"]}}}))
+    tiny_project.run("git", "init", "-q", cwd=tmp_path, forks=False)
+    tiny_project.run("dvc", "init", "-q", cwd=tmp_path, forks=False)
+    done = repro(tmp_path)
+    assert "Running stage 'alone'" in done.stdout
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_repair_leaves_the_package_unimported() -> None:
+    """A logged model brings its own copy of it, which must be the one that is imported."""
+    script = f"import site; site.addsitedir({str(examination.START.parent)!r}); import sys; "
+    script += "print([name for name in sys.modules if name.split('.')[0] == 'cvd'], *[finder.__module__ for finder in sys.meta_path])"
+    done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[] ")
+    assert "cvd.runtime.bookkeeping.loading" in done.stdout

@@ -247,7 +247,9 @@ def test_saved_models_are_ranked_by_data_set(opened: store.Store, project: Path)
     accuracies = {"baseline": 0.5, "augmented": 0.75}
     for seed, (variant, accuracy) in enumerate(accuracies.items(), 88):
         write_workspace(project, variant, seed)
-        (project / "data/manifest.csv").write_text("path,label,split,sha256\na/cat/1.jpg,0,test,ab\n")
+        (project / "data/manifest.csv").write_text(
+            "path,label,split,sha256\na/cat/1.jpg,0,test,ab\na/dog/1.jpg,1,test,cd\n"
+        )
         metrics = {"test": {"accuracy": accuracy}, "overfitting": {"accuracy_gap": 0.1}}
         (project / f"metrics/{variant}.json").write_text(json.dumps(metrics))
     sync()

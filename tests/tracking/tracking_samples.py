@@ -60,7 +60,7 @@ def sync() -> list[str]:
     """What `cvd sync` sends, when all of it can be sent."""
     synced = tracking.sync_workspace(PARAMS)
     assert synced is not None
-    assert not synced.faults
+    assert not synced.faults, synced.faults
     return synced.sent
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import psutil
 import yaml
 
-from cvd.runtime.bookkeeping.loading import Finder
+from cvd.runtime.bookkeeping.loading import is_watching
 from cvd.runtime.bookkeeping.repairs import ENTRY, KNOWN_VERSIONS
 from cvd.runtime.files import YamlLoader, remove_path, replace_file
 from cvd.runtime.locks import try_lock
@@ -57,7 +57,7 @@ def _mend_locks(path: Path) -> Iterator[Finding]:
     """Remove DVC's table of locks where it is damaged, or names processes that are gone: no DVC runs."""
     with suppress(FileNotFoundError):
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table = {"write": {}, "read": {}, **json.loads(path.read_text(encoding="utf-8"))}
             entries = [*table["write"].values(), *(entry for group in table["read"].values() for entry in group)]
         except (ValueError, TypeError, KeyError, AttributeError):
             path.unlink()
@@ -154,7 +154,7 @@ def _mend_environment() -> Iterator[Finding]:
     if installed not in KNOWN_VERSIONS:
         known = ", ".join(KNOWN_VERSIONS)
         yield Finding(f"DVC is {installed}, and the repair knows {known} only: kills can damage its notes", False)
-    elif Finder not in sys.meta_path:
+    elif not is_watching():
         target = Path(sysconfig.get_path("purelib"), START.name)
         try:
             target.write_bytes(START.read_bytes())

@@ -37,5 +37,17 @@ class Finder:
 
 def watch_imports() -> None:
     """Repair DVC's modules from now on, as they are imported; a second call does nothing."""
-    if Finder not in sys.meta_path:
+    if not is_watching():
         sys.meta_path.insert(0, Finder)
+
+
+def is_watching() -> bool:
+    """Whether DVC's modules are repaired as they are imported; the finder may be an earlier import's."""
+    return any(getattr(finder, "__module__", None) == __name__ for finder in sys.meta_path)
+
+
+def start() -> None:
+    """Watch imports, and forget that this package was imported: a logged model brings its own copy of it."""
+    watch_imports()
+    for name in [name for name in sys.modules if name.split(".")[0] == "cvd"]:
+        del sys.modules[name]

@@ -78,7 +78,7 @@ def read_locks(path: Path) -> dict[str, Any]:
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        table = dict(json.loads(text))
+        table = {"write": {}, "read": {}, **json.loads(text)}  # DVC leaves out what is empty
         since = path.stat().st_mtime
 
         def is_held(entry: dict[str, Any]) -> bool:
@@ -124,10 +124,10 @@ def _repair_run_cache(module: ModuleType) -> None:
     def load_newest(self: Any, stage: Any) -> Any:
         """Load the newest of a stage's entries that is whole; None where there is none."""
         key = module._get_stage_hash(stage)
-        folder = Path(self._get_cache_dir(key))
-        if not key or not folder.is_dir():
+        if not key:  # a stage that depends on nothing, or has no outputs, is in no cache
             return None
-        entries = [entry for entry in folder.iterdir() if ENTRY.fullmatch(entry.name)]
+        folder = Path(self._get_cache_dir(key))
+        entries = [path for path in folder.iterdir() if ENTRY.fullmatch(path.name)] if folder.is_dir() else []
         entries.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
         return next(filter(None, (self._load_cache(key, entry.name) for entry in entries)), None)
 

@@ -46,10 +46,10 @@ def test_keras_own_networks_are_explained(name: str) -> None:
     assert (maps >= 0).all()
 
 
-@pytest.mark.parametrize("where", ["README.md", "cvd/vis/explaining/methods.py"])
+@pytest.mark.parametrize("where", ["docs/predict.md", "cvd/vis/explaining/methods.py"])
 def test_the_documented_examples_run(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / where).read_text(encoding="utf-8")
-    if where == "README.md":
+    if where == "docs/predict.md":
         blocks = re.findall(r"```python\n(.*?)```", text, re.S)
         (code,) = (block for block in blocks if "explain_images(" in block)
     else:
