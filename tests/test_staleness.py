@@ -21,7 +21,7 @@ DRAWN = {"photos", *HEATED, *LOOKING, *CLIMBING}
 TRAININGS = {f"train@{name}" for name in ("baseline", "augmented", "tfrecord", "transfer")}
 SCRATCH = TRAININGS - {"train@transfer"}
 EVALUATIONS = {name.replace("train", "evaluate") for name in TRAININGS}
-EXAMPLES = {"shard", "features", "map", "augmentations", *TRAININGS, *EVALUATIONS}
+EXAMPLES = {"shard", "features", "labels", "map", "augmentations", *TRAININGS, *EVALUATIONS}
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +52,22 @@ def project(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         ),
         ("cvd/data/examples/pipeline.py", EXAMPLES),
         ("cvd/data/augmentation/colours.py", {"augmentations", *TRAININGS}),
-        ("cvd/machine/hardware.py", {"features", "report", *EXPLAINED, *CLIMBING, *TRAININGS, *EVALUATIONS}),
+        ("cvd/machine/hardware.py", {"features", "labels", "report", *EXPLAINED, *CLIMBING, *TRAININGS, *EVALUATIONS}),
         (
             "cvd/models/networks/head.py",
-            {"check", "backbone", "features", "photos", *EXPLAINED, *LOOKING, *CLIMBING, *TRAININGS, *EVALUATIONS},
+            {
+                *("check", "backbone", "features", "labels", "photos"),
+                *(*EXPLAINED, *LOOKING, *CLIMBING, *TRAININGS, *EVALUATIONS),
+            },
         ),
         ("cvd/models/scratch/plain.py", {"check", *SCRATCH}),
         ("cvd/models/pretrained/lite.py", {"check", "backbone"}),
         ("cvd/training/distributed/loop.py", TRAININGS),
         ("cvd/evaluation/verdict.py", {"compare", "report", *EXPLAINED, *MISTAKEN, *EVALUATIONS}),
         ("cvd/vis/charts/themes.py", {"augmentations", "compare", "report", *EVALUATIONS}),
-        ("cvd/vis/explaining/geometry.py", {"check", "report", *DRAWN, *EXPLAINED}),
+        ("cvd/vis/explaining/geometry.py", {"check", "labels", "report", *DRAWN, *EXPLAINED}),
         ("cvd/vis/examining/checks.py", EXPLAINED),
-        ("cvd/vis/sheets/grids.py", DRAWN),
+        ("cvd/vis/sheets/grids.py", {"labels", "report", *DRAWN}),
         ("cvd/vis/filters/pixels.py", CLIMBING),
         ("cvd/vis/mapping/embedding.py", {"map"}),
         ("cvd/report/report.html.j2", {"report"}),
