@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from classifiers import SIDE, build, draw_images
 from PIL import ExifTags, Image
 
@@ -17,6 +18,7 @@ from cvd.runtime.errors import InputError
 from cvd.runtime.vocabulary import CHOICES, METHODS
 from cvd.vis.explaining import explainers, weighing
 from cvd.vis.explaining import methods as explaining
+from cvd.vis.explaining.geometry import Axis, locate_cells
 from cvd.vis.explaining.graphs import make_scorer
 
 ROOT = Path(__file__).parents[3]
@@ -73,6 +75,43 @@ def test_the_documented_examples_run(where: str, tmp_path: Path, monkeypatch: py
     upright = np.rot90(stored, -1)
     assert names["photo"].shape == upright.shape == np.asarray(Image.open("seen.png")).shape
     assert np.abs(names["photo"].astype(int) - upright).mean() < 3
+
+
+def test_the_documented_lines_are_grad_cam_and_hires_cam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs/seeing.md").read_text(encoding="utf-8")
+    grad_cam, hires_cam = re.findall(r"```python\n(.*?)```", text, re.S)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("models", "photos"):
+        Path(folder).mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)).save("photos/mine.jpg")
+    keras.utils.set_random_seed(1)
+    build_plain(size_px=150, dropout=0.5).save("models/baseline.keras")
+    names: dict[str, Any] = {}
+    for method, code in {"gradcam": grad_cam, "hirescam": hires_cam}.items():
+        exec(code, names)
+        expected = explaining.explain_images(names["model"], names["images"], layer="conv4", method=method)
+        assert expected.max() > 0
+        np.testing.assert_allclose(names["maps"], expected, rtol=1e-4, atol=1e-7)
+    assert np.asarray(Image.open("seen.png")).shape == (90, 60, 3)
+    assert re.findall(r"^(\d+)\. ", text, re.M) == re.findall(r"# (\d+)$", grad_cam, re.M)
+
+
+def test_the_documented_windows_are_those_of_the_cells() -> None:
+    text = (ROOT / "docs/seeing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(conv\d)` \| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) \|$", text, re.M)
+    model = build_plain(size_px=150, dropout=0.0)
+    assert [row[0] for row in rows] == [f"conv{number}" for number in range(1, 5)]
+    pixels = tf.constant(np.random.default_rng(0).uniform(0, 255, (8, 150, 150, 3)).astype(np.float32))
+    for layer, *given in rows:
+        n_cells, stride_px, window_px, middle_px = map(float, given)
+        output = model.get_layer(layer).output
+        assert locate_cells(model, layer) == (Axis(middle_px, stride_px),) * 2
+        assert output.shape[1:3] == (n_cells, n_cells)
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)
+            cells = keras.Model(model.inputs[0], output)(pixels)[:, 0, 0]
+        seen = np.abs(tape.gradient(cells, pixels)).max(axis=(0, 3)) > 0  # (150, 150)
+        assert seen.any(axis=0).sum() == seen.any(axis=1).sum() == window_px
 
 
 @pytest.mark.parametrize("is_inside", [False, True])
