@@ -21,7 +21,7 @@ RESOLVE := uv pip compile pyproject.toml --group dev --universal --python-versio
   --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help repro photos photos-all cures reset check test torture story lint format ui docs bench lock clean venv
+.PHONY: help repro photos photos-all cures reset check test torture story lint format ui docs pictures bench lock clean venv
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ ui: venv ## browse and compare the runs in MLflow on 127.0.0.1; PORT= changes th
 
 docs: venv ## build the pages of docs/ into a site, offline: site/docs/index.html; a link to nowhere fails
 	@sphinx-build --quiet --fail-on-warning --keep-going -j auto -c docs . site && echo "site/docs/index.html"
+
+pictures: venv ## make the pictures of docs/ anew, from the outputs of a default run; MLflow's page needs Chromium
+	@PYTHONPATH=.:tests python tests/pictures.py
 
 bench: venv ## time the parts side by side with what people use today; a quarter of an hour
 	@python -m benchmarks

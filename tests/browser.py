@@ -75,9 +75,9 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def wait(self, script: str) -> None:
-        """Waits until an expression is true, a minute at most."""
-        limit = "setTimeout(() => no('waited a minute'), 60000)"
+    def wait(self, script: str, *, within_s: int = 60) -> None:
+        """Waits until an expression is true."""
+        limit = f"setTimeout(() => no('waited {within_s} s'), {within_s}000)"
         assert self.run(
             f"new Promise((yes, no) => {{ {limit}; const look = () => ({script}) ? yes(true) : setTimeout(look, 50);"
             " look() })"

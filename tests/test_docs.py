@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import numpy as np
+import pictures
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), ROOT / "data" / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -77,3 +80,32 @@ def test_words_are_counted(sentence: str, n: int) -> None:
 
 def test_sentences_are_told_apart() -> None:
     assert len(split_sentences("It is 0.5 px. Then 3 more! Why? (See there.)")) == 4
+
+
+def test_pictures_are_made_from_the_outputs_of_a_run_on_drawn_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pictures.main() == "error: data/raw.json is missing: `git stash`, then `make repro`"
+    for path in (*pictures.SHEETS, pictures.CURVES, pictures.HEAT, Path("docs/mlflow.png"), Path("data/raw.json")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (786, 590), "green" if "dog" in path.name else "red").save(path, "PNG")
+    Path("data/raw.json").write_text('{"source": "folder"}')
+    assert "source 'folder'" in str(pictures.main())
+    assert len(list(Path("docs").iterdir())) == 1
+    Path("data/raw.json").write_text('{"source": "drawn"}')
+    assert "docs/mlflow.png stays as it is" in str(pictures.main())
+    assert Path("docs/curves.png").read_bytes() == pictures.CURVES.read_bytes()
+    joined, heat, expected = (
+        Image.open(path).convert("RGB") for path in ("docs/drawn.png", "docs/gradcam.jpg", pictures.HEAT)
+    )
+    assert joined.getpixel((0, 0)) == (255, 0, 0)
+    assert joined.getpixel((1587, 295)) == (0, 128, 0)
+    assert np.abs(np.asarray(heat).astype(int) - np.asarray(expected)).max() < 3
+    made, shown = ({path.name for path in folder.iterdir()} for folder in (Path("docs"), ROOT / "docs"))
+    assert made == {name for name in shown if name.endswith((".png", ".jpg"))}
+
+
+def test_every_picture_is_shown() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    assert not [path.name for path in (ROOT / "docs").glob("*.[pj][np]g") if f"{path.name})" not in text]
