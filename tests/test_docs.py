@@ -1,18 +1,29 @@
 """README and docs hold what they promise readers: short sentences and pages, links and pictures that are there."""
 
 import re
+import shlex
+from collections.abc import Iterator
+from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pictures
 import pytest
+import yaml
 from PIL import Image
+
+from cvd.cli import parse_arguments
+from cvd.runtime.params.loading import load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), ROOT / "data" / "README.md", *(ROOT / "docs").glob("*.md")])
 MOST_WORDS, MOST_LINES = 25, 150
 LONG_SENTENCES: dict[str, str] = {}  # its first words, and why it stays
 LONG_PAGES = {"README.md": 120}
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+PARAMS = load_params(ROOT / "params.yaml").model_dump(mode="json")
 
 
 def read_paragraphs(path: Path) -> list[str]:
@@ -109,3 +120,34 @@ def test_pictures_are_made_from_the_outputs_of_a_run_on_drawn_images(
 def test_every_picture_is_shown() -> None:
     text = "".join(page.read_text() for page in PAGES)
     assert not [path.name for path in (ROOT / "docs").glob("*.[pj][np]g") if f"{path.name})" not in text]
+
+
+def list_commands(page: Path) -> Iterator[list[str]]:
+    """The words of each command in a page's blocks of shell code."""
+    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        words = shlex.shlex(line, posix=True, punctuation_chars="&;|")
+        words.whitespace_split = True
+        yield from (part.split("\0") for part in re.split(r"\0?[&;|]+\0?", "\0".join(words)) if part)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_known(page: Path) -> None:
+    for words in list_commands(page):
+        name, *rest = words
+        if name == "cvd":
+            parse_arguments(rest)  # exits where it is wrong
+        elif name == "make":
+            assert not [word for word in rest if "=" not in word and word not in TARGETS], words
+        for key in (value.split("=")[0] for option, value in pairwise(words) if option == "-S"):
+            reduce(lambda section, part: section[part], key.split("."), PARAMS)  # a KeyError where there is none
+        if words[:2] == ["dvc", "repro"] or words[:3] == ["dvc", "exp", "run"]:
+            known = {"repro", "exp", "run", *STAGES}
+            known |= {value for option, value in pairwise(words) if option in ("-S", "-n", "--name")}
+            assert not [word for word in rest if word[0] not in "-$" and not {word, word.split("@")[0]} & known], words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_end_with_what_to_try_next(page: Path) -> None:
+    if page.parent == ROOT / "docs" and page.name != "index.md":
+        assert re.findall(r"^## .*", page.read_text(), flags=re.MULTILINE)[-1] == "## Try next"
