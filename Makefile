@@ -75,7 +75,7 @@ ui: venv ## browse and compare the runs in MLflow on 127.0.0.1; PORT= changes th
 docs: venv ## build the pages of docs/ into a site, offline: site/docs/index.html; a link to nowhere fails
 	@sphinx-build --quiet --fail-on-warning --keep-going -j auto -c docs . site && echo "site/docs/index.html"
 
-pictures: venv ## make the pictures of docs/ anew, from the outputs of a default run; MLflow's page needs Chromium
+pictures: venv ## make the pictures of docs/ again, from the outputs of a default run; MLflow's page needs Chromium
 	@PYTHONPATH=.:tests python tests/pictures.py
 
 bench: venv ## time the parts side by side with what people use today; a quarter of an hour

@@ -1,4 +1,4 @@
-"""`make pictures`: the pictures of docs/ made anew from the outputs of a default run, by the project's own commands."""
+"""`make pictures`: the pictures of docs/, made from the outputs of a default run by the project's own commands."""
 
 import base64
 import json

@@ -361,7 +361,7 @@ def served(project: Path) -> Iterator[str]:
 def test_the_server_says_little_and_answers_too_large_uploads(served: str) -> None:
     with urllib.request.urlopen(served) as reply:
         assert reply.headers["Server"] == "cvd"
-        assert "drawn pictures" in reply.read().decode()
+        assert "drawn images" in reply.read().decode()
     host, port = served.removeprefix("http://").rstrip("/").split(":")
     assert host == "127.0.0.1"
     size = MAX_BYTES + 10**6

@@ -124,5 +124,5 @@ def note_source(record: Path, *, recognises: bool) -> str:
     with contextlib.suppress(InputError, OSError, KeyError, TypeError):
         if read_json(record)["source"] == "drawn":
             more = " The pretrained backbone, which sees ImageNet's classes, does." if recognises else ""
-            return f"These networks were trained on drawn pictures. Of real photos they know nothing yet.{more}"
+            return f"These networks were trained on drawn images. Of real photos they know nothing yet.{more}"
     return ""
