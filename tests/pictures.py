@@ -31,7 +31,7 @@ def main() -> str | None:
     record = Path("data/raw.json")
     missing = [path for path in (record, CURVES, HEAT, *SHEETS) if not path.is_file()]
     if missing:
-        return f"error: {missing[0]} is missing: `git stash`, then `make repro`"
+        return f"error: {missing[0]} is missing: `make repro` makes it"
     if (source := json.loads(record.read_text())["source"]) != "drawn":
         return f"error: data/raw.json says source {source!r}: the pictures of docs/ are those of drawn images"
     shutil.copyfile(CURVES, FOLDER / "curves.png")

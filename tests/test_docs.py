@@ -97,7 +97,7 @@ def test_pictures_are_made_from_the_outputs_of_a_run_on_drawn_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert pictures.main() == "error: data/raw.json is missing: `git stash`, then `make repro`"
+    assert pictures.main() == "error: data/raw.json is missing: `make repro` makes it"
     for path in (*pictures.SHEETS, pictures.CURVES, pictures.HEAT, Path("docs/mlflow.png"), Path("data/raw.json")):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (786, 590), "green" if "dog" in path.name else "red").save(path, "PNG")
