@@ -68,6 +68,8 @@ def serve(address: Path) -> None:
     """Fork at each call, until standard input ends."""
     for library in LIBRARIES:
         importlib.import_module(library)
+    for name in [name for name in sys.modules if name.split(".")[0] == "cvd"]:
+        del sys.modules[name]  # the hook in cvd.pth has repaired DVC with it
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
     partial = address.with_suffix(".partial")
