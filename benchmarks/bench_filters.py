@@ -117,7 +117,7 @@ def build_network() -> "keras.Model":
     from cvd.models.scratch.plain import build_plain
 
     keras.utils.set_random_seed(1)
-    return build_plain(size_px=150, dropout=0.0)
+    return build_plain(size_px=150, dropout=0.0, width=32, depth=4)
 
 
 if __name__ == "__main__":

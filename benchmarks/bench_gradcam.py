@@ -53,7 +53,7 @@ def build_networks(side: int) -> "dict[str, tuple[keras.Model, str]]":
     base = keras.applications.MobileNetV2(input_shape=(side, side, 3), weights=None, include_top=False)
     pooled = keras.layers.GlobalAveragePooling2D(name="features")(base.output)
     mobilenet = keras.Model(base.input, keras.layers.Dense(1, name="logit")(pooled), name="mobilenet")
-    plain = build_plain(size_px=side, dropout=0.0)
+    plain = build_plain(size_px=side, dropout=0.0, width=32, depth=4)
     return {"plain": (plain, find_last(plain)), "MobileNetV2": (mobilenet, find_last(mobilenet))}
 
 

@@ -125,7 +125,7 @@ def evaluate_images(folder: Path) -> Figures:
     """What the evaluate stage does for a network on image files, here an untrained `baseline`."""
     from cvd.data.images.manifest import read_manifest
     from cvd.models.networks.prediction import predict_splits
-    from cvd.training.plan import choose_builder
+    from cvd.models.scratch import choose_builder
 
     params, data = load_params(folder / "params.yaml"), folder / "data"
     threads.set_threads(params.train.threads)

@@ -148,8 +148,9 @@ def train_variant(
     `n_threads` stands for train.threads of params.yaml, which is the default.
     """
     from cvd.models.networks.head import build_head
+    from cvd.models.scratch import choose_builder
     from cvd.training.fitting import train_model
-    from cvd.training.plan import choose_augment, choose_builder, choose_precision
+    from cvd.training.plan import choose_augment, choose_precision
 
     params = load_project()
     variant = params.variants[name].model_dump()

@@ -149,6 +149,8 @@ def list_sections(kind: type[Section]) -> list[type[Section]]:
 def test_parameters_have_no_defaults_and_are_what_the_file_says() -> None:
     """Rule 3: what is loaded, dumped again, is the YAML, with `like` resolved."""
     for section in list_sections(Section):
+        if find_module(section.__module__) is None:
+            continue  # of a network that another test made up
         assert not {name for name, field in section.model_fields.items() if not field.is_required()}, section
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     params = load_params(ROOT / "params.yaml")

@@ -177,4 +177,7 @@ def _cure_underfitting(fit: Fit, block: Mapping[str, Any]) -> tuple[str, ...]:
             return f"less {key.replace('_', ' ')}", f"{key}={block[key]:g},{block[key] / 4:g}"
     if block["network"] == "backbone":
         return "let its last blocks learn too", "input=files", "unfreeze=0,3"
+    if "width" not in block:
+        rate = block["learning_rate"]
+        return "a higher learning rate", f"learning_rate={rate:g},{3 * rate:.1g}"
     return "a larger network", f"width={block['width']},{2 * block['width']}"

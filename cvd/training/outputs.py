@@ -9,6 +9,7 @@ import keras
 from cvd.machine import hardware
 from cvd.models.networks.layers import count_parameters, format_layers
 from cvd.models.networks.saving import save_model
+from cvd.models.scratch import choose_builder
 from cvd.runtime.files import replace_file, write_json
 from cvd.training.course import Training, write_history
 
@@ -80,7 +81,9 @@ def describe_variant(variant: Mapping[str, Any]) -> str:
 
 def _describe_network(variant: Mapping[str, Any]) -> str:
     if variant["network"] != "backbone":
-        return f"The {variant['network']} network of width {variant['width']} and depth {variant['depth']}"
+        given = choose_builder(variant, size_px=0).keywords
+        keys = " and ".join(f"{key} {given[key]}" for key in given if key not in ("size_px", "dropout"))
+        return f"The {variant['network']} network{f' of {keys}' if keys else ''}"
     if n_blocks := variant["unfreeze"]:
         weights = "pretrained" if variant["pretrained"] else "random"
         return f"A {weights} backbone that learns in its last {'block' if n_blocks == 1 else f'{n_blocks} blocks'}"

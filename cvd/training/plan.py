@@ -1,8 +1,8 @@
 """From the plain values of a variant to what is trained: examples, network, augmentation, precision."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from cvd.data.examples.reading import Examples, read_split
 from cvd.data.examples.subset import take_share
 from cvd.data.images.manifest import read_manifest
 from cvd.machine import hardware
+from cvd.models.scratch import choose_builder
 from cvd.runtime.errors import InputError
 from cvd.training.devices import OneDevice, require_memory
 from cvd.training.transfer import Plan, plan_transfer
@@ -128,20 +129,16 @@ def plan_training(
     build = choose_builder(variant, size_px=train.shape[0])
 
     def build_for_training(dtype: str) -> keras.Model:
-        return build(dtype=dtype, for_training=not tf.distribute.has_strategy())
+        hint = (
+            {"for_training": not tf.distribute.has_strategy()} if "for_training" in signature(build).parameters else {}
+        )
+        return build(dtype=dtype, **hint)
 
     def rebuild(trained: keras.Model) -> keras.Model:
-        model = build()  # in float32, of stock layers
+        model = build(dtype="float32")  # of stock layers
         model.set_weights(trained.get_weights())
         return model
 
     n_at_once = -(-min(batch_size, len(train)) // devices.n_workers)
     require_memory(lambda: build_for_training(precision), n_at_once, variant["optimizer"])
     return Plan(train, validation, build_for_training, rebuild)
-
-
-def choose_builder(variant: Mapping[str, Any], *, size_px: int) -> Callable[..., keras.Model]:
-    """Find the function that builds a network from scratch: `build_NAME` of cvd/models/scratch/NAME.py."""
-    name = variant["network"]
-    build = getattr(import_module(f"cvd.models.scratch.{name}"), f"build_{name}")
-    return partial(build, size_px=size_px, **{key: variant[key] for key in ("width", "depth", "dropout")})

@@ -116,3 +116,9 @@ def test_next_knob_is_a_value_that_the_block_has_not_yet(
         fit.MORE_IMAGES
     )
     assert "seed" in fit.choose_knob(variant, fit.judge_fit(HISTORIES["good"][2], **LIMITS), block)["command"]
+
+
+def test_network_of_ones_own_without_a_width_learns_faster_instead() -> None:
+    block = {key: value for key, value in PARAMS.variants["baseline"].model_dump().items() if key != "width"}
+    knob = fit.choose_knob("pocket", fit.judge_fit(HISTORIES["too small"][2], **LIMITS), block)
+    assert knob["command"] == "cvd search pocket learning_rate=0.0001,0.0003"

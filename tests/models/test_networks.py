@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 def seeded_plain(**arguments: object) -> keras.Model:
     keras.utils.set_random_seed(3)
-    return plain_module.build_plain(**{"size_px": 50, "dropout": 0.0, **arguments})
+    return plain_module.build_plain(**{"size_px": 50, "dropout": 0.0, "width": 32, "depth": 4, **arguments})
 
 
 def tiny_backbone(classes: bool = True, *, n_classes: int = 10) -> keras.Model:
@@ -44,7 +44,7 @@ def tiny_backbone(classes: bool = True, *, n_classes: int = 10) -> keras.Model:
 
 
 def test_plain_has_the_textbooks_parameters() -> None:
-    model = plain_module.build_plain(size_px=150, dropout=0.5)
+    model = plain_module.build_plain(size_px=150, dropout=0.5, width=32, depth=4)
     assert model.count_params() == 3_453_121
     names = "pixels rescaling conv1 pool1 conv2 pool2 conv3 pool3 conv4 pool4 flatten dropout dense logit"
     assert " ".join(layer.name for layer in model.layers) == names
@@ -90,7 +90,7 @@ def test_params_know_the_smallest_size(depth: int) -> None:
 
 @pytest.mark.parametrize("size_px", [46, 64])
 def test_smallest_sizes_work(size_px: int) -> None:
-    assert plain_module.build_plain(size_px=size_px, dropout=0.0).output_shape == (None, 1)
+    assert plain_module.build_plain(size_px=size_px, dropout=0.0, width=32, depth=4).output_shape == (None, 1)
 
 
 def test_too_small_a_size_is_refused() -> None:
@@ -98,7 +98,7 @@ def test_too_small_a_size_is_refused() -> None:
         with pytest.raises(
             InputError, match=f"size_px is {size_px}: the plain network of depth {depth} needs .* {least}$"
         ):
-            plain_module.build_plain(size_px=size_px, dropout=0.0, depth=depth)
+            plain_module.build_plain(size_px=size_px, dropout=0.0, depth=depth, width=32)
         assert plain_module.build_plain(size_px=least, dropout=0.0, depth=depth, width=1).output_shape == (None, 1)
 
 

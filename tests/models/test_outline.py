@@ -10,8 +10,8 @@ from cvd.models.networks.layers import describe_layers
 from cvd.models.pretrained.applications import build_graph
 from cvd.models.pretrained.lite import build_lite
 from cvd.models.pretrained.outline import outline_network
+from cvd.models.scratch import choose_builder
 from cvd.runtime.params.loading import load_params
-from cvd.training.plan import choose_builder
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 

@@ -13,6 +13,7 @@ import pytest
 from cvd.data.examples.shard_writer import write_shards
 from cvd.data.images.manifest import read_manifest, write_manifest
 from cvd.machine import hardware
+from cvd.models.scratch import choose_builder
 from cvd.runtime.errors import InputError
 from cvd.runtime.params.variants import Variant
 from cvd.training.devices import ONE_DEVICE, MemoryShortError, OneDevice, estimate_bytes
@@ -20,7 +21,6 @@ from cvd.training.fitting import train_variant
 from cvd.training.plan import (
     MOST_EPOCHS,
     Sources,
-    choose_builder,
     choose_precision,
     lengthen_training,
     plan_training,

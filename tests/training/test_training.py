@@ -52,11 +52,11 @@ def flip(images: np.ndarray, epoch: int, indices: np.ndarray) -> np.ndarray:
 
 
 def build(dtype: str) -> keras.Model:
-    return build_plain(size_px=SIZE_PX, dropout=0.5, dtype=dtype)
+    return build_plain(size_px=SIZE_PX, dropout=0.5, dtype=dtype, width=32, depth=4)
 
 
 def build_without_dropout(dtype: str) -> keras.Model:
-    return build_plain(size_px=SIZE_PX, dropout=0.0, dtype=dtype)
+    return build_plain(size_px=SIZE_PX, dropout=0.0, dtype=dtype, width=32, depth=4)
 
 
 def build_with_frozen_layers(dtype: str) -> keras.Model:

@@ -135,7 +135,10 @@ def test_dense_network_has_as_many_parameters_as_the_plain_one_and_learns() -> N
 
     block = load_params(PARAMS).variants["dense"]
     size = {"width": block.width, "depth": block.depth}  # type: ignore[union-attr]
-    model, plain = build_dense(size_px=150, dropout=0.0, **size), build_plain(size_px=150, dropout=0.0)
+    model, plain = (
+        build_dense(size_px=150, dropout=0.0, **size),
+        build_plain(size_px=150, dropout=0.0, width=32, depth=4),
+    )
     assert model.count_params() == 67_500 * 51 + 51 + 51 * 51 + 51 + 51 + 1 == 3_445_255
     assert model.count_params() == pytest.approx(plain.count_params(), rel=0.003)
     assert not [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]

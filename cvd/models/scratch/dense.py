@@ -1,12 +1,20 @@
 """The dense network: no convolution, so that what convolution buys can be measured."""
 
+from typing import Annotated
+
 import keras
+from pydantic import Field
 
 from cvd.models.networks.layers import chain_layers
 
 
 def build_dense(
-    *, size_px: int, dropout: float, width: int, depth: int, dtype: str = "float32", for_training: bool = False
+    *,
+    size_px: int,
+    dropout: float,
+    width: Annotated[int, Field(ge=1, le=4096)],
+    depth: Annotated[int, Field(ge=1, le=7)],
+    dtype: str = "float32",
 ) -> keras.Model:
     """Build a multilayer perceptron on the pixels, rescaling inside: every pixel has weights of its own.
 
@@ -20,12 +28,10 @@ def build_dense(
         width: units of each hidden layer.
         depth: hidden layers, each with ReLU.
         dtype: policy of the hidden layers, "float32" or "mixed_bfloat16"; pixels and logit are float32 either way.
-        for_training: changes nothing here.
 
     Returns:
         Maps pixels (n, size_px, size_px, 3), 0..255, float32 or uint8, to logits (n, 1), float32.
     """
-    del for_training
     layers: list[keras.Layer] = [keras.layers.Rescaling(1 / 255, name="rescaling", dtype="float32")]
     layers.append(keras.layers.Flatten(name="flatten", dtype=dtype))
     for number in range(1, depth + 1):

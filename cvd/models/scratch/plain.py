@@ -1,9 +1,11 @@
 """The plain network."""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import keras
 import tensorflow as tf
+from pydantic import Field
 
 from cvd.models.networks.layers import chain_layers
 from cvd.runtime.errors import InputError
@@ -13,7 +15,13 @@ UNITS = 16  # of the dense layer, as a multiple of the width
 
 
 def build_plain(
-    *, size_px: int, dropout: float, width: int = 32, depth: int = 4, dtype: str = "float32", for_training: bool = False
+    *,
+    size_px: int,
+    dropout: float,
+    width: Annotated[int, Field(ge=1, le=1024)],
+    depth: Annotated[int, Field(ge=1, le=7)],
+    dtype: str = "float32",
+    for_training: bool = False,
 ) -> keras.Model:
     """Build the textbook's network (Chollet, Deep Learning with Python, 2017, listing 5.5), rescaling inside.
 

@@ -1,9 +1,11 @@
 """The residual network: the best one from scratch that was found for a few thousand photos."""
 
 from functools import partial
+from typing import Annotated
 
 import keras
 import tensorflow as tf
+from pydantic import Field
 
 STAGES = 5
 SMALLEST_PX = 2**STAGES  # the last stage then has one position to look at
@@ -11,7 +13,13 @@ STEM = 5  # side of the first kernel
 
 
 def build_residual(
-    *, size_px: int, width: int, depth: int, dropout: float, dtype: str = "float32", for_training: bool = False
+    *,
+    size_px: int,
+    width: Annotated[int, Field(ge=1, le=512)],
+    depth: Annotated[int, Field(ge=1, le=16)],
+    dropout: float,
+    dtype: str = "float32",
+    for_training: bool = False,
 ) -> keras.Model:
     """Build a small Xception (Chollet 2017; Deep Learning with Python, 2nd ed., section 9.3.5), rescaling inside.
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
@@ -12,12 +12,11 @@ from cvd.runtime.files import YamlLoader
 from cvd.runtime.params import sections
 from cvd.runtime.params.sections import Section
 from cvd.runtime.params.sources import Data
-from cvd.runtime.params.variants import AnyVariant, BackboneVariant, PlainVariant, Variant, resolve_blocks, trace_block
+from cvd.runtime.params.variants import AnyVariant, BackboneVariant, find_kind, resolve_blocks, trace_block
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-KINDS = Variant.__subclasses__()
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS = ("true", "false", "null", "yes", "no", "on", "off", "y", "n")  # YAML reads them as something else than text
 # What PyYAML raises besides its own errors: on `!!int x`, 2020-99-99, brackets without end.
@@ -57,9 +56,10 @@ class Params(Section):
         for name, variant in self.variants.items():
             if name in TAKEN:
                 raise ValueError(f"variants has {name!r}, but metrics/{name}.json is another file: choose another name")
-            if isinstance(variant, PlainVariant) and self.image.size_px < (least := 3 * 2**variant.depth - 2):
+            depth = getattr(variant, "depth", 0) if variant.network == "plain" else 0
+            if self.image.size_px < (least := 3 * 2**depth - 2):
                 need = f"so many convolutions need image.size_px of at least {least}, but it is {self.image.size_px}"
-                raise ValueError(f"variants.{name}.depth is {variant.depth}: {need}")
+                raise ValueError(f"variants.{name}.depth is {depth}: {need}")
         return self
 
     @model_validator(mode="after")
@@ -138,20 +138,14 @@ def _check_names(blocks: dict[Any, Any]) -> None:
 
 
 def _locate_fault(fault: "ErrorDetails", raw: Any) -> "ErrorDetails":
-    """Place a fault as people would: pydantic puts the network's name among a variant's keys."""
-    if fault["loc"][:1] != ("variants",) or len(fault["loc"]) == 1:
+    """Say of a variant's key that another network takes that it does not fit this one."""
+    if fault["type"] != "extra_forbidden" or fault["loc"][:1] != ("variants",):
         return fault
-    section, name, *rest = fault["loc"]
-    block = raw["variants"][name]
-    if fault["type"] == "model_attributes_type":
-        return {**fault, "type": "model_type", "ctx": {"class_name": Variant.__name__}}
-    if fault["type"] == "union_tag_not_found":
-        return {**fault, "type": "missing", "loc": (section, name, "network")}
-    if fault["type"] == "union_tag_invalid":
-        accepted = " or ".join(f"Input should be {fault['ctx']['expected_tags']}".rsplit(", ", 1))
-        return {**fault, "type": "enum", "loc": (section, name, "network"), "input": block["network"], "msg": accepted}
-    if fault["type"] == "extra_forbidden" and any(rest[-1] in kind.model_fields for kind in KINDS):
-        (kind,) = (kind for kind in KINDS if block["network"] in get_args(kind.model_fields["network"].annotation))
-        message = f"does not fit network {block['network']!r}, which takes {', '.join(kind.model_fields)}"
-        return {**fault, "type": "value_error", "loc": (section, name, rest[-1]), "msg": message}
-    return {**fault, "loc": (section, name, *rest[1:])}
+    _, name, key, *_ = fault["loc"]
+    networks = [block.get("network") for block in raw["variants"].values() if isinstance(block, dict)]
+    kinds = {str(network): kind for network in networks if (kind := find_kind(network))}
+    if not any(key in kind.model_fields for kind in kinds.values()):
+        return fault
+    network = raw["variants"][name]["network"]
+    message = f"does not fit network {network!r}, which takes {', '.join(kinds[network].model_fields)}"
+    return {**fault, "type": "value_error", "msg": message}

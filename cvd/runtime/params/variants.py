@@ -1,11 +1,14 @@
 """The blocks of params.yaml's `variants`: their keys, types and ranges, and what `like` means."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, WrapValidator, create_model, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from cvd.runtime.errors import InputError, quote_value, show_text
+from cvd.runtime.params.networks import list_networks, parse_keys, read_builder
 from cvd.runtime.params.sections import Count, Section
 
 DEEPEST = 2  # `like` of `like`
@@ -30,39 +33,21 @@ class Variant(Section):
     keep: Literal["last", "best"]
     share: float = Field(gt=0, le=1)
 
+    @field_validator("network")
+    @classmethod
+    def _check_network(cls, name: str) -> str:
+        if find_kind(name) is None:
+            accepted = f"should be {', '.join(map(repr, list_networks()))} or 'backbone'"
+            own = "a network of your own is cvd/models/scratch/NAME.py with build_NAME"
+            raise PydanticCustomError("network", f"{accepted}; {own}")
+        return name
+
     @model_validator(mode="after")
     def _check_training(self) -> Self:
         if self.weight_decay and self.optimizer != "adamw":
             cause = f"weight_decay {self.weight_decay:g} is adamw's, but optimizer is {self.optimizer!r}"
             raise ValueError(f"{cause}: set weight_decay to 0, or use l2")
         return self
-
-
-class PlainVariant(Variant):
-    """Convolutions in a row, each with a pooling, and a dense layer."""
-
-    input: Literal["files", "shards"]
-    network: Literal["plain"]
-    width: int = Field(ge=1, le=1024)
-    depth: int = Field(ge=1, le=7)
-
-
-class ResidualVariant(Variant):
-    """Residual blocks with BatchNorm and global pooling."""
-
-    input: Literal["files", "shards"]
-    network: Literal["residual"]
-    width: int = Field(ge=1, le=512)
-    depth: int = Field(ge=1, le=16)
-
-
-class DenseVariant(Variant):
-    """Dense layers on the pixels, no convolution."""
-
-    input: Literal["files", "shards"]
-    network: Literal["dense"]
-    width: int = Field(ge=1, le=4096)
-    depth: int = Field(ge=1, le=7)
 
 
 class BackboneVariant(Variant):
@@ -97,7 +82,37 @@ class BackboneVariant(Variant):
         return self
 
 
-AnyVariant = Annotated[PlainVariant | ResidualVariant | DenseVariant | BackboneVariant, Field(discriminator="network")]
+def find_kind(network: object) -> type[Variant] | None:
+    """Find what a block of that network holds; None where there is no such network.
+
+    Raises:
+        InputError: the function that builds it cannot be read.
+    """
+    if network == "backbone":
+        return BackboneVariant
+    text = read_builder(network)
+    return None if text is None else _make_kind(str(network), text)
+
+
+@cache
+def _make_kind(network: str, text: str) -> type[Variant]:
+    own = {key: kind for key, kind in parse_keys(network, text).items() if key not in Variant.model_fields}
+    if taken := [key for key in own if key == "like" or key.startswith("_") or hasattr(Variant, key)]:
+        raise InputError(f"cvd/models/scratch/{network}.py: {taken[0]!r} cannot be a key in params.yaml: rename it")
+    common = {"input": (Literal["files", "shards"], ...), "network": (Literal[network], ...)}
+    place = f"cvd.models.scratch.{network}"
+    return create_model(f"{network}Variant", __base__=Variant, __module__=place, **common, **own)  # type: ignore[call-overload, no-any-return]
+
+
+def _check_block(block: object, check: Callable[[object], Any]) -> Any:
+    if not isinstance(block, Mapping):
+        return check(block)
+    if kind := find_kind(block.get("network")):
+        return kind.model_validate(block)
+    return check({key: value for key, value in block.items() if key in Variant.model_fields})  # its network is refused
+
+
+AnyVariant = Annotated[SerializeAsAny[Variant], WrapValidator(_check_block)]
 
 
 def trace_block(name: str, blocks: Mapping[str, Any]) -> list[str]:
@@ -123,6 +138,8 @@ def trace_block(name: str, blocks: Mapping[str, Any]) -> list[str]:
 def resolve_blocks(blocks: Mapping[str, Any]) -> dict[str, Any]:
     """Replace `like` in the blocks of `variants` by the keys of the block that it names.
 
+    Of a block of another network, this network's own keys are left out.
+
     Raises:
         InputError: `like` names no block, or goes too deep.
     """
@@ -131,7 +148,10 @@ def resolve_blocks(blocks: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(block, Mapping) and "like" in block:
             whole: dict[str, Any] = {}
             for ancestor in reversed(trace_block(name, blocks)):
-                whole |= blocks[ancestor] if isinstance(blocks[ancestor], Mapping) else {}
+                given = blocks[ancestor] if isinstance(blocks[ancestor], Mapping) else {}
+                if "network" in given and (kind := find_kind(given["network"])):
+                    whole = {key: value for key, value in whole.items() if key in kind.model_fields}
+                whole |= given
             del whole["like"]
             resolved[name] = whole
     return resolved

@@ -91,6 +91,6 @@ def test_the_scales_of_evidence_by_hand() -> None:
 
 
 def test_deep_networks_are_examined_in_the_middle_too() -> None:
-    model = build_plain(size_px=150, dropout=0.0)
+    model = build_plain(size_px=150, dropout=0.0, width=32, depth=4)
     assert choose_examined_layers(model) == ["pool3", "conv4"]
     assert choose_examined_layers(build("mobilenet")) == ["block_10_depthwise_relu", "out_relu"]

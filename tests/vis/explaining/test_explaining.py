@@ -69,7 +69,7 @@ def test_the_documented_examples_run(where: str, tmp_path: Path, monkeypatch: py
     for path in ("photo.jpg", "photos/mine.jpg"):
         lying.save(path, quality=95, exif=exif)
     Path("models").mkdir()
-    build_plain(size_px=150, dropout=0.0).save("models/augmented.keras")
+    build_plain(size_px=150, dropout=0.0, width=32, depth=4).save("models/augmented.keras")
     names: dict[str, Any] = {}
     exec(code, names)
     upright = np.rot90(stored, -1)
@@ -85,7 +85,7 @@ def test_the_documented_lines_are_grad_cam_and_hires_cam(tmp_path: Path, monkeyp
         Path(folder).mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)).save("photos/mine.jpg")
     keras.utils.set_random_seed(1)
-    build_plain(size_px=150, dropout=0.5).save("models/baseline.keras")
+    build_plain(size_px=150, dropout=0.5, width=32, depth=4).save("models/baseline.keras")
     names: dict[str, Any] = {}
     for method, code in {"gradcam": grad_cam, "hirescam": hires_cam}.items():
         exec(code, names)
@@ -99,7 +99,7 @@ def test_the_documented_lines_are_grad_cam_and_hires_cam(tmp_path: Path, monkeyp
 def test_the_documented_windows_are_those_of_the_cells() -> None:
     text = (ROOT / "docs/seeing.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(conv\d)` \| (\d+) \| (\d+) \| (\d+) \| ([\d.]+) \|$", text, re.M)
-    model = build_plain(size_px=150, dropout=0.0)
+    model = build_plain(size_px=150, dropout=0.0, width=32, depth=4)
     assert [row[0] for row in rows] == [f"conv{number}" for number in range(1, 5)]
     pixels = tf.constant(np.random.default_rng(0).uniform(0, 255, (8, 150, 150, 3)).astype(np.float32))
     for layer, *given in rows:

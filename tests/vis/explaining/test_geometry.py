@@ -36,12 +36,12 @@ def test_cells_lie_in_the_middle_of_the_pixels_that_they_answer_to(padding: str,
 
 
 def test_the_plain_network_s_last_cells_keep_away_from_the_edge() -> None:
-    rows, columns = locate_cells(build_plain(size_px=150, dropout=0.0), "conv4")
+    rows, columns = locate_cells(build_plain(size_px=150, dropout=0.0, width=32, depth=4), "conv4")
     assert rows == columns == (18.5, 8.0)
 
 
 def test_maps_are_moved_to_where_they_belong() -> None:
-    model = build_plain(size_px=150, dropout=0.0)
+    model = build_plain(size_px=150, dropout=0.0, width=32, depth=4)
     maps = np.zeros((2, 15, 15), np.float32)
     maps[0, 2, 11] = 4
     aligned = align_maps(model, "conv4", maps)
