@@ -1,7 +1,6 @@
 """Explanations: a network's heat maps, for pictures too, and in numbers whether they mean something."""
 
 import argparse
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,9 @@ from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
 from cvd.runtime.vocabulary import name_classes
 
-N_MARKED = 100  # training images with a planted watermark that are explained
-
 
 def main() -> None:
-    paths = ("model", "images", "manifest", "masks", "predictions", "metrics", "heatmaps")
+    paths = ("model", "images", "manifest", "masks", "predictions", "checkpoints", "metrics", "heatmaps")
     args = read_arguments(__doc__, names=("variant",), paths=paths)
     run_stage(lambda: work(args), f"explanations@{args.variant}")
 
@@ -33,9 +30,10 @@ def work(args: argparse.Namespace) -> None:
 
     from cvd.machine.threads import set_threads
     from cvd.models.networks.mirroring import remove_mirror
-    from cvd.models.networks.saving import load_network
+    from cvd.models.networks.saving import load_network, restore_checkpoints
     from cvd.vis.examining.figures import Scope, describe_figures, examine, read_masks
-    from cvd.vis.explaining.heatmaps import write_heatmaps
+    from cvd.vis.examining.watermarks import add_watermarks
+    from cvd.vis.explaining.heatmaps import name_epoch, write_heatmaps
     from cvd.vis.explaining.methods import resolve_method
     from cvd.vis.explaining.views import Viewer
 
@@ -51,29 +49,20 @@ def work(args: argparse.Namespace) -> None:
     scope = Scope(settings.methods, settings.layers, settings.perturbed, settings.steps, settings.randomised)
     stack = np.stack([images[path] for path in examined])  # (n, s, s, 3)
     examination = examine(model, stack, read_masks(args.masks, checked), scope, seed=params.seed)
-    add_watermarks(examination.figures, args, model, pair.size_px, scope, seed=params.seed)
+    add_watermarks(examination.figures, model, args.images, args.masks, scope, seed=params.seed)
     write_json(examination.figures, args.metrics, indent=1)
-    sets = {"shown": pair.explain(np.stack([images[path] for path in shown]), shown, (-1, 1))}
+    pixels = np.stack([images[path] for path in shown])  # (n, s, s, 3)
+    sets = {"shown": pair.explain(pixels, shown, (-1, 1))}
     # Maps that are not there yet may take minutes: only those that sheets are likely to show.
     some = list(dict.fromkeys([*checked[: settings.randomised], *telling]))
     for name, method in (("named", resolve_method(pictures.method)), ("averaged", "gradcam")):
         viewer = Viewer(args.variant, model, method=method, only_last=True, labels=labels)
         sets[name] = viewer.explain_most(images, some, examination.logits, examination.maps.get(method, {}))
+    last = Viewer(args.variant, model, pictures.layers, method=pictures.method, only_last=True, labels=labels)
+    for epoch in restore_checkpoints(args.checkpoints, model):
+        sets[name_epoch(epoch)] = last.explain(pixels, shown, (-1, 1))
     write_heatmaps(args.heatmaps, **sets)
     print(f"{args.variant}: {describe_figures(examination.figures)}", flush=True)
-
-
-def add_watermarks(figures: Any, args: argparse.Namespace, model: Any, size_px: int, scope: Any, *, seed: int) -> None:
-    """Add to the figures how much heat lies on planted watermarks, where there are any."""
-    from cvd.vis.examining.figures import read_masks
-    from cvd.vis.examining.watermarks import KIND, examine_watermarks, list_marked
-
-    if not (marked := list_marked(args.masks, N_MARKED)):
-        return
-    images, masks = load_images(args.images, marked, size_px), read_masks(args.masks, marked, [KIND])
-    for method, layers in examine_watermarks(model, images, masks, scope, seed=seed).items():
-        for layer, row in layers.items():
-            figures[method][layer].update(row)
 
 
 if __name__ == "__main__":

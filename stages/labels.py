@@ -16,7 +16,7 @@ from cvd.runtime.stage import read_arguments, run_stage
 from cvd.runtime.startup import start_tensorflow
 from cvd.runtime.vocabulary import Classes, name_classes
 from cvd.vis.sheets.drawing import write_png
-from cvd.vis.sheets.labels import Suspect, draw_suspects
+from cvd.vis.sheets.galleries import Suspect, draw_suspects
 from cvd.vis.sheets.overlays import limit_size
 
 PATHS = ("features", "images", "manifest", "backbone", "predictions", "metrics", "sheet")

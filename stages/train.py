@@ -19,7 +19,7 @@ from cvd.training.identity import digest_inputs, make_key
 
 SCRIPT = Path(__file__)
 KEYS = [field.name for field in fields(Entry)]
-OUTPUTS = ("model", "history", "timing", "training", "layers")
+OUTPUTS = ("model", "history", "timing", "training", "layers", "checkpoints")
 
 
 def main() -> None:

@@ -19,9 +19,9 @@ CONFIG = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 SHAREABLE = {
     "data/checked.txt", "data/raw.json", "data/images.sha256", "data/manifest.csv", "data/quarantine.csv",
     "data/features", "models/backbone", "models/${key}.keras", "models/${key}.history.csv",
-    "models/${key}.timing.json", "models/${key}.training.json", "models/${key}.layers.md", "predictions/${key}.csv",
-    "plots/evaluation/${key}.png", "plots/comparison", "metrics/data.json", "metrics/timings.json",
-    "plots/map.csv", "predictions/labels.csv",
+    "models/${key}.timing.json", "models/${key}.training.json", "models/${key}.layers.md",
+    "models/${key}.checkpoints.npz", "predictions/${key}.csv", "plots/evaluation/${key}.png", "plots/comparison",
+    "metrics/data.json", "metrics/timings.json", "plots/map.csv", "predictions/labels.csv",
 }  # fmt: skip
 
 

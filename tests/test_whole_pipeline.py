@@ -141,8 +141,11 @@ def test_pictures_are_there_and_hold_something(project: Path) -> None:
         assert pictures, stage
         for picture in pictures[:20]:
             assert np.ptp(cv2.imread(str(picture))) > 30, picture
+    films = project / "plots/gradcam/transfer/epochs"
+    assert {path.stem.partition("-epoch-")[2] for path in films.glob("*-epoch-*.png")} == {"1", "2"}
     report = (project / "plots/report.html").read_text()
     assert "data:image" in report
+    assert "How that changes as it learns" in report
     assert "http://" not in report.replace("http://www.w3.org", "")
 
 
@@ -183,6 +186,10 @@ def test_an_experiment_reruns_what_depends_on_it_and_is_tracked(project: Path) -
     assert set(after["tags.mlflow.runName"]) - set(before["tags.mlflow.runName"]) == {"gentle/augmented"}
     new = after[after["tags.mlflow.runName"] == "gentle/augmented"].iloc[0]
     assert new["status"] == "FINISHED"
+    images = Path(new["artifact_uri"].removeprefix("file://"), "images")
+    assert {tuple(path.name.split("+")[:3]) for path in images.glob("epochs~*")} == {
+        (f"epochs~{number}", "step", str(epoch)) for number in (1, 2) for epoch in (1, 2)
+    }
     assert new["metrics.test/accuracy"] == read_json(project / "metrics/augmented.json")["test"]["accuracy"]
     listed = run("dvc", "exp", "show", "--csv", cwd=project).stdout
     assert "gentle" in listed

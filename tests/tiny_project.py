@@ -71,7 +71,7 @@ def tiny_params() -> dict[str, Any]:
     params["augmentations"] |= {"images": 2, "n_samples": 2}
     params["activations"] |= {"images": 1}
     params["filters"] |= {"images": 4, "n_filters": 4, "size_px": 40, "steps": 2}
-    params["gradcam"] |= {"images": 2}
+    params["gradcam"] |= {"images": 2, "every_epochs": 1}
     params["labels"] |= {"folds": 3, "shown": 4}
     params["explanations"] |= {"images": 4, "perturbed": 2, "randomised": 2}
     return params

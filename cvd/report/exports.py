@@ -14,6 +14,8 @@ LARGEST_BYTES = 300_000  # of one
 EXPORTS: tuple[tuple[str, str, str, dict[str, int]], ...] = (
     ("gradcam", "Where it looks", "Heat maps: what in the image speaks for an answer.",
      {"side_by_side/images/*": 4, "photos/*": 12, "gradcam/{variant}/**/*": 0}),
+    ("epochs", "How that changes as it learns", "The same images after every n-th epoch of the training.",
+     {"gradcam/{variant}/epochs/{variant}.*": 1}),
     ("contradictions", "When a heat map contradicts its network", "Grad-CAM can show more heat for what is denied.",
      {"side_by_side/contradictions.*": 1}),
     ("mistakes", "What it gets wrong", "Test images that were taken for the other class.",

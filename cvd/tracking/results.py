@@ -22,7 +22,7 @@ RESULTS = {
     "activations": ("plots/activations/{}/*.png",),
     "filters": ("plots/filters/{}/*",),
     "gradcam": ("plots/gradcam/{}/*.png",),
-    "epochs": ("plots/epochs/{}/*.png",),  # NAME-epoch-12.png: by checkpoints of the training
+    "epochs": ("plots/gradcam/{}/epochs/*-epoch-*.png",),
     "mistakes": ("plots/mistakes/{}.png",),
     "explanations": ("metrics/explanations/{}.json",),
     "comparison": ("plots/comparison/curves.png", "plots/comparison/differences.png", "plots/comparison/sizes.png"),

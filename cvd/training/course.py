@@ -19,10 +19,11 @@ from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
 from cvd.training.devices import OneDevice
 from cvd.training.optimizers import Rate
-from cvd.training.state import Arrays, StateWriter, TrainingState, load_state
+from cvd.training.state import Arrays, StateWriter, TrainingState, load_state, read_arrays, write_arrays
 
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 PURE_LOSS = "cross_entropy"  # a metric, where the loss that is trained on is more than that
+CHECKPOINT = "epoch-"  # and its number: the name of a file
 RECENT = 5  # epochs from which the time left is estimated
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Called after each epoch (1-based) with the history's row, without `epoch`, and `images_per_second`."""
@@ -51,6 +52,7 @@ class Course(keras.callbacks.Callback):
         variant: its `epochs`, `patience` and `keep`.
         rate: the learning rate, or what gives it for a step, counted from 0.
         folder: of the state; None: nothing is written.
+        every_epochs: after each so many epochs the variables are kept in the folder; 0: never.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Course(keras.callbacks.Callback):
         rate: Rate,
         folder: Path | None,
         on_epoch: OnEpoch | None,
+        every_epochs: int = 0,
     ) -> None:
         super().__init__()
+        self.folder, self.every_epochs = folder, every_epochs
         self.epochs, self.patience = variant["epochs"], variant["patience"]
         self.keeps_best = variant["keep"] == "best"
         self.n_images = n_images
@@ -128,6 +132,9 @@ class Course(keras.callbacks.Callback):
         state.variables = read_variables(self.model.variables)
         if self.keeps_best and find_best_epoch([past["val_loss"] for past in state.history]) == epoch + 1:
             state.best_epoch, state.best = epoch + 1, state.variables
+        if self.folder and self.every_epochs and (epoch + 1) % self.every_epochs == 0:
+            # Before the state that counts this epoch as finished.
+            write_arrays(self.folder / f"{CHECKPOINT}{epoch + 1}.npz", {"variables": state.variables})
         if self.writer:
             state.optimizer = read_variables(self.model.optimizer.variables)
             self.writer.write(state)
@@ -173,6 +180,17 @@ class Course(keras.callbacks.Callback):
         metrics = {name: row[name] for name in COLUMNS[1:]}
         self.on_epoch(int(row["epoch"]), {**metrics, "images_per_second": speed})
         return speed
+
+
+def list_checkpoints(folder: Path | None) -> dict[int, Path]:
+    """List the checkpoints in a training's folder, by epoch, the first one first."""
+    paths = folder.glob(f"{CHECKPOINT}*.npz") if folder else ()
+    return dict(sorted((int(path.stem.removeprefix(CHECKPOINT)), path) for path in paths))
+
+
+def read_checkpoint(path: Path) -> Arrays:
+    """Read the model's variables as they were after an epoch."""
+    return read_arrays(path)["variables"]
 
 
 def find_best_epoch(val_losses: Sequence[float]) -> int:

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cvd.data.examples.batches import Augment
@@ -14,11 +16,13 @@ from cvd.data.examples.pipeline import reveal_input_errors
 from cvd.data.examples.reading import Examples
 from cvd.machine.hardware import describe_device
 from cvd.models.networks.finetuning import hash_frozen_weights
-from cvd.training.course import PURE_LOSS, Course, OnEpoch, Training
+from cvd.models.networks.saving import write_checkpoints
+from cvd.training.course import PURE_LOSS, Course, OnEpoch, Training, list_checkpoints, read_checkpoint, write_variables
 from cvd.training.devices import ADVICE, ONE_DEVICE, Batches, MemoryShortError, OneDevice
 from cvd.training.optimizers import OPTIMIZERS, Rate, make_schedule
 from cvd.training.outputs import write_outputs
 from cvd.training.plan import Sources, choose_augment, lengthen_training, plan_training, read_examples
+from cvd.training.transfer import Plan
 
 STEPS_AT_ONCE = 10  # at most; half a second of the plain network
 
@@ -34,10 +38,11 @@ def train_variant(
     state_folder: Path | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> None:
-    """Train a variant; the chief writes the files of `write_outputs`.
+    """Train a variant; the chief writes the files of `write_outputs`, and `checkpoints` where `outputs` names them.
 
     `configuration` is all that the result follows from: `precision` and, as in params.yaml, `seed`, `train`, `variants`
-    with its block, and `augment` where it is augmented. For `state_folder` and `on_epoch` see `train_model`.
+    with its block, `augment` where it is augmented, and `every_epochs` of the checkpoints. For `state_folder` and
+    `on_epoch` see `train_model`.
 
     Raises:
         InputError: something cannot be read or does not fit into memory, or the loss is not finite.
@@ -54,22 +59,46 @@ def train_variant(
     load_seconds = time.perf_counter() - begin
     images = f"{len(train)} training and {len(validation)} validation images from {sources.reads}"
     print(f"{name}: {images} in {load_seconds:.1f} s; {precision} on {describe_device()}", flush=True)
-    training = train_model(
-        plan.build,
-        plan.train,
-        plan.validation,
-        variant,
-        name=name,
-        augment=plan.augment or choose_augment(variant, configuration.get("augment", {}), seed=seed),
-        state_folder=state_folder,
-        on_epoch=on_epoch,
-        **common,
-    )
-    if devices.is_chief:
+    every_epochs = configuration.get("every_epochs", 0) if devices.is_chief else 0
+    with _open_folder(state_folder, is_needed=every_epochs > 0) as folder:
+        training = train_model(
+            plan.build,
+            plan.train,
+            plan.validation,
+            variant,
+            name=name,
+            augment=plan.augment or choose_augment(variant, configuration.get("augment", {}), seed=seed),
+            state_folder=folder,
+            on_epoch=on_epoch,
+            every_epochs=every_epochs,
+            **common,
+        )
+        if not devices.is_chief:
+            return
         model, threads = plan.finish(training.model), section["threads"]
         write_outputs(
             training, model, outputs, name, variant, precision=precision, load_seconds=load_seconds, threads=threads
         )
+        if "checkpoints" in outputs:
+            kept = list_checkpoints(folder)
+            weights = (_finish_checkpoint(plan, training.model, path) for path in kept.values())
+            write_checkpoints(outputs["checkpoints"], list(kept), weights, final=model.get_weights())
+
+
+@contextmanager
+def _open_folder(state_folder: Path | None, *, is_needed: bool) -> Iterator[Path | None]:
+    """Give the state's folder; a temporary one where there is none, but checkpoints need one."""
+    if state_folder or not is_needed:
+        yield state_folder
+        return
+    with TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def _finish_checkpoint(plan: Plan, trained: keras.Model, path: Path) -> list[np.ndarray]:
+    """Weights of the network that would have been saved after an epoch; `trained` is changed."""
+    write_variables(trained.variables, read_checkpoint(path))
+    return list(plan.finish(trained).get_weights())
 
 
 def train_model(
@@ -84,6 +113,7 @@ def train_model(
     augment: Augment | None = None,
     state_folder: Path | None = None,
     on_epoch: OnEpoch | None = None,
+    every_epochs: int = 0,
     name: str = "training",
     devices: OneDevice = ONE_DEVICE,
 ) -> Training:
@@ -102,6 +132,7 @@ def train_model(
             with labels between 0 and 1, which no network brings to 0; for its accuracy see `measure_accuracy`.
         state_folder: where each finished epoch is written, and an interrupted training is resumed from.
         on_epoch: told of each epoch, of those before an interruption too.
+        every_epochs: after each so many, `state_folder` gets a checkpoint, see `list_checkpoints`; 0: never.
         name: for the progress bar.
         devices: what trains.
 
@@ -117,7 +148,7 @@ def train_model(
         epochs, steps = variant["epochs"], -(-len(train) // batch_size)
         rate = make_schedule(variant, steps=epochs * steps)
         _compile(model, variant, rate, steps)
-        course = Course(variant, len(train), steps, rate, state_folder, on_epoch)
+        course = Course(variant, len(train), steps, rate, state_folder, on_epoch, every_epochs)
         first_epoch = course.resume(model, devices)
         if not course.is_over():
             batches = Batches(batch_size, seed, first_epoch, epochs, augment)

@@ -50,9 +50,9 @@ def save_state(state: TrainingState, path: Path, *, has_best: bool = False) -> N
     """
     best = _name_best(path, state.best_epoch)
     if state.best and not has_best:
-        _write_arrays(best, {"best": state.best})
+        write_arrays(best, {"best": state.best})
     lists = np.frombuffer(json.dumps({name: getattr(state, name) for name in LISTS}).encode(), np.uint8)
-    _write_arrays(path, {"lists": [lists], **{name: getattr(state, name) for name in ARRAYS}})
+    write_arrays(path, {"lists": [lists], **{name: getattr(state, name) for name in ARRAYS}})
     for other in path.parent.glob(_name_best(path, "*").name):  # the state before this one needed it
         if other != best:
             other.unlink()
@@ -62,7 +62,8 @@ def _name_best(path: Path, epoch: int | str) -> Path:
     return path.with_name(f"{path.stem}.best-{epoch}{path.suffix}")
 
 
-def _write_arrays(path: Path, arrays: Mapping[str, Arrays]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, Arrays]) -> None:
+    """Write named groups of arrays with a digest of them all, whole or not at all."""
     flat: dict[str, Any] = {}
     for name, group in arrays.items():
         flat |= {f"{name}.{number}": array for number, array in enumerate(group)}
@@ -71,8 +72,8 @@ def _write_arrays(path: Path, arrays: Mapping[str, Arrays]) -> None:
         np.savez(file, **flat)
 
 
-def _read_arrays(path: Path) -> dict[str, Arrays]:
-    """Read what `_write_arrays` wrote; any exception means that the file is damaged."""
+def read_arrays(path: Path) -> dict[str, Arrays]:
+    """Read what `write_arrays` wrote; any exception means that the file is damaged."""
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         flat = {key: file[key] for key in file.files}  # in the order of writing
     written = flat.pop(DIGEST).tobytes().decode()
@@ -132,10 +133,10 @@ def load_state(path: Path) -> TrainingState | None:
     if not path.exists():
         return None
     try:
-        arrays = _read_arrays(path)
+        arrays = read_arrays(path)
         lists: dict[str, Any] = json.loads(arrays.pop("lists")[0].tobytes())
         if lists["best_epoch"]:
-            arrays |= _read_arrays(_name_best(path, lists["best_epoch"]))
+            arrays |= read_arrays(_name_best(path, lists["best_epoch"]))
     except (MemoryError, PermissionError):
         raise  # it may be readable later
     except Exception as error:  # what NumPy and zipfile raise on a damaged file is nearly anything

@@ -40,6 +40,6 @@ def test_wrong_line_is_refused_with_the_right_one(name: str) -> None:
 
 def test_configuration_holds_what_a_training_reads_and_no_more() -> None:
     augmented, transfer = (describe_configuration(PARAMS, name) for name in ("augmented", "transfer"))
-    assert set(augmented) == {"seed", "train", "image", "augment", "variants"}
-    assert set(transfer) == {"seed", "train", "backbone", "variants"}
+    assert set(augmented) == {"seed", "train", "image", "augment", "variants", "every_epochs"}
+    assert set(transfer) == {"seed", "train", "backbone", "variants", "every_epochs"}
     assert augmented["variants"] == {"augmented": PARAMS.variants["augmented"].model_dump()}

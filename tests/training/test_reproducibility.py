@@ -25,11 +25,13 @@ pytestmark = pytest.mark.pipeline
 MAY_DIFFER = re.compile(
     r"data/raw\.json|models/\w+\.timing\.json|metrics/timings\.json|plots/report\.html|models|metrics"
 )
-OUTPUTS = [f"models/tfrecord.{ending}" for ending in ("keras", "history.csv", "training.json", "layers.md")]
+OUTPUTS = [
+    f"models/tfrecord.{ending}" for ending in ("keras", "history.csv", "training.json", "layers.md", "checkpoints.npz")
+]
 EPOCHS = 5
 
 # Loaded by Python at its start. At the n-th write through to the disk, the process is killed, or the disk is full. Each
-# epoch writes through a file, its folder, and both once more: the best weights and the state.
+# epoch writes through a file and its folder, two or three times: a checkpoint, the best weights and the state.
 FAULT = """
 import errno, os, signal
 count, write_through = 0, os.fsync
@@ -149,7 +151,7 @@ def test_killed_again_and_again_it_ends_in_the_same_bits(project: Path, undistur
     assert "resuming after epoch" in assert_ends_in_the_same_bits(project, undisturbed)
 
 
-@pytest.mark.parametrize("n_write", [1, 7])
+@pytest.mark.parametrize("n_write", [1, 7, 9])
 def test_killed_while_it_writes_its_state(project: Path, undisturbed: dict[str, bytes], n_write: int) -> None:
     assert finish(start(project, FAULT="kill", AT_WRITE=str(n_write)))[0] == -signal.SIGKILL
     resumed = "resuming after epoch" in assert_ends_in_the_same_bits(project, undisturbed)
@@ -169,7 +171,7 @@ def test_ctrl_c_ends_cleanly(project: Path, undisturbed: dict[str, bytes]) -> No
 
 
 def test_full_disk_is_one_line_and_space_mends_it(project: Path, undisturbed: dict[str, bytes]) -> None:
-    code, _, err = finish(start(project, FAULT="full", AT_WRITE="7"))
+    code, _, err = finish(start(project, FAULT="full", AT_WRITE="9"))
     assert code == 2
     assert err.splitlines() == ["error: the disk is full at state.npz: free some space and run again"]
     assert not list(project.rglob("*.partial"))

@@ -23,7 +23,15 @@ from cvd.data.examples.shares import hold_part
 from cvd.models.networks.saving import save_model
 from cvd.models.scratch.plain import build_plain
 from cvd.runtime.errors import InputError
-from cvd.training.course import COLUMNS, Training, format_epoch, write_history
+from cvd.training.course import (
+    COLUMNS,
+    Training,
+    format_epoch,
+    list_checkpoints,
+    read_checkpoint,
+    read_variables,
+    write_history,
+)
 from cvd.training.fitting import measure_accuracy, train_model
 from cvd.training.state import load_state
 
@@ -183,6 +191,24 @@ def test_early_stopping_comes_with_patience_and_is_resumed_to_the_same_bits(tmp_
         assert_same_bits(train(**settings, state_folder=tmp_path), ended)
         for file in tmp_path.iterdir():
             file.unlink()
+
+
+def test_checkpoint_is_the_network_of_a_shorter_training(tmp_path: Path) -> None:
+    def interrupt(epoch: int, metrics: dict[str, float]) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    settings = {"keep": "last", "state_folder": tmp_path, "every_epochs": 2}
+    with pytest.raises(KeyboardInterrupt):
+        train(**settings, on_epoch=interrupt)
+    whole = train(**settings)
+    assert_same_bits(whole, train(keep="last"))
+    kept = list_checkpoints(tmp_path)
+    assert list(kept) == [2, 4]
+    for epoch, path in kept.items():
+        expected = read_variables(train(keep="last", epochs=epoch).model.variables)
+        for array, other in zip(read_checkpoint(path), expected, strict=True):
+            np.testing.assert_array_equal(array, other)
 
 
 def test_schedule_goes_on_after_an_interruption_and_is_in_the_history(tmp_path: Path) -> None:

@@ -16,9 +16,13 @@ from classifiers import build
 from PIL import Image
 
 from cvd.data.images.manifest import write_manifest
-from cvd.vis.explaining.heatmaps import read_heatmaps
+from cvd.data.images.pixels import resize_image
+from cvd.models.networks.saving import write_checkpoints
+from cvd.vis.explaining.heatmaps import list_epochs, name_epoch, read_heatmaps
+from cvd.vis.explaining.views import Viewer
 
 ROOT = Path(__file__).parents[2]
+EPOCHS = [3, 6, 9]  # at the last one, the network is as it ended
 PATHS = [f"test/{label}/{label}.{number}.png" for number in range(6) for label in ("cat", "dog")]
 
 
@@ -41,6 +45,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answers[-1] = f"{PATHS[-1]},test,1,-9,0.1\n"
     (root / "predictions.csv").write_text("path,split,label,logit,probability\n" + "".join(answers))
     build("plain").save(root / "model.keras")
+    final = build("plain").get_weights()
+    write_checkpoints(root / "c.npz", EPOCHS, [[weights * epoch / 9 for weights in final] for epoch in EPOCHS],
+                      final=final)  # fmt: skip
     return root
 
 
@@ -51,7 +58,8 @@ def explain(project: Path, **changes: dict[str, Any]) -> tuple[dict[str, Any], l
         params[section] |= values
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     options = {"variant": "mine", "model": "model.keras", "images": ".", "manifest": "manifest.csv"}
-    options |= {"masks": "masks.zip", "predictions": "predictions.csv", "metrics": "m.json", "heatmaps": "h.npz"}
+    options |= {"masks": "masks.zip", "predictions": "predictions.csv", "metrics": "m.json"}
+    options |= {"heatmaps": "h.npz", "checkpoints": "c.npz"}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     subprocess.run([sys.executable, "-m", "stages.explanations", *words], cwd=project, check=True, capture_output=True,
                    env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
@@ -80,3 +88,25 @@ def test_maps_that_have_yet_to_be_made_are_few_and_an_image_that_is_named_twice_
     assert fewer[:2] == checked[:2]
     assert PATHS[-1] in fewer
     assert set(fewer) == set(named) - set(checked[2:])
+
+
+def test_earlier_epochs_are_explained_by_the_network_as_it_was(project: Path) -> None:
+    explain(
+        project,
+        gradcam={"images": 2, "mistakes": 1, "method": "gradcam"},
+        explanations={"methods": ["gradcam"], "images": 2, "perturbed": 1, "randomised": 1},
+    )
+    assert list_epochs(project / "h.npz") == EPOCHS
+    for epoch in EPOCHS:
+        seen = read_heatmaps(project / "h.npz", name_epoch(epoch))
+        model = build("plain")
+        model.set_weights([weights * epoch / 9 for weights in model.get_weights()])
+        viewer = Viewer("mine", model, method="gradcam", only_last=True, labels=seen.labels)
+        pixels = np.stack([np.asarray(Image.open(project / path)) for path in seen.paths])
+        size_px = model.input_shape[1]
+        pixels = np.stack([resize_image(image, size_px) for image in pixels])
+        expected = viewer.explain(pixels, seen.paths, (-1, 1))
+        np.testing.assert_allclose(seen.probabilities, expected.probabilities, rtol=1e-5)
+        for layer, maps in expected.maps.items():
+            np.testing.assert_allclose(seen.maps[layer], maps, rtol=1e-4, atol=1e-6)
+            assert maps.any()

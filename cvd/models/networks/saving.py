@@ -1,13 +1,15 @@
-"""Keras models as files that are the same, byte for byte, whenever the same model is saved."""
+"""Keras models, and their weights at epochs of the training, as files: the same bytes whenever the same is saved."""
 
 import io
 import json
 import tempfile
 import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import replace_file
@@ -15,6 +17,7 @@ from cvd.runtime.files import replace_file
 # The earliest date that a zip can hold; Keras writes the clock's there and in `date_saved`.
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 SAVED_DATE = "1980-01-01@00:00:00"
+EPOCHS = "epochs"  # the member that lists them
 
 
 def save_model(model: keras.Model, path: str | Path) -> None:
@@ -114,3 +117,39 @@ def _number_shared_objects(config: Any, numbers: dict[int, int]) -> Any:
     if isinstance(config, list):
         return [_number_shared_objects(value, numbers) for value in config]
     return config
+
+
+def write_checkpoints(
+    path: Path, epochs: Sequence[int], weights: Iterable[Sequence[np.ndarray]], *, final: Sequence[np.ndarray]
+) -> None:
+    """Write the weights of epochs (1-based), each in the order of `final`; equal ones give equal bytes, in a `.npz`."""
+    with replace_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        _write_array(archive, EPOCHS, np.array(epochs, np.int64))
+        for epoch, arrays in zip(epochs, weights, strict=True):
+            for number, (array, last) in enumerate(zip(arrays, final, strict=True)):
+                if not np.array_equal(array, last):
+                    _write_array(archive, f"{epoch}/{number}", np.asarray(array))
+
+
+def _write_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:  # its date is always the same
+        np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def restore_checkpoints(path: Path, model: keras.Model) -> Iterator[int]:
+    """Put the weights of each epoch into the finished network, in turn, and yield the epoch's number.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another network.
+    """
+    final = model.get_weights()
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            for epoch in file[EPOCHS]:
+                model.set_weights(
+                    [file[name] if (name := f"{epoch}/{i}") in file else last for i, last in enumerate(final)]
+                )
+                yield int(epoch)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        advice = f"make them again with `dvc repro -f train@{path.name.split('.')[0]}`"
+        raise InputError(f"checkpoints {path} cannot be read ({error}): {advice}") from error

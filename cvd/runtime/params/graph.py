@@ -69,7 +69,8 @@ def check_entry(params: Params, name: str, given: Entry) -> None:
 
 
 def describe_configuration(params: Params, name: str) -> dict[str, object]:
-    """The parameters that a variant's result follows from, nested as in params.yaml."""
+    """All parameters that a result follows from, nested as in params.yaml, and `every_epochs`."""
     entry = place_variant(params, name)
     chosen = {section: getattr(params, section).model_dump() for section in ("train", entry.pixels, entry.section)}
-    return {"seed": params.seed, "variants": {name: params.variants[name].model_dump()}, **chosen}
+    own = {"seed": params.seed, "every_epochs": params.gradcam.every_epochs}
+    return {**own, "variants": {name: params.variants[name].model_dump()}, **chosen}

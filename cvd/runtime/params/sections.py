@@ -183,6 +183,7 @@ class GradCam(Section):
     layers: Names
     method: Choice
     mistakes: int = Field(ge=1, le=50)
+    every_epochs: int = Field(ge=0)
     photos: str
     top: int = Field(ge=1, le=10)
 

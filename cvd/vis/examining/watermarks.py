@@ -8,11 +8,25 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cvd.vis.examining.figures import CHANCE, Figures, Masks, Scope, choose_layers_of, localise
+from cvd.data.images.pixels import load_images
+from cvd.vis.examining.figures import CHANCE, Figures, Masks, Scope, choose_layers_of, localise, read_masks
 from cvd.vis.explaining.geometry import place_cells
+from cvd.vis.explaining.graphs import input_side
 from cvd.vis.explaining.methods import Explainers
 
 KIND = "watermark"  # of the masks
+N_MARKED = 100  # training images that are explained, at most
+
+
+def add_watermarks(figures: Figures, model: keras.Model, folder: Path, masks: Path, scope: Scope, *, seed: int) -> None:
+    """Add what `examine_watermarks` measures to figures, where the zip of masks has watermarks."""
+    if not (marked := list_marked(masks, N_MARKED)):
+        return
+    images = load_images(folder, marked, input_side(model))
+    measured = examine_watermarks(model, images, read_masks(masks, marked, [KIND]), scope, seed=seed)
+    for method, layers in measured.items():
+        for layer, row in layers.items():
+            figures[method][layer].update(row)
 
 
 def list_marked(path: Path, n: int) -> list[str]:

@@ -88,6 +88,18 @@ def write_heatmaps(path: Path, **sets: HeatMaps) -> None:
         np.savez(file, **arrays)
 
 
+def name_epoch(epoch: int) -> str:
+    """Name the set of maps by the network as it was after an epoch."""
+    return f"epoch-{epoch}"
+
+
+def list_epochs(path: Path) -> list[int]:
+    """List the epochs of such sets in a file, the first one first."""
+    with np.load(path, allow_pickle=False) as arrays:
+        sets = {key.partition("/")[0] for key in arrays.files}
+    return sorted(int(name.removeprefix("epoch-")) for name in sets if name.startswith("epoch-"))
+
+
 def read_heatmaps(path: Path, name: str) -> HeatMaps:
     """Read one of the sets that `write_heatmaps` wrote.
 

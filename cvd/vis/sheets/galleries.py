@@ -15,6 +15,11 @@ from cvd.vis.sheets.overlays import describe_hottest, find_hottest, find_ink, la
 TILE = 176  # longer side of a picture, px
 SPACE = 14  # between pictures, px
 BAR = 52  # room for the colour bar, px
+# Of suspects.
+SMALL_TILE = 132  # longer side of a picture, px
+NEAR, APART = 6, 26  # between the pictures of an image, and between images, px
+ABREAST = 3  # images in a row
+N_CLASSES = 2  # whose heats stand beside an image
 
 
 class Exhibit(NamedTuple):
@@ -135,3 +140,53 @@ def _lay_centred(sheet: Sheet, picture: np.ndarray, x: int, y: int) -> None:
     """Lay a picture into the middle of a square of TILE."""
     height, width = picture.shape[:2]
     sheet.lay(picture, x + (TILE - width) // 2, y + (TILE - height) // 2)
+
+
+class Suspect(NamedTuple):
+    """An image, and what classifiers say of it that were trained without it."""
+
+    path: str  # as in the manifest
+    image: np.ndarray  # (h, w, 3), uint8
+    label: int  # as it is given
+    probability: float  # of the second class
+    is_suspect: bool  # whether its label is likely wrong
+    view: View  # with a heat for each class
+
+
+def draw_suspects(suspects: Sequence[Suspect], *, heat: str, n_images: int) -> np.ndarray:
+    """Draw images, the most suspicious first, each with the heat for one class and for the other: (H, W, 3), uint8.
+
+    `heat`: what the heat is. `n_images`: among so many these are the worst.
+    """
+    width_of_one = (1 + N_CLASSES) * (SMALL_TILE + NEAR) - NEAR + APART
+    pitch, top = SMALL_TILE + 66, 104
+    n_rows = max(1, -(-len(suspects) // ABREAST))
+    sheet = Sheet(top + n_rows * pitch + 30 + MARGIN, 2 * MARGIN + ABREAST * width_of_one - APART)
+    caption = (
+        f"The {len(suspects)} most suspicious of {n_images:,}; heat: {heat}, by a classifier trained without the image"
+    )
+    sheet.write_header("Labels that look wrong", caption)
+    for number, suspect in enumerate(suspects):
+        x, y = MARGIN + number % ABREAST * width_of_one, top + number // ABREAST * pitch
+        _draw_suspect(sheet, suspect, x, y, number + 1)
+    heats = [heat for suspect in suspects for heat in suspect.view.heats]
+    lay_bar(
+        sheet, MARGIN, top + n_rows * pitch, 2 * SMALL_TILE, high=describe_hottest(heats, "each pair"), overlaid=True
+    )
+    return sheet.pixels
+
+
+def _draw_suspect(sheet: Sheet, suspect: Suspect, x: int, y: int, number: int) -> None:
+    small, labels = fit_picture(suspect.image, SMALL_TILE), suspect.view.labels
+    hottest = find_hottest(list(suspect.view.heats))
+    pictures = [small, *(overlay_heat(small, heat.map, largest=hottest) for heat in suspect.view.heats)]
+    for column, (picture, word) in enumerate(zip(pictures, (f"{number}", *labels), strict=True)):
+        height, width = picture.shape[:2]
+        left = x + column * (SMALL_TILE + NEAR)
+        sheet.lay(picture, left + (SMALL_TILE - width) // 2, y + 18 + (SMALL_TILE - height) // 2)
+        sheet.write(word, left, y, size_px=SMALL, ink=FAINT)
+    says, share = labels[int(suspect.probability > 0.5)], suspect.probability
+    text = f"called {labels[suspect.label]}, answer {says} {max(share, 1 - share):.1%}"
+    is_wrong = suspect.is_suspect
+    sheet.write(text, x, y + SMALL_TILE + 21, size_px=SMALL, bold=is_wrong, ink=WRONG if is_wrong else INK)
+    sheet.write(suspect.path, x, y + SMALL_TILE + 39, size_px=SMALL, ink=FAINT, room=3 * SMALL_TILE)

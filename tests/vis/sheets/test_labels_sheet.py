@@ -4,7 +4,7 @@ import numpy as np
 
 from cvd.vis.explaining.geometry import Heat, View
 from cvd.vis.sheets.drawing import MARGIN, WRONG
-from cvd.vis.sheets.labels import APART, SPACE, TILE, Suspect, draw_suspects
+from cvd.vis.sheets.galleries import APART, NEAR, SMALL_TILE, Suspect, draw_suspects
 
 
 def make_suspect(path: str, *, is_suspect: bool) -> Suspect:
@@ -19,14 +19,16 @@ def is_written(sheet: np.ndarray, ink: tuple[int, int, int]) -> bool:
 
 def test_each_image_stands_beside_the_heat_for_both_classes() -> None:
     sheet = draw_suspects([make_suspect("a.jpg", is_suspect=True)] * 4, heat="Grad-CAM", n_images=1000)
-    one = 3 * (TILE + SPACE) - SPACE + APART
+    one = 3 * (SMALL_TILE + NEAR) - NEAR + APART
     assert sheet.shape[1] == 2 * MARGIN + 3 * one - APART
-    middle = sheet[104 + 18 + TILE // 2]
+    middle = sheet[104 + 18 + SMALL_TILE // 2]
     for column in range(3):
-        assert (middle[MARGIN + column * one + TILE // 2] == (20, 160, 90)).all(), "the image in its own colours"
-        heat = middle[MARGIN + column * one + TILE + SPACE + TILE // 2].astype(int)
+        assert (middle[MARGIN + column * one + SMALL_TILE // 2] == (20, 160, 90)).all(), "the image in its own colours"
+        heat = middle[MARGIN + column * one + SMALL_TILE + NEAR + SMALL_TILE // 2].astype(int)
         assert not (heat == (20, 160, 90)).all()
-    assert (sheet[104 + 18 + TILE // 2 + TILE + 66, MARGIN + TILE // 2] == (20, 160, 90)).all(), "the second row"
+    assert (sheet[104 + 18 + SMALL_TILE // 2 + SMALL_TILE + 66, MARGIN + SMALL_TILE // 2] == (20, 160, 90)).all(), (
+        "the second row"
+    )
 
 
 def test_suspects_alone_are_written_in_the_colour_of_wrong() -> None:
