@@ -45,6 +45,7 @@ class Server:
         self.files, self.steps, self.always = dict(files), list(steps), always
         self.etag = '"one"'
         self.requests: list[tuple[str, Message]] = []
+        self.bodies: list[bytes] = []  # of what was posted
         self.released = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
@@ -114,6 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.owner.released.wait(step.pace_seconds)
         if step.stall is not None:
             self.owner.released.wait(30)
+
+    def do_POST(self) -> None:
+        self.owner.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.do_GET()
 
     def log_message(self, *arguments: object) -> None:
         pass

@@ -11,7 +11,6 @@ from typing import BinaryIO, NoReturn
 
 import requests
 import urllib3
-from requests.auth import AuthBase
 from tqdm import tqdm
 
 from cvd.data.sources import replies
@@ -34,7 +33,7 @@ class Wanted:
     name: str  # its name in messages; without secrets
     sha256: str | None = None  # 64 lower-case hexadecimal digits; None: any
     n_bytes: int | None = None  # its size; None: any
-    login: Callable[[], AuthBase] | None = None  # finds credentials for the url's own host only, not for a redirect's
+    locate: Callable[[], str] | None = None  # finds where the file is at the moment, for each try; None: at `url`
     # (status, the server's message) -> what to do about a refusal, or ""
     explain: Callable[[int, str], str] = lambda status, message: ""
 
@@ -86,7 +85,6 @@ class _Download:
 
     def __init__(self, wanted: Wanted, partial: Partial, patience: Patience, session: requests.Session) -> None:
         self._wanted, self._partial, self._patience, self._session = wanted, partial, patience, session
-        self._session.auth = wanted.login() if wanted.login else None
         self._farthest = partial.n_bytes  # the most bytes that were ever here
         self._end = time.monotonic() + patience.total_seconds
         self.is_resumed = False  # whether the file here came in several replies
@@ -152,10 +150,13 @@ class _Download:
         times = (self._patience.connect_seconds, self._patience.read_seconds)
 
         def ask() -> requests.Response:
-            return self._session.get(self._wanted.url, headers=headers, stream=True, timeout=times)
+            url = self._wanted.locate() if self._wanted.locate else self._wanted.url
+            return self._session.get(url, headers=headers, stream=True, timeout=times)
 
         try:
             return call_within(sum(times), ask)
+        except InputError:
+            raise
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             raise replies.judge_failure(error, self._wanted.name) from error
 

@@ -1,21 +1,28 @@
-"""Kaggle's competition: its address, the credentials of Kaggle's own clients, and what its refusals mean."""
+"""Kaggle's competition by Kaggle's own SDK: where its file is at the moment, credentials, and what refusals mean.
+
+kagglesdk knows the service's host and route, reads tokens, and renews a login. It hands out an open reply and leaves
+the file to its caller, so `fetch` does the rest: it tries again, resumes, checks and keeps. kagglehub 1.0, which stands
+on it, tries once, resumes without If-Range, takes no known hash, and unpacks the archive and deletes it.
+"""
 
 import json
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from requests import PreparedRequest
-from requests.auth import AuthBase, HTTPBasicAuth
+import requests
 
+from cvd.data.sources import replies
+from cvd.data.sources.partials import UnfinishedError
+from cvd.data.sources.replies import PassingError
 from cvd.runtime.errors import InputError
 
 COMPETITION = "dogs-vs-cats"
+PAGE = f"https://www.kaggle.com/competitions/{COMPETITION}/data"
+AGENT = "cvd"  # how this client names itself
 RULES = f"https://www.kaggle.com/competitions/{COMPETITION}/rules"
-_ENDPOINT = "https://www.kaggle.com"
 _HOW_TO = (
     "make a token at https://www.kaggle.com/settings under API, and put it into ~/.kaggle/access_token "
     "or the environment's KAGGLE_API_TOKEN"
@@ -24,49 +31,75 @@ _HOW_TO = (
 
 @dataclass(frozen=True)
 class Credentials:
-    """What authenticates a request, and the file or variable that it comes from."""
+    """A token, or the older pair of user name and key, and the file or variable that it comes from."""
 
-    auth: AuthBase
     origin: str
+    token: str | None = None
+    username: str | None = None
+    key: str | None = None
 
 
-class _Bearer(AuthBase):
-    def __init__(self, token: str) -> None:
-        self._token = token
+def locate_archive(name: str) -> str:
+    """Ask Kaggle for the address of all of the competition's files in one zip: it holds for minutes, and for anyone.
 
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
+    `name` stands for the file in messages.
 
+    Raises:
+        PassingError: the service is busy or broken.
+        UnfinishedError: there are no valid credentials, or the service refuses.
+        requests.RequestException: the service cannot be reached.
+    """
+    from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
+    from kagglesdk.kaggle_client import KaggleClient
 
-def find_address() -> str:
-    """Build the address of all of the competition's files in one zip; KAGGLE_API_ENDPOINT changes the host."""
-    endpoint = os.environ.get("KAGGLE_API_ENDPOINT", _ENDPOINT).rstrip("/")
-    return f"{endpoint}/api/v1/competitions/data/download-all/{COMPETITION}"
-
-
-def is_kaggle(url: str) -> bool:
-    """True for an address of Kaggle's host, which alone is given credentials."""
-    return urlsplit(url)[:2] == urlsplit(find_address())[:2]
+    try:
+        given = find_credentials()
+    except InputError as error:
+        raise UnfinishedError(str(error)) from error  # what has come stays
+    request = ApiDownloadDataFilesRequest()
+    request.competition_name = COMPETITION
+    try:
+        with (
+            KaggleClient(
+                api_token=given.token, username=given.username, password=given.key, user_agent=AGENT
+            ) as client,
+            client.competitions.competition_api_client.download_data_files(request) as reply,
+        ):
+            if not reply.history:
+                raise UnfinishedError(f"{name} cannot be fetched: Kaggle names no address: get it at {PAGE}")
+            return str(reply.url)
+    except requests.HTTPError as error:
+        if error.response is None:
+            raise
+        with error.response as reply:
+            if reply.history:  # it has named one, whose server refuses: no fault of the credentials
+                raise PassingError(f"Kaggle's storage answers {reply.status_code}") from error
+            is_json = "application/json" in reply.headers.get("Content-Type", "")  # the SDK has read it
+            message = replies.find_message(reply.content) if is_json else ""
+            replies.refuse(reply, name, partial(explain_refusal, origin=given.origin), message)
 
 
 def find_credentials() -> Credentials:
     """Look where Kaggle's clients look (kaggle 2.2, kagglehub 1.0), in their order.
 
     KAGGLE_API_TOKEN, a token or a file that holds one; ~/.kaggle/access_token; KAGGLE_USERNAME and KAGGLE_KEY;
-    kaggle.json in KAGGLE_CONFIG_DIR, ~/.kaggle or $XDG_CONFIG_HOME/kaggle; a valid login of `kaggle auth login`.
+    kaggle.json in KAGGLE_CONFIG_DIR, ~/.kaggle or $XDG_CONFIG_HOME/kaggle; the login of `kaggle auth login`, renewed
+    where it has expired.
 
     Raises:
         InputError: there are none, or a file of them is damaged.
+        requests.RequestException: a login cannot be renewed for now.
     """
-    token = os.environ.get("KAGGLE_API_TOKEN", "")
-    if token and not _is_file(token):
-        return Credentials(_Bearer(_check(token, "KAGGLE_API_TOKEN")), "KAGGLE_API_TOKEN")
-    home = Path.home() / ".kaggle"
-    for path in [Path(token)] if token else [home / "access_token", home / "access_token.txt"]:
-        if path.is_file() and (text := _read(path)):
-            return Credentials(_Bearer(_check(text, str(path))), str(path))
-    if credentials := _find_key() or _find_login(home / "credentials.json"):
+    from kagglesdk.kaggle_env import get_access_token_from_env
+
+    try:
+        token, origin = get_access_token_from_env()
+    except (OSError, ValueError) as error:
+        raise InputError(f"Kaggle's credentials cannot be read: {error}") from error
+    if token:
+        origin = "~/.kaggle/access_token" if origin == "access_token" else origin
+        return Credentials(origin, token=_check(token, origin))
+    if credentials := _find_key() or _find_login():
         return credentials
     raise InputError(f"data.source kaggle needs your Kaggle credentials, and there are none: {_HOW_TO}")
 
@@ -90,7 +123,7 @@ def _find_key() -> Credentials | None:
     for name, value in pair.items():
         if not value:
             raise InputError(f"Kaggle's credentials in {origin} lack the {name}: {_HOW_TO}")
-    return Credentials(HTTPBasicAuth(*(_check(value, origin) for value in pair.values())), origin)
+    return Credentials(origin, **{name: _check(value, origin) for name, value in pair.items()})
 
 
 def _find_config_folder() -> Path:
@@ -100,24 +133,23 @@ def _find_config_folder() -> Path:
     return home if home.exists() else Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "kaggle"
 
 
-def _find_login(path: Path) -> Credentials | None:
-    if not path.is_file():
-        return None
-    filed = _read_json(path)
-    try:
-        end = datetime.fromisoformat(str(filed["access_token_expiration"]))
-        if end.replace(tzinfo=end.tzinfo or UTC) > datetime.now(UTC):
-            return Credentials(_Bearer(_check(str(filed["access_token"]), str(path))), str(path))
-    except (KeyError, ValueError):
-        pass
-    raise InputError(f"Kaggle's login in {path} has expired: run `kaggle auth login` again, or {_HOW_TO}")
+def _find_login() -> Credentials | None:
+    from kagglesdk.kaggle_client import KaggleClient
+    from kagglesdk.kaggle_creds import KaggleCredentials
 
-
-def _is_file(text: str) -> bool:
+    path = Path.home() / ".kaggle/credentials.json"
+    expired = f"Kaggle's login in {path} has expired: run `kaggle auth login` again, or {_HOW_TO}"
     try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
-        return False
+        with KaggleClient(user_agent=AGENT) as client:
+            login = KaggleCredentials.load(client)
+            token = login.get_access_token() if login else None
+    except requests.HTTPError as error:
+        if error.response is None or error.response.status_code >= 500:
+            raise
+        raise InputError(expired) from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(expired) from error
+    return Credentials(str(path), token=_check(token, str(path))) if token else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

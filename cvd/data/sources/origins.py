@@ -6,15 +6,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from requests.auth import AuthBase
 from tqdm import tqdm
 
 from cvd.data.sources import kaggle, packing
 from cvd.data.sources.fetch import Wanted, fetch_file
-from cvd.data.sources.partials import UnfinishedError
 from cvd.data.sources.replies import strip_secrets
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import hash_file
@@ -123,20 +122,10 @@ def fetch_url(request: Request, target: Path, stack: ExitStack) -> Origin:
 
 
 def fetch_kaggle(request: Request, target: Path, stack: ExitStack) -> Origin:
-    """Fetch the competition's archive with the user's credentials, which only Kaggle's host is given."""
-    wanted = _redirect(Wanted(kaggle.find_address(), "data.source kaggle"), request)
-    is_kaggle = kaggle.is_kaggle(wanted.url)
-
-    def log_in() -> AuthBase:
-        try:
-            return kaggle.find_credentials().auth
-        except InputError as error:
-            raise UnfinishedError(str(error)) from error  # what has come stays
-
-    def explain(status: int, message: str) -> str:
-        return kaggle.explain_refusal(status, message, kaggle.find_credentials().origin if is_kaggle else "")
-
-    wanted = replace(wanted, login=log_in if is_kaggle else None, explain=explain)
+    """Fetch the competition's archive with the user's credentials; a copy elsewhere, `data.url`, without."""
+    wanted = replace(_redirect(Wanted(kaggle.PAGE, "data.source kaggle"), request), explain=kaggle.explain_refusal)
+    if not request.url:
+        wanted = replace(wanted, locate=partial(kaggle.locate_archive, wanted.name))
     return _fetch_wanted(wanted, request, target, stack)
 
 

@@ -83,8 +83,10 @@ def is_web_page(reply: requests.Response, start: bytes) -> bool:
     return is_markup or (is_declared and "Content-Encoding" in reply.headers)
 
 
-def refuse(reply: requests.Response, name: str, explain: Callable[[int, str], str]) -> NoReturn:
-    """Raise the error of a reply that brings no file; `explain` as in `Wanted`.
+def refuse(
+    reply: requests.Response, name: str, explain: Callable[[int, str], str], message: str | None = None
+) -> NoReturn:
+    """Raise the error of a reply that brings no file; `explain` as in `Wanted`; None: read the server's message.
 
     Raises:
         PassingError: the server is busy or broken.
@@ -95,7 +97,7 @@ def refuse(reply: requests.Response, name: str, explain: Callable[[int, str], st
     answer = f"{status} {HTTPStatus(status).phrase if status in list(HTTPStatus) else ''}".strip()
     if status in (408, 425, 429) or status >= 500:
         raise PassingError(f"the server answers {answer}", _read_pause(reply))
-    message = _read_message(reply)
+    message = _read_message(reply) if message is None else message
     text = f"{name} cannot be fetched: the server answers {answer}{f' ({message})' if message else ''}"
     if status in (404, 410):
         raise InputError(f"{text}: {explain(status, message) or 'check the address'}")
@@ -114,13 +116,20 @@ def _read_pause(reply: requests.Response) -> float:
     return min(max(pause, 0), _MAX_PAUSE_SECONDS)
 
 
-def _read_message(reply: requests.Response) -> str:
-    """Read the `message` of a JSON reply, which Kaggle and many others give."""
+def find_message(body: bytes) -> str:
+    """Find the `message` of a JSON reply, which Kaggle and many others give; "" where there is none."""
     try:
-        said = json.loads(reply.raw.read(4096, decode_content=True))["message"]
-    except (ValueError, KeyError, TypeError, RecursionError, urllib3.exceptions.HTTPError):
+        said = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return show_text(str(said), _MAX_MESSAGE).rstrip(".")
+
+
+def _read_message(reply: requests.Response) -> str:
+    try:
+        return find_message(reply.raw.read(4096, decode_content=True))
+    except (ValueError, urllib3.exceptions.HTTPError):
+        return ""
 
 
 def judge_failure(error: Exception, name: str) -> Exception:

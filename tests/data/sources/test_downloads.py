@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kagglesdk import kaggle_env
 from loopback import GOOD, Server, Step
 from photo_samples import make_jpeg, make_members, write_zip
 
@@ -138,34 +139,43 @@ def test_filtered_at_its_own_address_has_its_size(tmp_path: Path, monkeypatch: p
 
 
 @pytest.fixture
-def _no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def kaggle_server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Kaggle's service as its SDK knows it, at a home without credentials."""
     for name in ("API_TOKEN", "USERNAME", "KEY", "CONFIG_DIR"):
         monkeypatch.delenv(f"KAGGLE_{name}", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
+    with Server({}) as server:
+        monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.TEST, server.url)
+        yield server
 
 
-PATH = "/api/v1/competitions/data/download-all/dogs-vs-cats"
+PATH = "/api/v1/competitions.CompetitionApiService/DownloadDataFiles"
 RULES = b'{"code":403,"message":"You must accept this competition\'s rules before you\'ll be able to download files."}'
+JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
-@pytest.mark.usefixtures("_no_credentials")
-def test_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kaggle_server: Server) -> None:
     inner = pack(tmp_path, make_members(4))
     test = pack(tmp_path, {f"test1/{i}.jpg": make_jpeg(500 + i) for i in range(3)})
     data = pack(tmp_path, {"sampleSubmission.csv": b"id,label\n", "test1.zip": test, "train.zip": inner})
-    with Server({"/stored": data}, Step(cut=3000)) as store, Server({}) as front:
-        front.always = Step(302, headers={"Location": f"{store.url}/stored?X-Goog-Signature=hush"})
-        monkeypatch.setenv("KAGGLE_API_ENDPOINT", front.url)
+    # Of each try the SDK's own request is the first; ours brings the file.
+    with Server({"/stored": data}, Step(), Step(cut=3000)) as store:
+        moved = Step(302, headers={"Location": f"{store.url}/stored?X-Goog-Signature=hush"})
+        kaggle_server.steps, kaggle_server.always = [Step(503)], moved
         monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_secret")
         record = fetch("kaggle", tmp_path)
-    assert [(path, headers["Authorization"]) for path, headers in front.requests] == [(PATH, "Bearer KGAT_secret")] * 2
-    assert [headers["Authorization"] for _, headers in store.requests] == [None, None]
-    assert store.ranges == [None, "bytes=3000-"]
+    asked = [(path, headers["Authorization"]) for path, headers in kaggle_server.requests]
+    assert asked == [(PATH, "Bearer KGAT_secret")] * 3
+    assert {headers["User-Agent"] for _, headers in kaggle_server.requests} == {"cvd"}
+    assert [json.loads(body) for body in kaggle_server.bodies] == [{"competitionName": "dogs-vs-cats"}] * 3
+    assert {headers["Authorization"] for _, headers in store.requests} == {None}
+    assert store.ranges == [None, None, None, "bytes=3000-"]
     assert (tmp_path / "data/raw.zip").read_bytes() == data
     text = (tmp_path / "data/raw.json").read_text()
     assert "hush" not in text
     assert "secret" not in text
-    assert (record.url, record.members) == (front.url + PATH, 12)
+    assert (record.url, record.members) == ("https://www.kaggle.com/competitions/dogs-vs-cats/data", 12)
     placement = place(tmp_path)
     assert len(placement.rows) == 8
     assert sorted(str(row["reason"]) for row in placement.quarantine) == ["no_label"] * 3 + ["not_an_image"]
@@ -173,11 +183,12 @@ def test_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fetch("kaggle", tmp_path).sha256 == record.sha256
 
 
-@pytest.mark.usefixtures("_no_credentials")
-def test_kaggle_without_credentials_keeps_what_has_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kaggle_without_credentials_keeps_what_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kaggle_server: Server
+) -> None:
     monkeypatch.setattr(fetching, "Patience", functools.partial(fetching.Patience, 1))
-    with Server({PATH: bytes(9000)}, Step(cut=3000)) as server:
-        monkeypatch.setenv("KAGGLE_API_ENDPOINT", server.url)
+    with Server({"/stored": bytes(9000)}, Step(), Step(cut=3000)) as store:
+        kaggle_server.always = Step(302, headers={"Location": f"{store.url}/stored"})
         for token, message in (("KGAT_secret", "are kept: run again"), ("", "needs your Kaggle credentials")):
             monkeypatch.setenv("KAGGLE_API_TOKEN", token)
             with pytest.raises(InputError, match=message):
@@ -185,22 +196,47 @@ def test_kaggle_without_credentials_keeps_what_has_come(tmp_path: Path, monkeypa
             assert [path.stat().st_size for path in (tmp_path / "downloads").glob("*.part")] == [3000]
 
 
-@pytest.mark.usefixtures("_no_credentials")
-def test_kaggle_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Server({}, Step(401), Step(403, RULES), Step(403, RULES)) as server:
-        monkeypatch.setenv("KAGGLE_API_ENDPOINT", server.url)
-        refuse("kaggle", tmp_path, "data.source kaggle needs your Kaggle credentials, and there are none")
-        assert server.requests == []
-        monkeypatch.setenv("KAGGLE_USERNAME", "me")
-        monkeypatch.setenv("KAGGLE_KEY", "secret")
-        refuse(
-            "kaggle", tmp_path, "answers 401 Unauthorized: the credentials in KAGGLE_USERNAME and KAGGLE_KEY are not"
-        )
-        rules = "must accept this competition's rules.*https://www.kaggle.com/competitions/dogs-vs-cats/rules"
-        refuse("kaggle", tmp_path, rules)
-        monkeypatch.delenv("KAGGLE_API_ENDPOINT")
-        refuse("kaggle", tmp_path, f"data.url {server.url}/mirror .*{rules}", url=f"{server.url}/mirror")
-        assert server.requests[-1][1]["Authorization"] is None  # a mirror gets no credentials
+def test_kaggle_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kaggle_server: Server) -> None:
+    refuse("kaggle", tmp_path, "data.source kaggle needs your Kaggle credentials, and there are none")
+    assert kaggle_server.requests == []
+    monkeypatch.setenv("KAGGLE_USERNAME", "me")
+    monkeypatch.setenv("KAGGLE_KEY", "secret")
+    kaggle_server.steps = [Step(401, b"no"), Step(403, RULES, JSON), Step(404, b'{"code":404,"message":"gone"}', JSON)]
+    refuse("kaggle", tmp_path, "answers 401 Unauthorized: the credentials in KAGGLE_USERNAME and KAGGLE_KEY are not")
+    rules = "must accept this competition's rules.*https://www.kaggle.com/competitions/dogs-vs-cats/rules"
+    refuse("kaggle", tmp_path, rules)
+    refuse("kaggle", tmp_path, r"answers 404 Not Found \(gone\): check the address")
+    kaggle_server.always = Step(200, b"PK")
+    refuse(
+        "kaggle", tmp_path, "Kaggle names no address: get it at https://www.kaggle.com/competitions/dogs-vs-cats/data"
+    )
+    kaggle_server.always = Step(403, RULES)
+    refuse("kaggle", tmp_path, f"data.url {kaggle_server.url}/mirror .*{rules}", url=f"{kaggle_server.url}/mirror")
+    assert kaggle_server.requests[-1][1]["Authorization"] is None  # a mirror gets no credentials
+
+
+def test_kaggles_storage_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kaggle_server: Server) -> None:
+    monkeypatch.setattr(fetching, "Patience", functools.partial(fetching.Patience, 2, wait=lambda seconds: None))
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "KGAT_secret")
+    with Server({}, always=Step(403, b"<Error/>")) as store:
+        kaggle_server.always = Step(302, headers={"Location": f"{store.url}/stored?X-Goog-Signature=hush"})
+        with pytest.raises(InputError, match="Kaggle's storage answers 403, 2 times in a row") as caught:
+            fetch("kaggle", tmp_path)
+    assert "hush" not in str(caught.value)
+
+
+def test_kaggles_login_is_renewed(tmp_path: Path, kaggle_server: Server) -> None:
+    login = Path.home() / ".kaggle/credentials.json"
+    login.parent.mkdir()
+    expired = {"refresh_token": "R", "access_token": "A", "access_token_expiration": "2026-01-01T00:00:00+00:00"}
+    login.write_text(json.dumps(expired))
+    kaggle_server.steps = [Step(200, b'{"token":"B","expiresIn":3600}', JSON), Step(403, RULES, JSON)]
+    refuse("kaggle", tmp_path, "must accept this competition's rules")
+    asked = [(path.rpartition("/")[2], headers["Authorization"]) for path, headers in kaggle_server.requests]
+    assert asked == [("GenerateAccessToken", None), ("DownloadDataFiles", "Bearer B")]
+    login.write_text(json.dumps(expired))
+    kaggle_server.steps = [Step(401, b'{"code":401,"message":"Unauthenticated"}', JSON)]
+    refuse("kaggle", tmp_path, "credentials.json has expired: run `kaggle auth login` again")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gz", "xz"])

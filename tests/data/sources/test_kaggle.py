@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from kagglesdk import kaggle_env
+from kagglesdk.kaggle_client import KaggleClient
 from requests import Request
 
 from cvd.data.sources import kaggle
@@ -17,7 +19,7 @@ BASIC = "Basic " + b64encode(b"filed:k1").decode()
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("API_TOKEN", "USERNAME", "KEY", "CONFIG_DIR", "API_ENDPOINT"):
+    for name in ("API_TOKEN", "USERNAME", "KEY", "CONFIG_DIR", "API_ENVIRONMENT"):
         monkeypatch.delenv(f"KAGGLE_{name}", raising=False)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -31,15 +33,19 @@ def put(path: Path, text: str) -> Path:
 
 
 def find_header() -> str:
-    request = Request("GET", "https://host/", auth=kaggle.find_credentials().auth).prepare()
-    return request.headers["Authorization"]
+    """What the SDK sends by these credentials."""
+    given = kaggle.find_credentials()
+    with KaggleClient(api_token=given.token, username=given.username, password=given.key) as client:
+        session = client.http_client()._session
+        return str(session.prepare_request(Request("POST", "https://host/")).headers["Authorization"])
 
 
 @pytest.mark.parametrize("name", [".kaggle/access_token", ".kaggle/access_token.txt", ".kaggle/kaggle.json"])
 def test_files_at_home(home: Path, name: str) -> None:
     path = put(home / name, PAIR if name.endswith("json") else "  KGAT_1\n")
     assert find_header() == (BASIC if name.endswith("json") else "Bearer KGAT_1")
-    assert kaggle.find_credentials().origin == str(path)
+    origin = kaggle.find_credentials().origin
+    assert origin == (str(path) if name.endswith("json") else "~/.kaggle/access_token")
 
 
 def test_config_folders(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,14 +74,15 @@ def test_the_environment_goes_first(home: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_logins_while_they_are_valid(home: Path) -> None:
-    for hours, has_zone in ((1, True), (1, False), (-1, True)):
-        end = datetime.now(UTC) + timedelta(hours=hours)
-        text = (end if has_zone else end.replace(tzinfo=None)).isoformat()
-        put(home / ".kaggle/credentials.json", json.dumps({"access_token": "A", "access_token_expiration": text}))
-        if hours > 0:
+    login = {"refresh_token": "R", "access_token": "A"}
+    for end, is_whole in ((datetime.now(UTC) + timedelta(hours=1), True), ("soon", False), (datetime.now(), False)):
+        text = json.dumps(login | {"access_token_expiration": str(end)})
+        put(home / ".kaggle/credentials.json", text)
+        if is_whole:
             assert find_header() == "Bearer A"
-    with pytest.raises(InputError, match=r"credentials\.json has expired: run `kaggle auth login`"):
-        kaggle.find_credentials()
+        else:
+            with pytest.raises(InputError, match=r"credentials\.json has expired: run `kaggle auth login`"):
+                kaggle.find_credentials()
 
 
 @pytest.mark.parametrize(
@@ -96,13 +103,9 @@ def test_what_is_wrong_is_named(home: Path, name: str, text: str, message: str) 
     assert "\n" not in str(caught.value)
 
 
-def test_only_kaggle_gets_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kaggle.find_address() == "https://www.kaggle.com/api/v1/competitions/data/download-all/dogs-vs-cats"
-    assert kaggle.is_kaggle("https://www.kaggle.com/api/v1/competitions/data/download/dogs-vs-cats/train.zip")
-    for url in ("http://www.kaggle.com/", "https://www.kaggle.com.host/", "https://www.kaggle.com@host/"):
-        assert not kaggle.is_kaggle(url)
-    monkeypatch.setenv("KAGGLE_API_ENDPOINT", "http://127.0.0.1:9/")
-    assert kaggle.find_address() == "http://127.0.0.1:9/api/v1/competitions/data/download-all/dogs-vs-cats"
+def test_service_is_the_one_of_the_sdk(home: Path) -> None:
+    """The address that it asks, as the kagglesdk at hand knows it: it says when Kaggle moves."""
+    assert kaggle_env.get_endpoint(kaggle_env.get_env()) == "https://api.kaggle.com"
 
 
 def test_refusals_say_what_to_do() -> None:
