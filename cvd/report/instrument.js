@@ -146,6 +146,7 @@ function choose(i, { focus = false } = {}) {
   if (shown.length && i !== shown[0]) thumbs[shown[0]].tabIndex = -1;
   chosen = i;
   fillCard(i);
+  showDecision();
   byId("card").hidden = false;
   byId("instrument").classList.add("chosen-one");
   reveal(items[i]);
@@ -168,7 +169,7 @@ function makeView(i, variant) {
   photo.style.backgroundPosition = place(i, wall.photos);
   const frame = make("div", { class: "frame", role: "img" }, photo);
   frame.style.aspectRatio = wall.shape[i];
-  frame.setAttribute("aria-label", variant ? `${variant}: where it sees a ${wall.classes[says(variant, i)]}` : "The image");
+  frame.setAttribute("aria-label", variant ? `${variant}: where it sees ${wall.articles[says(variant, i)]}` : "The image");
   if (variant) {
     const { images, box, columns, rows } = wall.heat[variant];
     const heat = make("i", { class: `heat-${Object.keys(wall.heat).indexOf(variant) + 1}` });
@@ -198,6 +199,30 @@ function fillCard(i) {
     bar.firstChild.style.right = `${100 * Math.min(1 - p, 0.5)}%`;
     return make("li", { class: `v-${number + 1}` }, make("span", { class: "tag" }, variant), answer, bar);
   }));
+}
+
+// What a person decides about labels; `cvd labels` writes it down.
+
+const decisions = new Map(); // by number of the image: accept what the answers say, or drop
+const quote = (path) => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
+
+function decide(kind) {
+  if (decisions.get(chosen) === kind) decisions.delete(chosen);
+  else decisions.set(chosen, kind);
+  const parts = ["accept", "drop"].map((each) => {
+    const paths = [...decisions].filter(([, made]) => made === each).map(([i]) => quote(wall.path[i]));
+    return paths.length ? ` --${each} ${paths.join(" ")}` : "";
+  });
+  find("code", byId("corrections")).textContent = `cvd labels${parts.join("")}`;
+  byId("corrections").hidden = !decisions.size;
+  showDecision();
+}
+
+function showDecision() {
+  byId("card-decide").hidden = wall.suspicion[chosen] === null;
+  for (const button of findAll("#card-decide button")) {
+    button.setAttribute("aria-pressed", String(decisions.get(chosen) === button.dataset.kind));
+  }
 }
 
 function close() {
@@ -274,6 +299,7 @@ controls.addEventListener("reset", () => setTimeout(apply));
 byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 byId("close").addEventListener("click", close);
+for (const button of findAll("#card-decide button")) button.addEventListener("click", () => decide(button.dataset.kind));
 byId("instrument").addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
 if (byId("map")) {
   const map = byId("map");

@@ -1,7 +1,9 @@
 """The report as an instrument: what a person with keys, a pointer or neither can get out of it."""
 
+import argparse
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 from report_project import VARIANTS, build, write_heats
 
+from cvd.commands.evidence.labels import add_options
 from cvd.report.instrument.curves import BOTTOM, TOP, draw_panels, list_values
 from cvd.report.instrument.sprites import make_heat_sheet, make_photo_sheet
 from cvd.report.instrument.wall import choose_paths, describe_image
@@ -164,6 +167,27 @@ def test_card_says_what_the_networks_say(shown: browser.Browser, workspace: Path
     assert shown.run("findAll('#card-views figure').length") == 2, "the image, and baseline's heat map"
     shown.run("thumbs[100].click()")
     assert shown.run("findAll('#card-views figure').length") == 1, "nothing explains it"
+
+
+def test_decisions_about_labels_become_a_command(shown: browser.Browser) -> None:
+    first, odd = shown.run("wall.path[7]"), "test/cat/it's a cat.jpg"
+    shown.run(f"wall.suspicion[7] = wall.suspicion[8] = 0.9; wall.path[8] = {json.dumps(odd)}; thumbs[7].click()")
+    shown.run("find('#card-decide [data-kind=accept]').click()")
+    assert shown.run("find('#card-decide [data-kind=accept]').getAttribute('aria-pressed')") == "true"
+    shown.run("thumbs[8].click()")
+    assert shown.run("find('#card-decide [data-kind=accept]').getAttribute('aria-pressed')") == "false"
+    shown.run("find('#card-decide [data-kind=drop]').click()")
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    command = shlex.split(shown.run("find('#corrections code').textContent"))
+    assert command[:2] == ["cvd", "labels"]
+    parsed = parser.parse_args(command[2:])
+    assert (parsed.accept, parsed.drop) == ([first], [odd])
+    shown.run("find('#card-decide [data-kind=drop]').click(); thumbs[7].click()")
+    shown.run("find('#card-decide [data-kind=accept]').click()")
+    assert shown.run("byId('corrections').hidden"), "what is taken back is not written"
+    shown.run("thumbs[9].click()")
+    assert shown.run("byId('card-decide').hidden"), "nothing was asked about this label"
 
 
 def test_map_answers_to_keys_and_touch(shown: browser.Browser) -> None:

@@ -13,6 +13,7 @@ from cvd.evaluation.figures import read_table
 from cvd.evaluation.measures import read_predictions, select_test
 from cvd.evaluation.verdict import format_percent
 from cvd.report.instrument.sprites import HeatSheet, Sheet, make_heat_sheet, make_photo_sheet
+from cvd.runtime.vocabulary import add_article
 from cvd.vis.explaining.heatmaps import read_heatmaps
 
 MOST_IMAGES = 2000  # on the wall; what a network gets wrong comes first
@@ -80,6 +81,7 @@ class Wall:
         images = self.images
         return {
             "classes": list(self.classes),
+            "articles": [add_article(name) for name in self.classes],
             "variants": self.variants,
             "path": [image.path for image in images],
             "label": [image.label for image in images],
