@@ -50,7 +50,7 @@ def answer(photo: np.ndarray) -> dict:
     ]
     found = [answers.Answer("good", "dog", 0.9731, views)]
     seen = [answers.View(f"tabby {share}%", "last", "top", 1.5, "at the left", picture) for share in (62, 21, 9)]
-    recognition = answers.Recognition("EfficientNetLite0", seen)
+    recognition = answers.Recognition("EfficientNetLite0", [("tabby", 0.62), ("tabby", 0.21), ("tabby", 0.09)], seen)
     return {"picture": picture, "size": "60 × 40 px", "answers": found, "recognition": recognition}
 
 
@@ -312,6 +312,8 @@ def test_backbone_recognises_its_most_probable_classes() -> None:
     shares = np.exp(logits) / np.exp(logits).sum()
     assert (seen.backbone, len(seen.views)) == ("Eyes", 2)
     assert [view.label for view in seen.views] == [f"elkhound {shares[0]:.0%}", f"tabby {shares[1]:.0%}"]
+    assert [name for name, _ in seen.classes] == ["elkhound", "tabby"]
+    assert [share for _, share in seen.classes] == pytest.approx(shares[:2], rel=1e-5)
     assert [view.place.split()[-1] for view in seen.views] == ["left", "right"]
     assert seen.views[0].picture.width == 400
 

@@ -29,6 +29,9 @@ def test_programs_get_json() -> None:
     (found,) = reply.json["answers"]
     assert (found["variant"], found["label"], found["probability"]) == ("good", "dog", 0.9731)
     assert found["evidence"][1] == {"label": "dog", "layer": "conv1", "largest": 1.25, "place": "at the top"}
+    seen = reply.json["recognition"]
+    assert (seen["backbone"], len(seen["classes"])) == ("EfficientNetLite0", 3)
+    assert seen["classes"][0] == {"label": "tabby", "probability": 0.62, "place": "at the left"}
     for data, code, words in (
         (b"", 400, "The file is empty."),
         (b"hello", 400, "This is not a photo."),

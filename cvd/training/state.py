@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class TrainingState:
 
 LISTS = ("history", "train_seconds", "epoch_seconds", "best_epoch")
 ARRAYS = ("variables", "optimizer")
+KEPT_DAYS = 7
 DIGEST = "sha256"  # of all that a file holds
 
 
@@ -150,8 +152,9 @@ def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
     """Lock the folder `key` in `root`, of a training's state; yield None where another process holds it.
 
     After Ctrl-C, an error of the system or a shortage of memory it stays, to resume from. After success, or any other
-    error, which would come again, it is removed.
+    error, which would come again, it is removed. So are those of other trainings, KEPT_DAYS after their last epoch.
     """
+    _remove_old(root, key)
     lock = root / f"{key}.lock"
     with try_lock(lock) as is_held:
         if not is_held:
@@ -171,6 +174,17 @@ def open_state_folder(root: Path, key: str) -> Iterator[Path | None]:
             _remove(folder, lock)
             raise
         _remove(folder, lock)
+
+
+def _remove_old(root: Path, key: str) -> None:
+    """Remove other states that were written long ago: their parameters have changed since, or nobody wants them."""
+    oldest = time.time() - KEPT_DAYS * 86_400
+    for lock in root.glob("*.lock"):
+        folder = lock.with_suffix("")
+        if lock.stem != key and all(path.stat().st_mtime < oldest for path in folder.glob("*")):
+            with try_lock(lock) as is_held:
+                if is_held:
+                    _remove(folder, lock)
 
 
 def _remove(folder: Path, lock: Path) -> None:

@@ -51,6 +51,7 @@ class Recognition(NamedTuple):
     """What a network of ImageNet's classes sees in a photo: a view for each of the most probable ones."""
 
     backbone: str
+    classes: list[tuple[str, float]]  # name and probability
     views: list[View]
 
 
@@ -90,12 +91,13 @@ def make_recogniser(
     """
 
     def recognise(photo: np.ndarray) -> Recognition:
-        small, views = fit_picture(photo, VIEW_PX), []
-        for heat in viewer.view(resize_image(photo, size_px)[np.newaxis], top=top)[:top]:
+        small, image, views = fit_picture(photo, VIEW_PX), resize_image(photo, size_px)[np.newaxis], []
+        ranked = viewer.rank(image)[:top]
+        for heat in viewer.explain(image, ranked, None):
             picture = encode_picture(overlay_heat(small, heat.map, largest=find_hottest([heat])))
             largest, place = float(heat.map.max()), describe_place(heat.map)
             views.append(View(heat.label, heat.depth or "last", heat.layer, largest, place, picture))
-        return Recognition(backbone, views)
+        return Recognition(backbone, [(viewer.names[number], share) for number, share in ranked], views)
 
     return recognise
 

@@ -40,17 +40,22 @@ def add_api(app: Flask, answer: Callable[[bytes], Mapping[str, Any]], *, token: 
 
 def describe(shown: Mapping[str, Any]) -> dict[str, Any]:
     """Take from what the page shows what a program can use: no pictures."""
-    return {
-        "answers": [
-            {
-                "variant": answer.variant,
-                "label": answer.label,
-                "probability": answer.probability,  # of the second class
-                "evidence": [
-                    {"label": view.label, "layer": view.layer, "largest": view.largest, "place": view.place}
-                    for view in answer.views
-                ],
-            }
-            for answer in shown["answers"]
-        ]
-    }
+    answers = [
+        {
+            "variant": answer.variant,
+            "label": answer.label,
+            "probability": answer.probability,  # of the second class
+            "evidence": [
+                {"label": view.label, "layer": view.layer, "largest": view.largest, "place": view.place}
+                for view in answer.views
+            ],
+        }
+        for answer in shown["answers"]
+    ]
+    if (seen := shown["recognition"]) is None:
+        return {"answers": answers, "recognition": None}
+    classes = [
+        {"label": name, "probability": share, "place": view.place}
+        for (name, share), view in zip(seen.classes, seen.views, strict=True)
+    ]
+    return {"answers": answers, "recognition": {"backbone": seen.backbone, "classes": classes}}

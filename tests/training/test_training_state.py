@@ -1,5 +1,7 @@
 """The state of a training on disk, its folder, and the digests that key it."""
 
+import os
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import yaml
 
 from cvd.runtime.errors import InputError
 from cvd.runtime.files import digest_files
+from cvd.runtime.locks import try_lock
 from cvd.runtime.stage import TerminatedError
 from cvd.training.devices import MemoryShortError
 from cvd.training.identity import CODE, ROOT, digest_arrays, make_key
-from cvd.training.state import StateWriter, TrainingState, load_state, open_state_folder, save_state
+from cvd.training.state import KEPT_DAYS, StateWriter, TrainingState, load_state, open_state_folder, save_state
 
 
 def make_state() -> TrainingState:
@@ -196,6 +199,21 @@ def test_second_process_with_the_same_training_gets_no_folder(tmp_path: Path) ->
         assert first == tmp_path / "key"
         assert second is None
     assert not list(tmp_path.iterdir())
+
+
+def test_states_that_nobody_goes_on_with_go_in_time(tmp_path: Path) -> None:
+    """As of killed trainings: one of today, one long ago, one long ago that still runs, one that is gone on with."""
+    for name in ("today", "old", "running", "own"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.npz").touch()
+        (tmp_path / f"{name}.lock").touch()
+        if name != "today":
+            os.utime(tmp_path / name / "state.npz", (time.time() - (KEPT_DAYS + 1) * 86_400,) * 2)
+    with try_lock(tmp_path / "running.lock"), open_state_folder(tmp_path, "own") as folder:
+        assert folder is not None
+        assert (folder / "state.npz").exists()
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {name + ending for name in ("today", "running", "own") for ending in ("", ".lock")}
 
 
 def test_digests_tell_what_differs(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class ClassViewer:
     def __init__(
         self, model: keras.Model, names: Sequence[str], layers: Sequence[str] | None = None, *, method: str
     ) -> None:
-        self._names, self._layers = names, choose_layers(model, layers, method=method)
+        self.names, self._layers = names, choose_layers(model, layers, method=method)
         self.title, self.note = METHODS[resolve_method(method)].title, NOTES[resolve_method(method)]
         self._explainer, self._score = make_explainer(model, self._layers, method=method), make_scorer(model)
 
@@ -135,12 +135,12 @@ class ClassViewer:
 
         Of the difference, one map has what speaks for the first class rather than the second, one the reverse.
         """
-        labels = [f"{self._names[number]} {format_share(share)}" for number, share in classes]
-        weights = [np.eye(len(self._names), dtype=np.float32)[number] for number, _ in classes]
+        labels = [f"{self.names[number]} {format_share(share)}" for number, share in classes]
+        weights = [np.eye(len(self.names), dtype=np.float32)[number] for number, _ in classes]
         if pair:
-            first, second = (self._names[number] for number in pair)
+            first, second = (self.names[number] for number in pair)
             labels += [f"{first}, not {second}", f"{second}, not {first}"]
-            weights.append(np.subtract(*np.eye(len(self._names), dtype=np.float32)[list(pair)]))
+            weights.append(np.subtract(*np.eye(len(self.names), dtype=np.float32)[list(pair)]))
         # The image once for each sum of logits: (m, h, w, 3).
         both = self._explainer(np.repeat(image, len(weights), axis=0), (1, -1), np.stack(weights))
         heats = []
