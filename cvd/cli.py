@@ -31,6 +31,7 @@ COMMANDS = (  # its name; the module in cvd.commands; there what declares its op
         "probe_networks",
         "accuracy as test images are shifted, turned, blurred",
     ),
+    ("figures", "publishing.figures", "add_options", "draw_figures", "the report's charts as PDF or SVG, for papers"),
     ("labels", "evidence.labels", "add_options", "review_labels", "labels that look wrong; accept or drop them"),
     ("worker", "worker", "add_options", "work_along", "train along with a chief on another machine, as TF_CONFIG says"),
     ("sync", "runs", "", "sync_results", "bring results that MLflow lacks into it"),

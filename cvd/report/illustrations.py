@@ -25,8 +25,8 @@ Sources = list[dict[str, Any]]
 """A chart as a page offers it: `media` queries and a `picture` each, in the order in which a browser tries them."""
 
 
-def start_charts(results: Results) -> dict[str, Future[Sources]]:
-    """Start drawing each chart for narrow and wide screens, dark and light, in processes beside this one."""
+def list_charts(results: Results) -> dict[str, Callable[..., Figure]]:
+    """List what draws each chart, by name; all take a `theme`, and all but `roc` take `tall`."""
     test = {name: figures["test"] for name, figures in results.metrics.items()}
     aucs = {name: figures["auc"] for name, figures in test.items()}
     eces = {name: figures["ece"] for name, figures in test.items()}
@@ -43,8 +43,15 @@ def start_charts(results: Results) -> dict[str, Future[Sources]]:
         makers["cures"] = partial(draw_cures, results.cures)
     if results.sizes is not None:
         makers["sizes"] = partial(draw_sizes, results.sizes)
+    return makers
+
+
+def start_charts(results: Results) -> dict[str, Future[Sources]]:
+    """Start drawing each chart for narrow and wide screens, dark and light, in processes beside this one."""
     pool = ProcessPoolExecutor(min(count_cores(), MOST_AT_ONCE), initializer=end_with_parent)
-    charts = {name: pool.submit(_draw_sources, make, tall_too=name != "roc") for name, make in makers.items()}
+    charts = {
+        name: pool.submit(_draw_sources, make, tall_too=name != "roc") for name, make in list_charts(results).items()
+    }
     pool.shutdown(wait=False)
     return charts
 

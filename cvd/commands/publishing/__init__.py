@@ -1,0 +1,1 @@
+"""Results in the forms in which people publish them."""
