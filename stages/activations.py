@@ -42,7 +42,7 @@ def work(args: argparse.Namespace) -> None:
         name_classes(manifest["path"], manifest["label"])[1],
     )
     with replace_folder(args.out) as folder:
-        for i, path in enumerate(tqdm(paths, desc=f"drawing {args.variant}", unit="image")):
+        for i, path in enumerate(tqdm(paths, desc=f"drawing {args.variant}", unit="image", disable=None)):
             values = {layer: answers[i] for layer, answers in activations.items()}
             answer = f"P({positive}) {probabilities[i]:.3f}"
             words = {"variant": args.variant, "path": path, "answer": answer}

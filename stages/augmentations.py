@@ -48,7 +48,7 @@ def work(args: argparse.Namespace) -> None:
         return Preview(path, load_image(args.images / path, params.image.size_px), list(copies), list(captions))
 
     with replace_folder(args.out) as folder:
-        for start in tqdm(range(0, len(paths), ROWS), desc="drawing", unit="page"):
+        for start in tqdm(range(0, len(paths), ROWS), desc="drawing", unit="page", disable=None):
             page = f"-{start // ROWS + 1}" if start else ""
             figure = draw_previews([preview(path) for path in paths[start : start + ROWS]])
             save_figure(figure, folder / f"augmentations{page}.png")

@@ -28,7 +28,7 @@ def features(args: Namespace) -> None:
     manifest = read_manifest(args.manifest)
     n_images = int(manifest["split"].isin(SPLITS).sum())
     start = time.perf_counter()
-    with tqdm(total=n_images, desc="features", unit="image") as bar:
+    with tqdm(total=n_images, desc="features", unit="image", disable=None) as bar:
         backbone = cache_features(
             args.images, manifest, args.backbone, args.features, threads=threads, progress=bar.update
         )

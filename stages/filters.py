@@ -47,7 +47,7 @@ def work(args: argparse.Namespace) -> None:
     ascend = partial(ascend_filters, model, size_px=size_px, recipe=settings.recipe, at_once=at_once)
     figures = {}
     with replace_folder(args.out) as folder:
-        for layer, filters in tqdm(layers.items(), desc=f"climbing {args.variant}", unit="layer"):
+        for layer, filters in tqdm(layers.items(), desc=f"climbing {args.variant}", unit="layer", disable=None):
             patches = strongest[layer].pixels
             ascent = ascend(layer=layer, filters=filters, steps=settings.steps, seed=params.seed, patches=patches)
             figures[layer] = describe_layer(ascent, strongest[layer], n_filters=sizes[layer], paths=paths)

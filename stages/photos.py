@@ -38,7 +38,7 @@ def work(args: argparse.Namespace) -> None:
             print(f"{backbone.name} from {backbone.weights} has no ImageNet classes: no photos are explained")
             return
         viewer = ClassViewer(load_backbone(args.backbone), class_names(), method=settings.method)
-        bar = tqdm(photos.values(), desc="explaining photos", unit="photo")
+        bar = tqdm(photos.values(), desc="explaining photos", unit="photo", disable=None)
         heats = (viewer.view(resize_image(photo, backbone.size_px)[np.newaxis], top=settings.top) for photo in bar)
         title = f"What {backbone.name} sees: its top {settings.top} of ImageNet's 1,000 classes"
         caption = f"{viewer.title}: what speaks for each class, and what tells the first two apart"

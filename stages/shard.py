@@ -34,7 +34,7 @@ def shard(args: Namespace) -> None:
             size_px=params.image.size_px,
             encoding=params.shard.encoding,
             size_mb=params.shard.size_mb,
-            progress=partial(tqdm, desc="sharding", total=n_images, unit="image"),
+            progress=partial(tqdm, desc="sharding", total=n_images, unit="image", disable=None),
         )
     for split, entry in index.items():
         size = sum(part["bytes"] for part in entry["shards"]) / 1e6

@@ -22,7 +22,7 @@ def split(args: Namespace) -> None:
     params = load_params()
     shortcut = params.data.drawn.shortcut if params.data.source == "drawn" else 0.0
     options = params.split.model_dump() | {"classes": params.data.choose_classes(), "shortcut": shortcut}
-    summary = split_archive(**vars(args), **options, progress=partial(tqdm, unit="file"))
+    summary = split_archive(**vars(args), **options, progress=partial(tqdm, unit="file", disable=None))
     for name, counts in summary["splits"].items():
         print(f"{name:>10}: " + ", ".join(f"{n:,} {pluralise(label)}" for label, n in counts.items()))
     if summary["quarantined"]:

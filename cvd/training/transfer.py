@@ -1,7 +1,6 @@
 """A backbone with a head: where it starts, what of it is computed once, how it is saved."""
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -214,7 +213,7 @@ def extract_examples(
     dtype = "float16" if any(len(output.shape) == 4 for output in outputs) else "float32"
     n_images, extracted = sum(map(len, splits)), []
     _require_memory(n_images, outputs, dtype)
-    with tqdm(total=n_images, desc="frozen layers", unit="image", disable=not sys.stderr.isatty()) as bar:
+    with tqdm(total=n_images, desc="frozen layers", unit="image", disable=None) as bar:
         for images in splits:
             values = compute_features(
                 extract, images.fetch, n_images=len(images), threads=threads, dtype=dtype, progress=bar.update

@@ -170,7 +170,7 @@ class _Download:
             self._check_size(version)
             self._partial.start(version, replies.strip_secrets(self._wanted.url))
         check_room(self._wanted.name, (total or 0) - offset, self._partial)
-        bar = tqdm(desc="download", total=total, initial=offset, unit="B", unit_scale=True)
+        bar = tqdm(desc="download", total=total, initial=offset, unit="B", disable=None, unit_scale=True)
         pace = Pace(self._patience, offset, self._end)
         with bar, self._partial.path.open("ab") as file:
             while block:

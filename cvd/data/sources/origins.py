@@ -77,7 +77,7 @@ def fetch_drawn(request: Request, target: Path, stack: ExitStack) -> Origin:
     from cvd.data.drawn import write_drawn_archive  # OpenCV's drawing code, which the other sources do without
 
     def show(images: Any) -> Any:
-        return tqdm(images, total=2 * request.n_per_class, desc="draw", unit="image")
+        return tqdm(images, total=2 * request.n_per_class, desc="draw", unit="image", disable=None)
 
     n_per_class, seed, leak = request.n_per_class, request.seed, request.leak
     write_drawn_archive(target, n_per_class=n_per_class, seed=seed, leak=leak, progress=show)
@@ -89,7 +89,7 @@ def fetch_directory(request: Request, target: Path, stack: ExitStack) -> Origin:
     folder = _find(request.path, target)
     if not folder.is_dir():
         raise InputError(f"data.path {request.path} is a file, not a folder: use data.source=archive for a zip or tar")
-    with tqdm(desc="pack", unit="file") as bar:
+    with tqdm(desc="pack", unit="file", disable=None) as bar:
         packing.pack_folder(folder, target, progress=bar.update)
     return Origin(target, f"data.path {request.path}", path=request.path)
 
@@ -175,5 +175,5 @@ def _is_zip(path: Path, name: str) -> bool:
 
 
 def _repack(path: Path, target: Path, name: str) -> None:
-    with call_it(name, path), tqdm(desc="repack", unit="file") as bar:
+    with call_it(name, path), tqdm(desc="repack", unit="file", disable=None) as bar:
         packing.repack_tar(path, target, progress=bar.update)
