@@ -40,11 +40,10 @@ def read_block(**block: object) -> dict[str, Any]:
 
 def test_keys_are_the_functions_parameters(folder: Path) -> None:
     baseline = {key: value for key, value in RAW["variants"]["baseline"].items() if key != "depth"}
-    expected = baseline | {"network": "pocket", "blocks": 3}
-    assert read_block(like="baseline", network="pocket") == expected, "the depth of plain stays behind"
-    assert read_block(like="baseline", network="pocket", blocks=5) == expected | {"blocks": 5}
+    expected = baseline | {"network": "pocket", "blocks": 5}
+    assert read_block(like="baseline", network="pocket", blocks=5) == expected, "the depth of plain stays behind"
     (folder / "pocket.py").write_text(CODE.replace("width: int", "width: int, l2: float, fast: bool"))
-    assert read_block(like="baseline", network="pocket", fast=True) == expected | {"fast": True}
+    assert read_block(like="baseline", network="pocket", blocks=5, fast=True) == expected | {"fast": True}
 
 
 @pytest.mark.parametrize(
@@ -52,6 +51,7 @@ def test_keys_are_the_functions_parameters(folder: Path) -> None:
     [
         ({"bloks": 2}, "variants.mine.bloks is unknown"),
         ({"depth": 2}, "variants.mine.depth: does not fit network 'pocket', which takes input, network, "),
+        ({}, "variants.mine.blocks is missing"),
         ({"blocks": "two"}, "variants.mine.blocks is 'two': input should be a valid integer"),
         ({"width": 0.5}, "variants.mine.width is 0.5: input should be a valid integer"),
         ({"input": "features"}, "variants.mine.input is 'features'"),
@@ -75,7 +75,11 @@ def test_what_does_not_fit_is_refused_in_one_line(folder: Path, block: dict[str,
         ("dropout: float, ", "", "build_pocket lacks the parameter dropout"),
         ("width: int", "width: list[int]", "pocket.py, line 6: width should be int, float, bool or str, or Annotated"),
         ("width: int", "width", "pocket.py, line 6: width should be int"),
-        ("blocks: int = 3", "blocks: int = THREE", "pocket.py, line 6: blocks should be int"),
+        ("blocks: int", "blocks: Annotated[int, Field(min=1)]", "pocket.py, line 6: blocks should be int"),
+        ("blocks: int", "blocks: Annotated[int, Field(ge='1')]", "pocket.py, line 6: blocks should be int"),
+        ("blocks: int", "blocks: int = 3", "variants.mine.blocks is missing"),
+        ("*, size_px: int,", "size_px: int, /,", "build_pocket lacks the parameter size_px"),
+        ("The pocket network", "\udce9", "cvd/models/scratch/pocket.py is not Python: "),
         ("width: int", "copy: int", "pocket.py: 'copy' cannot be a key in params.yaml: rename it"),
         ("width: int", "width: Annotated[int, Field(ge=33)]", "variants.mine.width is 32: input should be greater"),
         ("width: int", "steps: int", "variants.mine.steps is missing"),
@@ -83,7 +87,7 @@ def test_what_does_not_fit_is_refused_in_one_line(folder: Path, block: dict[str,
 )
 def test_a_function_that_cannot_be_read_is_named(folder: Path, old: str, new: str, said: str) -> None:
     assert old in CODE
-    (folder / "pocket.py").write_text(CODE.replace(old, new))
+    (folder / "pocket.py").write_text(CODE.replace(old, new), encoding="utf-8", errors="surrogateescape")
     with pytest.raises(InputError) as caught:
         read_block(like="baseline", network="pocket")
     assert said in str(caught.value)

@@ -95,8 +95,8 @@ def find_kind(network: object) -> type[Variant] | None:
 
 
 @cache
-def _make_kind(network: str, text: str) -> type[Variant]:
-    own = {key: kind for key, kind in parse_keys(network, text).items() if key not in Variant.model_fields}
+def _make_kind(network: str, text: bytes) -> type[Variant]:
+    own = {key: (kind, ...) for key, kind in parse_keys(network, text).items() if key not in Variant.model_fields}
     if taken := [key for key in own if key == "like" or key.startswith("_") or hasattr(Variant, key)]:
         raise InputError(f"cvd/models/scratch/{network}.py: {taken[0]!r} cannot be a key in params.yaml: rename it")
     common = {"input": (Literal["files", "shards"], ...), "network": (Literal[network], ...)}
