@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -181,10 +181,11 @@ def _remove_old(root: Path, key: str) -> None:
     oldest = time.time() - KEPT_DAYS * 86_400
     for lock in root.glob("*.lock"):
         folder = lock.with_suffix("")
-        if lock.stem != key and all(path.stat().st_mtime < oldest for path in folder.glob("*")):
-            with try_lock(lock) as is_held:
-                if is_held:
-                    _remove(folder, lock)
+        with suppress(FileNotFoundError):  # of a file that a training replaces at this moment
+            if lock.stem != key and all(path.stat().st_mtime < oldest for path in folder.glob("*")):
+                with try_lock(lock) as is_held:
+                    if is_held:
+                        _remove(folder, lock)
 
 
 def _remove(folder: Path, lock: Path) -> None:

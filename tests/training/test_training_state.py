@@ -203,6 +203,9 @@ def test_second_process_with_the_same_training_gets_no_folder(tmp_path: Path) ->
 
 def test_states_that_nobody_goes_on_with_go_in_time(tmp_path: Path) -> None:
     """As of killed trainings: one of today, one long ago, one long ago that still runs, one that is gone on with."""
+    (tmp_path / "replaced").mkdir()
+    (tmp_path / "replaced/state.npz.partial").symlink_to("nowhere")  # listed, and gone when it is looked at
+    (tmp_path / "replaced.lock").touch()
     for name in ("today", "old", "running", "own"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "state.npz").touch()
@@ -213,7 +216,7 @@ def test_states_that_nobody_goes_on_with_go_in_time(tmp_path: Path) -> None:
         assert folder is not None
         assert (folder / "state.npz").exists()
         left = {path.name for path in tmp_path.iterdir()}
-        assert left == {name + ending for name in ("today", "running", "own") for ending in ("", ".lock")}
+        assert left == {name + ending for name in ("today", "running", "own", "replaced") for ending in ("", ".lock")}
 
 
 def test_digests_tell_what_differs(tmp_path: Path) -> None:
