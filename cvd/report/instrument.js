@@ -221,6 +221,7 @@ function decide(kind) {
 function showDecision() {
   byId("card-decide").hidden = wall.suspicion[chosen] === null;
   for (const button of findAll("#card-decide button")) {
+    button.hidden = button.dataset.kind === "accept" && wall.suspicion[chosen] <= 0.5; // the answer is the label
     button.setAttribute("aria-pressed", String(decisions.get(chosen) === button.dataset.kind));
   }
 }

@@ -186,6 +186,9 @@ def test_decisions_about_labels_become_a_command(shown: browser.Browser) -> None
     shown.run("find('#card-decide [data-kind=drop]').click(); thumbs[7].click()")
     shown.run("find('#card-decide [data-kind=accept]').click()")
     assert shown.run("byId('corrections').hidden"), "what is taken back is not written"
+    shown.run("wall.suspicion[6] = 0.1; thumbs[6].click()")
+    offered = "findAll('#card-decide button').filter((one) => one.checkVisibility()).map((one) => one.dataset.kind)"
+    assert shown.run(offered) == ["drop"], "`cvd labels --accept` refuses a label that the answer confirms"
     shown.run("thumbs[9].click()")
     assert shown.run("byId('card-decide').hidden"), "nothing was asked about this label"
 
