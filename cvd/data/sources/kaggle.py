@@ -5,6 +5,7 @@ the file to its caller, so `fetch` does the rest: it tries again, resumes, check
 on it, tries once, resumes without If-Range, takes no known hash, and unpacks the archive and deletes it.
 """
 
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ def find_credentials() -> Credentials:
     try:
         token, origin = get_access_token_from_env()
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # a long token is no path, and a secret
+            return Credentials("KAGGLE_API_TOKEN", token=_check(os.environ["KAGGLE_API_TOKEN"], "KAGGLE_API_TOKEN"))
         raise InputError(f"Kaggle's credentials cannot be read: {error}") from error
     if token:
         origin = "~/.kaggle/access_token" if origin == "access_token" else origin
@@ -138,18 +141,20 @@ def _find_login() -> Credentials | None:
     from kagglesdk.kaggle_creds import KaggleCredentials
 
     path = Path.home() / ".kaggle/credentials.json"
+    if not path.is_file():
+        return None
     expired = f"Kaggle's login in {path} has expired: run `kaggle auth login` again, or {_HOW_TO}"
     try:
         with KaggleClient(user_agent=AGENT) as client:
             login = KaggleCredentials.load(client)
             token = login.get_access_token() if login else None
     except requests.HTTPError as error:
-        if error.response is None or error.response.status_code >= 500:
+        if error.response is None or error.response.status_code not in (400, 401, 403):
             raise
         raise InputError(expired) from error
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(expired) from error
-    return Credentials(str(path), token=_check(token, str(path))) if token else None
+    return Credentials(str(path), token=_check(str(token), str(path))) if token else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

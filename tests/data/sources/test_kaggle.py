@@ -71,6 +71,8 @@ def test_the_environment_goes_first(home: Path, monkeypatch: pytest.MonkeyPatch)
     assert find_header() == "Bearer KGAT_3"
     monkeypatch.setenv("KAGGLE_API_TOKEN", str(put(home / "token", "KGAT_4\n")))
     assert find_header() == "Bearer KGAT_4"
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "K" * 5000)  # too long for a path
+    assert find_header() == "Bearer " + "K" * 5000
 
 
 def test_logins_while_they_are_valid(home: Path) -> None:
@@ -92,6 +94,7 @@ def test_logins_while_they_are_valid(home: Path) -> None:
         ("kaggle.json", "[]", r"kaggle\.json are not a JSON object"),
         ("kaggle.json", '{"username": "me"}', r"kaggle\.json lack the key"),
         ("access_token", "zwei\nZeilen", "access_token hold characters that no token has"),
+        ("credentials.json/a", "", "there are none"),
         ("other", "", "there are none: make a token at https://www.kaggle.com/settings"),
         ("kaggle.json", "{}", "there are none"),
     ],
