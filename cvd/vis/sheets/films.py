@@ -44,7 +44,7 @@ def draw_film(images: Mapping[str, np.ndarray], moments: Sequence[Moment], *, ti
     chosen = np.unique(np.linspace(0, len(moments) - 1, min(len(moments), MOST_FRAMES)).round().astype(int))
     frames = [moments[index] for index in chosen]
     small = {path: fit_picture(image, FRAME) for path, image in images.items()}
-    step, pitch, top = FRAME + SPACE, max(picture.shape[0] for picture in small.values()) + 44, 142
+    step, pitch, top = FRAME + SPACE, max(picture.shape[0] for picture in small.values()) + 44, 164
     width = max(2 * MARGIN + (1 + len(frames)) * step - SPACE, 760)
     sheet = Sheet(top + len(small) * pitch + 34 + MARGIN, width)
     sheet.write_header(title, caption)
@@ -53,8 +53,9 @@ def draw_film(images: Mapping[str, np.ndarray], moments: Sequence[Moment], *, ti
     )
     for column, frame in enumerate(frames, 1):
         x = MARGIN + column * step
-        sheet.write(f"epoch {frame.epoch}", x, top - 42, bold=True)
-        sheet.write(describe_gap(frame), x, top - 20, size_px=SMALL, ink=FAINT, room=FRAME + SPACE - 4)
+        sheet.write(f"epoch {frame.epoch}", x, top - 62, bold=True)
+        for line, words in enumerate(describe_gap(frame).split(", ")):
+            sheet.write(words, x, top - 40 + 18 * line, size_px=SMALL, ink=FAINT)
     for row, (path, picture) in enumerate(small.items()):
         y = top + row * pitch
         sheet.lay(picture, MARGIN, y)

@@ -37,7 +37,7 @@ def test_film_shows_the_heat_of_what_is_said_at_each_epoch(tmp_path: Path) -> No
         """The place of the warmest column in a frame, as a share of its width; the heat is all colour."""
         shown = films.draw_film({"one.jpg": PHOTO}, moments[:3], title="", caption="").astype(int)
         left = films.MARGIN + number * (films.FRAME + films.SPACE)
-        warmth = np.ptp(shown[142 : 142 + 90, left : left + films.FRAME], axis=2).sum(axis=0)
+        warmth = np.ptp(shown[164 : 164 + 90, left : left + films.FRAME], axis=2).sum(axis=0)
         return float(warmth.argmax() / films.FRAME) if warmth.any() else np.nan
 
     assert 0 < find_hottest(1) < find_hottest(3)
