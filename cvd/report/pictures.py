@@ -46,10 +46,10 @@ def encode_picture(path: str | Path, *, most_bytes: int, name: str = "", variant
     with Image.open(path) as image:
         image.load()
         full = image.convert("RGB")
-    per_pixel = 0.0  # bytes; a smaller side has as many or more, so what is sure to be too large is not tried
+    per_pixel = 0.0  # bytes; at lower qualities at least half as many, so what is sure to be too large is not tried
     for side, quality in STEPS:
         n_pixels = full.width * full.height * min(1.0, side / max(full.size)) ** 2
-        if per_pixel * n_pixels > most_bytes and (side, quality) != STEPS[-1]:
+        if per_pixel / 2 * n_pixels > most_bytes and (side, quality) != STEPS[-1]:
             continue
         small = full.copy()
         small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)

@@ -142,6 +142,17 @@ def test_pictures_are_chosen_by_name_and_kept_small(tmp_path: Path) -> None:
     assert pictures.encode_picture(chosen[0], most_bytes=10**7).width == 900
 
 
+def test_no_size_that_fits_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    path, steps = Path(__file__).parents[2] / "docs/drawn.png", pictures.STEPS
+    alone = []
+    for step in steps:
+        monkeypatch.setattr(pictures, "STEPS", (step,))
+        alone.append(pictures.encode_picture(path, most_bytes=1))
+    monkeypatch.setattr(pictures, "STEPS", steps)
+    for picture in alone:
+        assert pictures.encode_picture(path, most_bytes=len(picture.uri) + 40).width >= picture.width
+
+
 def test_sections_count_the_pictures_of_their_patterns_once(tmp_path: Path) -> None:
     for name in (
         "gradcam/baseline/cat.png",
