@@ -83,8 +83,9 @@ def test_without_results_it_says_what_makes_them(
 ) -> None:
     shutil.copytree(project / ".dvc", tmp_path / ".dvc")
     monkeypatch.chdir(tmp_path)
-    assert cvd("figures", "--out", __file__) == 2
-    assert f"--out is {__file__}, a file: give a folder" in capsys.readouterr().err
+    for out in (__file__, f"{__file__}/below"):
+        assert cvd("figures", "--out", out) == 2
+        assert f"--out is {out}, but {__file__} is a file: give a folder" in capsys.readouterr().err
     assert cvd("figures") == 2
     line = capsys.readouterr().err
     assert line.startswith("error: ")

@@ -25,7 +25,7 @@ DATES = {"pdf": "CreationDate", "svg": "Date"}
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may be typed after `cvd figures`."""
-    parser.add_argument("--format", choices=sorted(DATES), default="pdf", help="of the files (%(default)s)")
+    parser.add_argument("--format", choices=sorted(DATES), default="pdf", help="format of the files (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("figures"), help="folder of the figures (%(default)s)")
 
 
@@ -33,10 +33,10 @@ def draw_figures(args: argparse.Namespace) -> int:
     """Draw each chart of the report, and a sheet of each variant with its confusion matrix, into a file of its own.
 
     Raises:
-        InputError: there are no results, a file of them is damaged, or `--out` is a file.
+        InputError: there are no results, a file of them is damaged, or `--out` is a file or below one.
     """
-    if args.out.is_file():
-        raise InputError(f"--out is {args.out}, a file: give a folder")
+    if file := next((path for path in (args.out, *args.out.parents) if path.is_file()), None):
+        raise InputError(f"--out is {args.out}, but {file} is a file: give a folder")
     root = find_root()
     makers = list_figures(read_results(root / "metrics", root / "plots", root / "data/quarantine.csv"))
     args.out.mkdir(parents=True, exist_ok=True)
