@@ -209,9 +209,9 @@ const quote = (path) => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'
 function decide(kind) {
   if (decisions.get(chosen) === kind) decisions.delete(chosen);
   else decisions.set(chosen, kind);
-  const parts = ["accept", "drop"].map((each) => {
-    const paths = [...decisions].filter(([, made]) => made === each).map(([i]) => quote(wall.path[i]));
-    return paths.length ? ` --${each} ${paths.join(" ")}` : "";
+  const parts = ["accept", "drop"].map((option) => {
+    const paths = [...decisions].filter(([, made]) => made === option).map(([i]) => quote(wall.path[i]));
+    return paths.length ? ` --${option} ${paths.join(" ")}` : "";
   });
   find("code", byId("corrections")).textContent = `cvd labels${parts.join("")}`;
   byId("corrections").hidden = !decisions.size;

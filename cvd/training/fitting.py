@@ -80,9 +80,9 @@ def train_variant(
             training, model, outputs, name, variant, precision=precision, load_seconds=load_seconds, threads=threads
         )
         if "checkpoints" in outputs:
-            kept = list_checkpoints(folder)
-            weights = (_finish_checkpoint(plan, training.model, path) for path in kept.values())
-            write_checkpoints(outputs["checkpoints"], list(kept), weights, final=model.get_weights())
+            paths = list_checkpoints(folder)
+            weights = (_finish_checkpoint(plan, training.model, path) for path in paths.values())
+            write_checkpoints(outputs["checkpoints"], list(paths), weights, final=model.get_weights())
 
 
 @contextmanager

@@ -72,5 +72,5 @@ def describe_configuration(params: Params, name: str) -> dict[str, object]:
     """All parameters that a result follows from, nested as in params.yaml, and `every_epochs`."""
     entry = place_variant(params, name)
     chosen = {section: getattr(params, section).model_dump() for section in ("train", entry.pixels, entry.section)}
-    own = {"seed": params.seed, "every_epochs": params.gradcam.every_epochs}
-    return {**own, "variants": {name: params.variants[name].model_dump()}, **chosen}
+    variants = {name: params.variants[name].model_dump()}
+    return {"seed": params.seed, "every_epochs": params.gradcam.every_epochs, "variants": variants, **chosen}

@@ -38,8 +38,8 @@ class Variant(Section):
     def _check_network(cls, name: str) -> str:
         if find_kind(name) is None:
             accepted = f"should be {', '.join(map(repr, list_networks()))} or 'backbone'"
-            own = "a network of your own is cvd/models/scratch/NAME.py with build_NAME"
-            raise PydanticCustomError("network", f"{accepted}; {own}")
+            advice = "a network of your own is cvd/models/scratch/NAME.py with build_NAME"
+            raise PydanticCustomError("network", f"{accepted}; {advice}")
         return name
 
     @model_validator(mode="after")
@@ -96,12 +96,12 @@ def find_kind(network: object) -> type[Variant] | None:
 
 @cache
 def _make_kind(network: str, text: bytes) -> type[Variant]:
-    own = {key: (kind, ...) for key, kind in parse_keys(network, text).items() if key not in Variant.model_fields}
-    if taken := [key for key in own if key == "like" or key.startswith("_") or hasattr(Variant, key)]:
+    keys = {key: (kind, ...) for key, kind in parse_keys(network, text).items() if key not in Variant.model_fields}
+    if taken := [key for key in keys if key == "like" or key.startswith("_") or hasattr(Variant, key)]:
         raise InputError(f"cvd/models/scratch/{network}.py: {taken[0]!r} cannot be a key in params.yaml: rename it")
     common = {"input": (Literal["files", "shards"], ...), "network": (Literal[network], ...)}
     place = f"cvd.models.scratch.{network}"
-    return create_model(f"{network}Variant", __base__=Variant, __module__=place, **common, **own)  # type: ignore[call-overload, no-any-return]
+    return create_model(f"{network}Variant", __base__=Variant, __module__=place, **common, **keys)  # type: ignore[call-overload, no-any-return]
 
 
 def _check_block(block: object, check: Callable[[object], Any]) -> Any:
