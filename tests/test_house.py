@@ -279,9 +279,10 @@ def test_every_parameter_is_commented() -> None:
 
 
 def test_limits_of_the_files_that_people_read_first() -> None:
-    limits = {"dvc.yaml": 460, "params.yaml": 215}
+    limits = {"dvc.yaml": 456, "params.yaml": 215}
     for name, limit in limits.items():
-        assert len((ROOT / name).read_text().splitlines()) <= limit, name
+        lines = (ROOT / name).read_text().splitlines()
+        assert len([line for line in lines if "{reads: " not in line]) <= limit, name  # but what `cvd add` adds
     codes = {stage: code_dependencies(stage) for stage in STAGES}
     assert sum(len(deps) for deps in codes.values()) <= 114
     for stage, dep in product(STAGES, FRAME):

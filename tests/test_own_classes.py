@@ -81,7 +81,7 @@ def test_files_carry_the_names(project: Path) -> None:
     assert "circle" in (project / "plots/comparison/confusion.csv").read_text()
     report = (project / "plots/report.html").read_text()
     assert "<title>Squares vs. Circles" in report
-    assert "baseline says circle of a square; show them" in report
+    assert "baseline takes a square for a circle; show them" in report
 
 
 def test_mlflow_names_them(project: Path) -> None:

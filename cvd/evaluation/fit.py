@@ -179,5 +179,5 @@ def _cure_underfitting(fit: Fit, block: Mapping[str, Any]) -> tuple[str, ...]:
         return "let its last blocks learn too", "input=files", "unfreeze=0,3"
     if "width" not in block:
         rate = block["learning_rate"]
-        return "a higher learning rate", f"learning_rate={rate:g},{3 * rate:.1g}"
+        return "a higher learning rate", f"learning_rate={rate:g},{min(3 * rate, 1):.1g}"
     return "a larger network", f"width={block['width']},{2 * block['width']}"

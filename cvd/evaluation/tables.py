@@ -20,6 +20,7 @@ from cvd.evaluation.verdict import (
     format_signed,
     list_distinct_pairs,
 )
+from cvd.runtime.errors import InputError
 
 Cells = list[str]
 COUNTS = ("saved_epoch", "onset_epoch")  # may be absent
@@ -50,6 +51,8 @@ def read_charts(path: Path) -> dict[str, pd.DataFrame]:
         InputError: the file is missing, or is no such table.
     """
     table = read_table(path, "compare", converters={"variant": str})
+    if "variant" not in table:
+        raise InputError(f"{path} is no table of compare: make it again with `dvc repro -f compare`")
     return {str(name): rows.drop(columns="variant") for name, rows in table.groupby("variant", sort=False)}
 
 

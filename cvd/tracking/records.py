@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from numbers import Real as Number
@@ -16,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from cvd.runtime.errors import InputError
 from cvd.runtime.experiments import name_experiment
 from cvd.runtime.files import hash_file
 from cvd.runtime.project import ask_changes, ask_git
@@ -179,9 +181,11 @@ def digest_splits(manifest: Path) -> dict[str, str]:
 
 
 def read_classes(manifest: Path) -> tuple[str, str]:
-    """The two classes' names, by the folders of their images in the manifest; 0 and 1 without it."""
+    """The two classes' names, by the folders of their images in the manifest; 0 and 1 where it has not both."""
     rows = _read_manifest(manifest)
-    return name_classes((row["path"] for row in rows), (int(row["label"]) for row in rows)) if rows else ("0", "1")
+    with suppress(InputError):
+        return name_classes((row["path"] for row in rows), (int(row["label"]) for row in rows))
+    return "0", "1"
 
 
 def _read_manifest(manifest: Path) -> list[dict[str, str]]:

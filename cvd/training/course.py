@@ -189,8 +189,15 @@ def list_checkpoints(folder: Path | None) -> dict[int, Path]:
 
 
 def read_checkpoint(path: Path) -> Arrays:
-    """Read the model's variables as they were after an epoch."""
-    return read_arrays(path)["variables"]
+    """Read the model's variables as they were after an epoch.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        return read_arrays(path)["variables"]
+    except Exception as error:  # what NumPy and zipfile raise on a damaged file is nearly anything
+        raise InputError(f"checkpoint {path} is damaged ({type(error).__name__}): train once more") from error
 
 
 def find_best_epoch(val_losses: Sequence[float]) -> int:

@@ -82,8 +82,9 @@ def describe_variant(variant: Mapping[str, Any]) -> str:
 def _describe_network(variant: Mapping[str, Any]) -> str:
     if variant["network"] != "backbone":
         given = choose_builder(variant, size_px=0).keywords
-        keys = " and ".join(f"{key} {given[key]}" for key in given if key not in ("size_px", "dropout"))
-        return f"The {variant['network']} network{f' of {keys}' if keys else ''}"
+        keys = [f"{key} {given[key]}" for key in given if key not in ("size_px", "dropout")]
+        words = " and ".join(filter(None, (", ".join(keys[:-1]), *keys[-1:])))
+        return f"The {variant['network']} network{f' of {words}' if words else ''}"
     if n_blocks := variant["unfreeze"]:
         weights = "pretrained" if variant["pretrained"] else "random"
         return f"A {weights} backbone that learns in its last {'block' if n_blocks == 1 else f'{n_blocks} blocks'}"

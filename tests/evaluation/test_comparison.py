@@ -363,6 +363,9 @@ def test_tables_of_charts_hold_all_variants() -> None:
         charts = tables.read_charts(path)
         assert list(charts) == ["baseline", "augmented"]
         assert list(charts["augmented"]) == columns
+    Path("other.csv").write_text("name,epoch\nbaseline,1\n")
+    with pytest.raises(InputError, match=r"other\.csv is no table of compare"):
+        tables.read_charts(Path("other.csv"))
     pd.testing.assert_frame_equal(tables.read_charts(Path("curves.csv"))["baseline"], tabulate_curves(HISTORY))
     assert set(charts["baseline"]["actual"]) == {"cat", "dog"}
 

@@ -83,6 +83,13 @@ def test_splits_have_digests_of_their_images(tmp_path: Path) -> None:
     assert records.digest_splits(tmp_path / "none.csv") == {}
 
 
+def test_classes_of_half_a_manifest_have_numbers(tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("path,label\ntest/owl/1.jpg,0\n")
+    assert records.read_classes(tmp_path / "one.csv") == records.read_classes(tmp_path / "none.csv") == ("0", "1")
+    (tmp_path / "one.csv").write_text("path,label\ntest/owl/1.jpg,0\ntest/newt/1.jpg,1\n")
+    assert records.read_classes(tmp_path / "one.csv") == ("owl", "newt")
+
+
 def test_parameters_of_a_lock_have_the_same_digest() -> None:
     digests = {records.describe_training({"epochs": value}, {})["params.digest"] for value in ("40", "40.0")}
     assert len(digests) == 1

@@ -209,6 +209,9 @@ def test_checkpoint_is_the_network_of_a_shorter_training(tmp_path: Path) -> None
         expected = read_variables(train(keep="last", epochs=epoch).model.variables)
         for array, other in zip(read_checkpoint(path), expected, strict=True):
             np.testing.assert_array_equal(array, other)
+        path.write_bytes(path.read_bytes()[:-50])
+        with pytest.raises(InputError, match=rf"epoch-{epoch}\.npz is damaged"):
+            read_checkpoint(path)
 
 
 def test_schedule_goes_on_after_an_interruption_and_is_in_the_history(tmp_path: Path) -> None:
