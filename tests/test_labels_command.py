@@ -64,6 +64,12 @@ def test_accepted_and_dropped_images_become_lines(project: Path, file: str) -> N
     }
 
 
+def test_a_person_may_know_better_than_the_answers(project: Path) -> None:
+    assert cvd("--relabel", "cat.1.jpg", "cat.2.jpg", "--why", "seen") == 0
+    written = read_corrections(project / "data/corrections.csv", ("cat", "dog"))
+    assert {row.sha256[0]: (row.label, row.why) for row in written} == {"0": ("dog", "seen"), "1": ("dog", "seen")}
+
+
 def test_lines_of_a_page_are_taken_as_they_are(project: Path) -> None:
     (project / "mine.csv").write_text(f"{HEADER}{'a' * 64},drop,,both animals\n")
     cvd("--accept", "mine.csv")
@@ -77,7 +83,10 @@ def test_lines_of_a_page_are_taken_as_they_are(project: Path) -> None:
             ["--accept", "cat.9.jpg"],
             "'cat.9.jpg' is no image of data/manifest.csv: give a path as `cvd labels` lists it",
         ),
-        (["--accept", "cat.2.jpg"], "cat.2.jpg is called cat, and so says the answer: `--drop` leaves it out"),
+        (
+            ["--accept", "cat.2.jpg"],
+            "cat.2.jpg is called cat, and so says the answer: `--relabel` gives it the other label, `--drop` leaves",
+        ),
         (["--drop", "dog.3.jpg"], "dog.3.jpg bears a planted watermark: set data.drawn.shortcut to 0"),
     ],
 )

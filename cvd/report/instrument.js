@@ -203,13 +203,13 @@ function fillCard(i) {
 
 // What a person decides about labels; `cvd labels` writes it down.
 
-const decisions = new Map(); // by number of the image: accept what the answers say, or drop
+const decisions = new Map(); // by number of the image: relabel or drop
 const quote = (path) => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
 
 function decide(kind) {
   if (decisions.get(chosen) === kind) decisions.delete(chosen);
   else decisions.set(chosen, kind);
-  const parts = ["accept", "drop"].map((option) => {
+  const parts = ["relabel", "drop"].map((option) => {
     const paths = [...decisions].filter(([, made]) => made === option).map(([i]) => quote(wall.path[i]));
     return paths.length ? ` --${option} ${paths.join(" ")}` : "";
   });
@@ -221,7 +221,6 @@ function decide(kind) {
 function showDecision() {
   byId("card-decide").hidden = wall.suspicion[chosen] === null;
   for (const button of findAll("#card-decide button")) {
-    button.hidden = button.dataset.kind === "accept" && wall.suspicion[chosen] <= 0.5; // the answer is the label
     button.setAttribute("aria-pressed", String(decisions.get(chosen) === button.dataset.kind));
   }
 }

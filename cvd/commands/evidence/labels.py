@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cvd.data.faults.corrections import DROP, read_corrections, write_corrections
+from cvd.data.faults.corrections import DROP, RELABEL, read_corrections, write_corrections
 from cvd.data.images.manifest import read_manifest
 from cvd.labels.tables import SUSPECT, read_labels
 from cvd.runtime.errors import InputError
@@ -15,6 +15,7 @@ from cvd.runtime.project import find_root
 from cvd.runtime.vocabulary import Classes, name_classes
 
 CORRECTIONS = "data/corrections.csv"
+ACCEPT = "accept"  # beside RELABEL and DROP, which the file knows
 Decisions = dict[str, tuple[str | None, str]]  # by hash: a class, or None to drop; and why
 
 
@@ -25,6 +26,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "write what the answers say of these images: paths as listed, names in the source, or a CSV of such lines"
     )
     parser.add_argument("--accept", nargs="+", default=[], metavar="FILE", help=accepted)
+    relabelled = "write that these images are of the other class, whatever the answers say"
+    parser.add_argument("--relabel", nargs="+", default=[], metavar="FILE", help=relabelled)
     dropped = "write that these images are not used: a logo, both animals"
     parser.add_argument("--drop", nargs="+", default=[], metavar="FILE", help=dropped)
     parser.add_argument("--why", default="", help="a note for these lines")
@@ -38,13 +41,16 @@ def review_labels(args: argparse.Namespace) -> int:
     """
     root = find_root()
     labels = read_labels(root / "predictions/labels.csv")
-    if not args.accept and not args.drop:
+    asked = {name: getattr(args, name) for name in (ACCEPT, RELABEL, DROP)}
+    if not any(asked.values()):
         n_suspects, classes = int((labels["verdict"] == SUSPECT).sum()), name_classes(labels["path"], labels["label"])
         print(render_labels(labels.head(max(args.n, 1)), n_suspects=n_suspects, classes=classes))
         return 0
     manifest = read_manifest(root / "data/manifest.csv")
     table = manifest.merge(labels[["path", "probability"]], on="path")
-    decisions = decide(table, args.accept, why=args.why) | decide(table, args.drop, why=args.why, is_dropped=True)
+    decisions: Decisions = {}
+    for action, files in asked.items():
+        decisions |= decide(table, files, action, why=args.why)
     write_corrections(root / CORRECTIONS, decisions)
     advice = "`dvc repro` applies it; as an experiment: `dvc exp run -n corrected`, then `cvd compare HEAD corrected`"
     print(f"{CORRECTIONS}: {len(decisions)} written; {advice}")
@@ -63,8 +69,8 @@ def render_labels(worst: pd.DataFrame, *, n_suspects: int, classes: Classes) -> 
     return "\n".join(lines)
 
 
-def decide(table: pd.DataFrame, files: Sequence[str], *, why: str, is_dropped: bool = False) -> Decisions:
-    """Turn files into decisions: relabel as the answer says, or drop; a CSV of corrections gives its own.
+def decide(table: pd.DataFrame, files: Sequence[str], action: str, *, why: str) -> Decisions:
+    """Turn files into decisions: ACCEPT the answer, RELABEL as the other class, or DROP; a CSV has its own.
 
     `table` has the manifest's columns and `probability`, of the second class.
 
@@ -76,7 +82,7 @@ def decide(table: pd.DataFrame, files: Sequence[str], *, why: str, is_dropped: b
     for file in files:
         if file.lower().endswith(".csv"):
             rows = read_corrections(file, classes)
-            decisions |= {row.sha256: (None if is_dropped else row.label, row.why) for row in rows}
+            decisions |= {row.sha256: (None if action == DROP else row.label, row.why) for row in rows}
             continue
         row = table.iloc[_find_image(table, file)].to_dict()
         answer, label = int(row["probability"] > 0.5), int(row["label"])
@@ -84,11 +90,13 @@ def decide(table: pd.DataFrame, files: Sequence[str], *, why: str, is_dropped: b
             raise InputError(
                 f"{file} bears a planted watermark: set data.drawn.shortcut to 0 and run `dvc repro` first"
             )
-        if answer == label and not is_dropped:
-            raise InputError(f"{file} is called {classes[label]}, and so says the answer: `--{DROP}` leaves it out")
+        if answer == label and action == ACCEPT:
+            fault = f"{file} is called {classes[label]}, and so says the answer"
+            raise InputError(f"{fault}: `--{RELABEL}` gives it the other label, `--{DROP}` leaves it out")
         sure = row["probability"] if answer else 1 - row["probability"]
-        note = why or f"{'dropped' if is_dropped else 'relabelled'} by cvd labels: answer {classes[answer]} {sure:.1%}"
-        decisions[str(row["sha256"])] = (None if is_dropped else classes[answer], note)
+        done = "dropped" if action == DROP else "relabelled"
+        note = why or f"{done} by cvd labels: answer {classes[answer]} {sure:.1%}"
+        decisions[str(row["sha256"])] = (None if action == DROP else classes[1 - label], note)
     return decisions
 
 
