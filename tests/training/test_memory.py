@@ -12,7 +12,7 @@ from cvd.models.scratch.plain import build_plain
 from cvd.models.scratch.residual import build_residual
 from cvd.training.devices import MemoryShortError, estimate_bytes, require_memory
 
-build = partial(build_plain, size_px=64, dropout=0.0)
+build = partial(build_plain, size_px=64, dropout=0.0, width=32, depth=4)
 
 
 @pytest.fixture(autouse=True)

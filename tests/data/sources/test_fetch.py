@@ -8,6 +8,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,9 @@ def test_killed_and_started_again(tmp_path: Path, number: int) -> None:
     folder, target = tmp_path / "downloads", tmp_path / "a.zip"
     with serve(Step(stall=131_072)) as server:
         arguments = [*command, f"{server.url}/a.zip", str(folder), str(target)]
-        process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL)
+        # Tests that a shell runs behind itself inherit that Ctrl-C is ignored.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.DEVNULL, preexec_fn=heed)
         while not any(path.stat().st_size == 131_072 for path in folder.glob("*.part")):
             assert process.poll() is None
         process.send_signal(number)
