@@ -58,9 +58,8 @@ def work(args: argparse.Namespace) -> None:
     for name, method in (("named", resolve_method(pictures.method)), ("averaged", "gradcam")):
         viewer = Viewer(args.variant, model, method=method, only_last=True, labels=labels)
         sets[name] = viewer.explain_most(images, some, examination.logits, examination.maps.get(method, {}))
-    last = Viewer(args.variant, model, pictures.layers, method=pictures.method, only_last=True, labels=labels)
     for epoch in restore_checkpoints(args.checkpoints, model):
-        sets[name_epoch(epoch)] = last.explain(pixels, shown, (-1, 1))
+        sets[name_epoch(epoch)] = pair.explain(pixels, shown, (-1, 1))
     write_heatmaps(args.heatmaps, **sets)
     print(f"{args.variant}: {describe_figures(examination.figures)}", flush=True)
 

@@ -101,7 +101,7 @@ def test_earlier_epochs_are_explained_by_the_network_as_it_was(project: Path) ->
         seen = read_heatmaps(project / "h.npz", name_epoch(epoch))
         model = build("plain")
         model.set_weights([weights * epoch / 9 for weights in model.get_weights()])
-        viewer = Viewer("mine", model, method="gradcam", only_last=True, labels=seen.labels)
+        viewer = Viewer("mine", model, method="gradcam", labels=seen.labels)
         pixels = np.stack([np.asarray(Image.open(project / path)) for path in seen.paths])
         size_px = model.input_shape[1]
         pixels = np.stack([resize_image(image, size_px) for image in pixels])

@@ -1,6 +1,5 @@
 """What a kill can leave behind in a project, and its mending: DVC's notes, git's locks, unfinished files."""
 
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import psutil
 import yaml
 
 from cvd.runtime.bookkeeping.loading import is_watching
-from cvd.runtime.bookkeeping.repairs import ENTRY, KNOWN_VERSIONS
+from cvd.runtime.bookkeeping.repairs import ENTRY, KNOWN_VERSIONS, parse_locks
 from cvd.runtime.files import YamlLoader, remove_path, replace_file
 from cvd.runtime.locks import try_lock
 from cvd.runtime.project import ask_git
@@ -57,7 +56,7 @@ def _mend_locks(path: Path) -> Iterator[Finding]:
     """Remove DVC's table of locks where it is damaged, or names processes that are gone: no DVC runs."""
     with suppress(FileNotFoundError):
         try:
-            table = {"write": {}, "read": {}, **json.loads(path.read_text(encoding="utf-8"))}
+            table = parse_locks(path.read_text(encoding="utf-8"))
             entries = [*table["write"].values(), *(entry for group in table["read"].values() for entry in group)]
         except (ValueError, TypeError, KeyError, AttributeError):
             path.unlink()

@@ -78,7 +78,7 @@ def read_locks(path: Path) -> dict[str, Any]:
     """
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
-        table = {"write": {}, "read": {}, **json.loads(text)}  # DVC leaves out what is empty
+        table = parse_locks(text)
         since = path.stat().st_mtime
 
         def is_held(entry: dict[str, Any]) -> bool:
@@ -97,6 +97,15 @@ def read_locks(path: Path) -> dict[str, Any]:
             )
             return {"damaged": True}  # DVC refuses it
         raise FileNotFoundError(str(path)) from None
+
+
+def parse_locks(text: str) -> dict[str, Any]:
+    """Parse a table of locks, both of its parts: DVC leaves out what is empty.
+
+    Raises:
+        ValueError, TypeError: it is damaged.
+    """
+    return {"write": {}, "read": {}, **json.loads(text)}
 
 
 def _repair_locks(module: ModuleType) -> None:

@@ -22,6 +22,11 @@ class Moment(NamedTuple):
     val_accuracy: float
     views: Mapping[str, View]  # of images by path: the same ones at every epoch
 
+    @property
+    def lines(self) -> list[str]:
+        """How well it knew the images, in words."""
+        return [f"train {self.accuracy:.0%}", f"validation {self.val_accuracy:.0%}"]
+
 
 def write_film(folder: Path, images: Mapping[str, np.ndarray], moments: Sequence[Moment], *, caption: str) -> None:
     """Write VARIANT.png, a film strip, and IMAGE-epoch-N.png of images, (h, w, 3) uint8; nothing without moments."""
@@ -31,7 +36,7 @@ def write_film(folder: Path, images: Mapping[str, np.ndarray], moments: Sequence
     write_png(draw_film(images, moments, title=f"{variant}, as it learns", caption=caption), folder / f"{variant}.png")
     for moment in moments:
         for path, image in images.items():
-            note = f"after epoch {moment.epoch}: {describe_gap(moment)}"
+            note = f"after epoch {moment.epoch}: {', '.join(moment.lines)}"
             sheet = draw_comparison(image, [moment.views[path]], title=path, caption=caption, note=note)
             write_png(sheet, folder / f"{name_file(path)}-epoch-{moment.epoch}.png")
 
@@ -54,7 +59,7 @@ def draw_film(images: Mapping[str, np.ndarray], moments: Sequence[Moment], *, ti
     for column, frame in enumerate(frames, 1):
         x = MARGIN + column * step
         sheet.write(f"epoch {frame.epoch}", x, top - 62, bold=True)
-        for line, words in enumerate(describe_gap(frame).split(", ")):
+        for line, words in enumerate(frame.lines):
             sheet.write(words, x, top - 40 + 18 * line, size_px=SMALL, ink=FAINT)
     for row, (path, picture) in enumerate(small.items()):
         y = top + row * pitch
@@ -71,8 +76,3 @@ def draw_film(images: Mapping[str, np.ndarray], moments: Sequence[Moment], *, ti
         sheet, MARGIN + step, top + len(small) * pitch, 2 * step - SPACE, high="maximum of each picture", overlaid=True
     )
     return sheet.pixels
-
-
-def describe_gap(moment: Moment) -> str:
-    """Say in words how well the training and the validation images were known."""
-    return f"train {moment.accuracy:.0%}, validation {moment.val_accuracy:.0%}"
