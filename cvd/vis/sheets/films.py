@@ -29,15 +29,17 @@ class Moment(NamedTuple):
 
 
 def write_film(folder: Path, images: Mapping[str, np.ndarray], moments: Sequence[Moment], *, caption: str) -> None:
-    """Write VARIANT.png, a film strip, and IMAGE-epoch-N.png of images, (h, w, 3) uint8; nothing without moments."""
+    """Write VARIANT.png, a film of images, (h, w, 3) uint8, and IMAGE-epoch-N.png of each; nothing without moments."""
     if not moments:
         return
     variant = next(iter(moments[0].views.values())).variant
     write_png(draw_film(images, moments, title=f"{variant}, as it learns", caption=caption), folder / f"{variant}.png")
     for moment in moments:
+        note = f"after epoch {moment.epoch}: {', '.join(moment.lines)}"
         for path, image in images.items():
-            note = f"after epoch {moment.epoch}: {', '.join(moment.lines)}"
-            sheet = draw_comparison(image, [moment.views[path]], title=path, caption=caption, note=note)
+            view = moment.views[path]
+            last = view._replace(heats=view.find_pair(view.heats[-1]))  # narrow enough for MLflow's grid
+            sheet = draw_comparison(image, [last], title=path, caption=caption, note=note)
             write_png(sheet, folder / f"{name_file(path)}-epoch-{moment.epoch}.png")
 
 
